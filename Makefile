@@ -1,0 +1,55 @@
+# Every command sets up what it needs in .venv; nothing here asks for root, Redis or PostgreSQL.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev up demo test check fix migrate bench bench-engine bench-service clean
+
+help:  ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+install: .venv/.installed  ## build .venv with the service
+.venv/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[service]'
+	@touch $@
+
+install-dev: .venv/.installed-dev  ## add what tests and checks need
+.venv/.installed-dev: .venv/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+up: install  ## start API, worker, broker and database on this machine
+	$(BIN)/chainrule up
+
+demo: install  ## train, download and check a digits classifier, end to end
+	$(BIN)/chainrule demo
+
+test: install-dev  ## run the tests (PYTEST="-k name" for a few)
+	$(BIN)/pytest $(PYTEST)
+
+check: install-dev  ## lint, format, types, imports, spelling
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/mypy tests benchmarks
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+fix: install-dev  ## let ruff mend what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+migrate: install  ## bring the database of CHAINRULE_DATABASE_URL up to date
+	$(BIN)/python -m service.store.migrate
+
+bench: bench-engine bench-service  ## every benchmark
+
+bench-engine: install-dev  ## training steps beside PyTorch, if it is installed
+	$(BIN)/python -m benchmarks.engine
+
+bench-service: install-dev  ## latency, throughput and memory of the embedded service
+	$(BIN)/python -m benchmarks.service
+
+clean:  ## remove what make built
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

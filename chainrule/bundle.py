@@ -1,0 +1,227 @@
+"""The bundle: a trained model as one file, the same bytes for the same model, and the way back."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import struct
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from chainrule.errors import ChainruleError, CheckpointError, DataError
+from chainrule.fingerprint import fingerprint
+from chainrule.network import Network
+from chainrule.recipe import Recipe
+from chainrule.recipe.values import to_array
+from chainrule.spec import ArchitectureSpec, nodes, parse
+
+if TYPE_CHECKING:
+    from chainrule.kernels import Array
+
+__all__ = ["Model", "load", "save", "weights_safetensors", "write_bundle"]
+
+FORMAT = 1
+WEIGHTS, MANIFEST, GOLDEN, README = (
+    "weights.safetensors",
+    "manifest.json",
+    "golden.npz",
+    "README.md",
+)
+_GOLDEN_ROWS = 4
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip archive can name
+_README = """# A model trained by chainrule
+
+- `weights.safetensors`: the parameters, named and laid out as in Keras; metadata `spec` is the
+  architecture.
+- `manifest.json`: architecture, recipe (how columns become features), training, metrics, checksums.
+- `golden.npz`: a few inputs and the raw outputs that they gave, to check another reader with.
+
+```python
+import chainrule  # pip install chainrule
+model = chainrule.load("model.zip")
+model.predict(rows)  # rows as in the training file, or arrays
+```
+"""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained network with what turns raw rows into its inputs, and its outputs into answers."""
+
+    network: Network
+    recipe: Recipe | None
+    manifest: Mapping[str, Any]
+
+    def predict(self, data: object, batch_size: int | None = None) -> dict[str, Any]:
+        """Predict for rows ({column: value} each) or an array of inputs, one prediction per row.
+
+        Returns: {predictions, probabilities?, classes?}, as the API does; raw outputs where the
+        model has no recipe.
+        Raises: DataError, at ``rows[3].age`` or ``inputs``.
+        """
+        recipe, dtype = self.recipe, self.network.dtype.name
+        if recipe is None:
+            x = _raw_inputs(self.network, data)
+            return {"predictions": self.network.predict(x, batch_size).tolist()}
+        rows = _as_rows(data, table=recipe.inputs.kind == "table")
+        x = recipe.apply_inputs(data, dtype) if rows is None else recipe.apply_rows(rows, dtype)
+        try:
+            return recipe.invert(self.network.predict(x, batch_size))
+        except DataError as error:
+            raise error.under("inputs" if rows is None else "rows") from None
+
+
+def weights_safetensors(net: Network) -> bytes:
+    """Return the parameters as a safetensors file: equal networks give equal bytes.
+
+    There is one metadata key, ``spec``: safetensors writes several in random order.
+    """
+    tensors = {name: np.ascontiguousarray(view) for name, view in net.parameters.items()}
+    return bytes(save_tensors(tensors, metadata={"spec": _canonical(net.spec.render())}))
+
+
+def write_bundle(
+    net: Network,
+    *,
+    recipe: Recipe | None = None,
+    training: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+) -> bytes:
+    """Return the bundle; it holds no id, time or path, so that equal jobs give equal bytes."""
+    parts = {WEIGHTS: weights_safetensors(net), GOLDEN: _golden(net)}
+    loss = recipe.loss if recipe else ((training or {}).get("loss") or {}).get("kind")
+    manifest = {
+        "format": FORMAT,
+        "spec": net.spec.render(),
+        "precision": net.dtype.name,
+        "parameters": int(net.flat.size),
+        "recipe": recipe.to_json() if recipe else None,
+        "loss": loss,
+        "training": dict(training) if training is not None else None,
+        "metrics": dict(metrics) if metrics is not None else None,
+        "fingerprint": fingerprint(),
+        "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in parts.items()},
+    }
+    text = json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    return _zip({README: _README.encode(), MANIFEST: text.encode(), **parts})
+
+
+def save(net: Network, path: str | Path) -> None:
+    """Write a network's bundle, without a recipe."""
+    Path(path).write_bytes(write_bundle(net))
+
+
+def load(source: str | Path | bytes) -> Model:
+    """Read a bundle.  Raises: CheckpointError, if it is none, or any of its parts has changed."""
+    data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    try:
+        parts = _unzip(data)
+        manifest = json.loads(parts[MANIFEST])
+        if manifest["format"] != FORMAT:
+            raise CheckpointError(f"bundle format {manifest['format']}, wanted {FORMAT}")
+        for name in (WEIGHTS, GOLDEN):
+            if hashlib.sha256(parts[name]).hexdigest() != manifest["sha256"][name]:
+                raise CheckpointError(f"{name} has changed: its checksum is not the manifest's")
+        recipe = Recipe.from_json(manifest["recipe"]) if manifest["recipe"] else None
+        network = _network(manifest["spec"], manifest["precision"], parts[WEIGHTS])
+    except CheckpointError:
+        raise
+    except _MALFORMED as error:
+        raise CheckpointError(f"not a bundle: {type(error).__name__}: {error}") from error
+    return Model(network, recipe, manifest)
+
+
+_MALFORMED = (
+    ChainruleError,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    RecursionError,
+    RuntimeError,
+    SafetensorError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+)
+
+
+def _network(document: Any, precision: str, weights: bytes) -> Network:
+    """Build the network and fill it, once the file is known to be of its size."""
+    spec = parse(ArchitectureSpec, document)
+    tensors = load_tensors(weights)
+    wanted = {f"{n.name}.{w.name}": w.shape for n in nodes(spec) for w in n.weights}
+    given = {name: tensor.shape for name, tensor in tensors.items()}
+    if given != wanted or any(tensor.dtype.name != precision for tensor in tensors.values()):
+        raise CheckpointError("the weights are not those of the architecture")
+    network = Network(spec, dtype=precision)
+    for name, tensor in tensors.items():
+        network.parameters[name][...] = tensor
+    return network
+
+
+def _golden(net: Network) -> bytes:
+    """Return a few fixed inputs and their raw outputs."""
+    size = _GOLDEN_ROWS * int(np.prod(net.input_shape))
+    inputs = np.linspace(-1.0, 1.0, size).reshape(_GOLDEN_ROWS, *net.input_shape)
+    inputs = inputs.astype(net.dtype)
+    return _zip({"inputs.npy": _npy(inputs), "outputs.npy": _npy(net.predict(inputs))})
+
+
+def _npy(array: Array) -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array(file, array, allow_pickle=False)
+    return file.getvalue()
+
+
+def _zip(parts: Mapping[str, bytes]) -> bytes:
+    """Pack without compression, whose bytes would hang on the version of zlib."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in parts.items():
+            info = zipfile.ZipInfo(name, _EPOCH)
+            info.create_system = 3
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, data)
+    return file.getvalue()
+
+
+def _unzip(data: bytes) -> dict[str, bytes]:
+    """Read a bundle's parts; they are stored as they are, so none is larger than the file."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        entries = archive.infolist()
+        if {entry.filename for entry in entries} != {README, MANIFEST, WEIGHTS, GOLDEN}:
+            raise CheckpointError("not a bundle: its parts are other ones")
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or (
+            sum(entry.file_size for entry in entries) > len(data)
+        ):
+            raise CheckpointError("not a bundle: its parts are not stored as they are")
+        return {entry.filename: archive.read(entry) for entry in entries}
+
+
+def _as_rows(data: object, *, table: bool) -> list[Any] | None:
+    """Return the data as rows of a table, None if it is an array."""
+    if not isinstance(data, list | tuple):
+        return None
+    return list(data) if table or any(isinstance(row, Mapping) for row in data) else None
+
+
+def _raw_inputs(net: Network, data: object) -> Array:
+    array = to_array(data, "inputs")
+    if array.shape[1:] != net.input_shape:
+        wanted = ", ".join(["rows", *map(str, net.input_shape)])
+        raise DataError.at("inputs", f"must have shape ({wanted}), got {array.shape}")
+    return array
+
+
+def _canonical(document: Any) -> str:
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)

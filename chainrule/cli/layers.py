@@ -1,0 +1,48 @@
+"""The short form of an architecture: ``128 relu, dropout 0.2, 64 tanh``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chainrule.errors import SpecError
+from chainrule.spec import ArchitectureSpec, parse
+
+__all__ = ["architecture_of"]
+
+PLAIN = {"flatten"}
+
+
+def architecture_of(text: str) -> dict[str, Any]:
+    """Return the architecture of a short form; the layer that fits the target is added at its end.
+
+    Items are ``UNITS [ACTIVATION]``, ``dropout RATE`` and ``flatten``.
+    Raises: SpecError, at the item that is none of these.
+    """
+    items = [item.split() for item in text.split(",")] if text.strip() else []
+    hidden = [_layer(index, words) for index, words in enumerate(items)]
+    document = {"layers": [*hidden, {"kind": "dense", "units": "auto"}]}
+    parse(ArchitectureSpec, document)
+    return document
+
+
+def _layer(index: int, words: list[str]) -> dict[str, Any]:
+    match words:
+        case [units] if units.isdecimal():
+            return {"kind": "dense", "units": int(units)}
+        case [units, activation] if units.isdecimal():
+            return {"kind": "dense", "units": int(units), "activation": activation}
+        case ["dropout", rate] if _is_number(rate):
+            return {"kind": "dropout", "rate": float(rate)}
+        case [kind] if kind in PLAIN:
+            return {"kind": kind}
+        case _:
+            wanted = "must be 'UNITS [ACTIVATION]', 'dropout RATE' or 'flatten'"
+            raise SpecError.at(f"layers[{index}]", f"{wanted}, got {' '.join(words)!r}")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

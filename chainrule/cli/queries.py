@@ -1,0 +1,144 @@
+"""The commands that ask: jobs, cancel, download, predict, system."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.markup import escape
+
+import chainrule.bundle
+from chainrule.cli.rows import read_rows
+from chainrule.cli.shared import Session, talks
+
+if TYPE_CHECKING:
+    from chainrule.client import Job, Model
+
+__all__ = ["cancel", "download", "jobs", "predict", "system"]
+
+
+@click.command()
+@click.option("--state", metavar="STATE", help="Only jobs in that state.")
+@click.option("--name", metavar="NAME", help="Only jobs of that name.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, metavar="N")
+@talks
+def jobs(session: Session, state: str | None, name: str | None, limit: int) -> None:
+    """List the jobs, newest first."""
+    filters = {k: v for k, v in {"state": state, "name": name}.items() if v}
+    found = list(itertools.islice(session.client.jobs(**filters), limit))
+    if session.as_json:
+        session.answer([job.view for job in found])
+        return
+    head = ("job", "name", "state", "epoch", "loss", "created")
+    session.table([head, *map(_job_row, found)])
+
+
+@click.command()
+@click.argument("job_id", metavar="JOB")
+@talks
+def cancel(session: Session, job_id: str) -> None:
+    """Stop JOB; its last checkpoint is kept."""
+    job = session.client.job(job_id).cancel()
+    if session.as_json:
+        session.answer(job.view)
+    session.say(f"{job.id} is {'stopping' if job.state == 'running' else job.state}")
+
+
+@click.command()
+@click.argument("source", metavar="JOB|MODEL")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    metavar="PATH",
+    help="A file, or a directory: by default this one.",
+)
+@click.option(
+    "--format",
+    "format_",
+    default="bundle",
+    show_default=True,
+    metavar="NAME",
+    help="bundle (zip, loaded by chainrule.load), safetensors or npz.",
+)
+@talks
+def download(session: Session, source: str, output: Path, format_: str) -> None:
+    """Download the model that JOB has trained, or MODEL."""
+    path = _model(session, source).download(output, format_)
+    if session.as_json:
+        session.answer({"path": str(path), "bytes": path.stat().st_size})
+    session.say(f"saved {escape(str(path))}, {path.stat().st_size:,} bytes")
+
+
+@click.command()
+@click.argument("source", metavar="JOB|MODEL|BUNDLE")
+@click.argument("rows", metavar="FILE", type=click.Path(path_type=Path, allow_dash=True))
+@talks
+def predict(session: Session, source: str, rows: Path) -> None:
+    """Predict the rows of FILE, one prediction a line.
+
+    FILE is CSV as in training (the target may be left out), JSON ({"rows": [...]},
+    {"inputs": [...]} or a list), NPZ with one array or `inputs`, or - for CSV on stdin. A
+    downloaded BUNDLE needs no service. --json adds the probabilities.
+    """
+    if Path(source).is_file():
+        model = chainrule.bundle.load(Path(source))
+        kind, values = read_rows(rows)
+        answer: dict[str, Any] = model.predict(values)
+    else:
+        kind, values = read_rows(rows)
+        answer = _model(session, source).predict(**{kind: values})
+    if session.as_json:
+        session.answer(answer)
+    else:
+        for value in answer["predictions"]:
+            click.echo(value)
+
+
+@click.command()
+@talks
+def system(session: Session) -> None:
+    """Tell how the service is: its parts, versions and kernels."""
+    found = {"ready": session.client.readiness(), "system": session.client.system()}
+    if session.as_json:
+        session.answer(found)
+        return
+    session.table([(k, str(v)) for k, v in _flat({"ready": found["ready"], **found["system"]})])
+
+
+def _model(session: Session, source: str) -> Model:
+    if source.startswith("mdl_"):
+        return session.client.model(source)
+    return session.client.job(source).model()
+
+
+def _job_row(job: Job) -> tuple[str, ...]:
+    progress = job.view.get("progress") or {}
+    loss = ((job.view.get("metrics") or {}).get("train") or {}).get("loss")
+    return (
+        job.id,
+        job.view["name"],
+        job.state,
+        f"{progress.get('epoch', 0)}/{progress.get('epochs', 0)}",
+        "" if loss is None else f"{loss:.4f}",
+        _when(job.view["created_at"]),
+    )
+
+
+def _flat(document: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for name, value in document.items():
+        if isinstance(value, dict):
+            rows += _flat(value, f"{prefix}{name}.")
+        else:
+            rows.append((prefix + name, value))
+    return rows
+
+
+def _when(created: str) -> str:
+    """Write a time in the reader's zone."""
+    return datetime.fromisoformat(created).astimezone().strftime("%Y-%m-%d %H:%M:%S")

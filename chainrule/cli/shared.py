@@ -1,0 +1,86 @@
+"""What the commands share: how they reach the service and how they speak."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property, wraps
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+from chainrule.client import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from chainrule.client import Job
+
+__all__ = ["Session", "json_option", "metrics_line", "talks", "took"]
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, on stdout.")
+
+
+@dataclass
+class Session:
+    """One run of a command: the service that it talks to and where it writes."""
+
+    url: str | None = None
+    key: str | None = None
+    as_json: bool = False
+    out: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
+    err: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
+
+    @cached_property
+    def client(self) -> Client:
+        return Client(self.url, self.key)
+
+    def say(self, text: str) -> None:
+        """Tell a person what happens; silent with --json."""
+        if not self.as_json:
+            self.out.print(text)
+
+    def table(self, rows: Sequence[Sequence[str]]) -> None:
+        """Print rows as columns, as wide as they are: an id is never cut."""
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            click.echo("  ".join(cells).rstrip())
+
+    def answer(self, document: object) -> None:
+        """Print a document as JSON."""
+        click.echo(json.dumps(document, indent=2))
+
+
+def talks(function: Callable[..., int | None]) -> Callable[..., int | None]:
+    """Give a command the options of every command that talks to the service, and a session."""
+
+    @click.option("--url", metavar="URL", help="The service's address, such as http://host:8000.")
+    @click.option("--key", metavar="KEY", help="The API key (better: CHAINRULE_API_KEY).")
+    @json_option
+    @wraps(function)
+    def wrapper(url: str | None, key: str | None, as_json: bool, **options: Any) -> int | None:
+        session = Session(url, key, as_json)
+        try:
+            return function(session, **options)
+        finally:
+            if "client" in vars(session):
+                session.client.close()
+
+    return wrapper
+
+
+def metrics_line(metrics: Mapping[str, Any]) -> str:
+    """Write ``{"loss": 0.1234, "accuracy": 0.9}`` as ``loss 0.1234  accuracy 0.9000``."""
+    return "  ".join(f"{name} {value:.4f}" for name, value in metrics.items() if value is not None)
+
+
+def took(job: Job) -> str:
+    """Return how long a job that has ended ran, in words."""
+    started, ended = job.view.get("started_at"), job.view.get("ended_at")
+    if not (started and ended):
+        return ""
+    ran = datetime.fromisoformat(ended) - datetime.fromisoformat(started)
+    return f" in {ran.total_seconds():.1f} s"

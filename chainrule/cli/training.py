@@ -1,0 +1,184 @@
+"""``chainrule train`` and ``chainrule watch``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from chainrule.cli.layers import architecture_of
+from chainrule.cli.shared import Session, metrics_line, talks, took
+from chainrule.client.payload import document
+
+if TYPE_CHECKING:
+    from chainrule.client import Dataset, Job
+
+__all__ = ["follow", "train", "watch"]
+
+INTERRUPTED = 130
+MAX_WARNINGS = 5
+
+
+@click.command()
+@click.argument("source", metavar="FILE")
+@click.option("--target", metavar="NAME", help="The column (or array) to learn.")
+@click.option("--inputs", metavar="NAMES", help="Columns or arrays to learn from, by commas: all.")
+@click.option("--task", type=click.Choice(["classification", "regression"]), help="By the target.")
+@click.option(
+    "--architecture",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="JSON",
+    help="The network as a file, in the architecture language.",
+)
+@click.option("--layers", metavar="SHORT", help="The hidden layers, such as '128 relu, 64 relu'.")
+@click.option("--loss", metavar="NAME", help="By the task.")
+@click.option("--epochs", type=int, metavar="N")
+@click.option("--batch-size", type=int, metavar="N")
+@click.option("--optimizer", metavar="NAME", help="sgd, momentum, nesterov or adam.")
+@click.option("--learning-rate", type=float, metavar="RATE")
+@click.option("--seed", type=int, metavar="N", help="Of the split, the weights and the order.")
+@click.option("--name", metavar="NAME", help="The job's name.")
+@click.option("--watch/--detach", "stay", default=True, help="Follow the job (default), or go.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Download the bundle there when the job has succeeded.",
+)
+@talks
+def train(session: Session, source: str, stay: bool, output: Path | None, **options: Any) -> int:
+    """Train a network on FILE.
+
+    FILE is CSV, NPZ or JSON, or the id of an uploaded dataset.
+
+    \b
+      chainrule train iris.csv --target species --layers "16 relu" --epochs 60
+
+    The last layer is added to fit the target. What is not given is the service's default. Ctrl-C
+    leaves the job running.
+    """  # noqa: D301 click wants the backspace
+    if options["architecture"] and options["layers"] is not None:
+        raise click.UsageError("give --architecture or --layers, not both")
+    if output and not stay:
+        raise click.UsageError("--output waits for the job: it does not go with --detach")
+    architecture = (
+        document(options["architecture"].read_text("utf-8"))
+        if options["architecture"]
+        else architecture_of("64 relu" if options["layers"] is None else options["layers"])
+    )
+    dataset = _dataset(session, source)
+    job = session.client.train(
+        dataset, architecture, _training(options), data=_data(options), name=options["name"]
+    )
+    if stay:
+        return _finish(session, job, output)
+    if session.as_json:
+        session.answer(job.view)
+    session.say(_headline(job))
+    return 0
+
+
+@click.command()
+@click.argument("job_id", metavar="JOB")
+@talks
+def watch(session: Session, job_id: str) -> int:
+    """Follow JOB until it ends; Ctrl-C leaves it running."""
+    return _finish(session, session.client.job(job_id), None)
+
+
+def follow(session: Session, job: Job) -> None:
+    """Wait for a job, showing how far it is and its last losses."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=session.err, transient=True, disable=session.as_json) as bar:
+        task = bar.add_task(job.state, total=1.0, note="")
+
+        def show(job: Job) -> None:
+            progress = job.view.get("progress") or {}
+            note = f"epoch {progress.get('epoch', 0)}/{progress.get('epochs', 0)}"
+            for part in ("train", "validation"):
+                loss = ((job.view.get("metrics") or {}).get(part) or {}).get("loss")
+                note += f"  {part} {loss:.4f}" if loss is not None else ""
+            done = progress.get("fraction") or 0.0
+            bar.update(task, completed=done, description=job.state, note=note)
+
+        job.wait(show)
+
+
+def _finish(session: Session, job: Job, output: Path | None) -> int:
+    """See a job to its end, tell how it went, and return the exit code."""
+    try:
+        session.say(_headline(job))
+        follow(session, job)
+    except KeyboardInterrupt:
+        session.err.print(
+            f"\ndetached: {job.id} goes on. Watch it with `chainrule watch {job.id}`, "
+            f"stop it with `chainrule cancel {job.id}`.",
+            soft_wrap=True,
+        )
+        return INTERRUPTED
+    succeeded = job.state == "succeeded"
+    if session.as_json:
+        session.answer(job.view)
+    else:
+        _report(session, job)
+    if succeeded and output:
+        session.say(f"saved {escape(str(job.download(output)))}")
+    return 0 if succeeded else 1
+
+
+def _headline(job: Job) -> str:
+    """Say which job it is and what the service took the task to be."""
+    data = job.view["config"]["data"]
+    return f"{job.state} [bold]{job.id}[/bold]: {data['task']} of {escape(str(data['target']))}"
+
+
+def _report(session: Session, job: Job) -> None:
+    color = "green" if job.state == "succeeded" else "red"
+    session.say(f"[{color}]{escape(job.summary())}[/{color}]{took(job)}")
+    for part, metrics in (job.view.get("metrics") or {}).items():
+        if metrics:
+            session.say(f"  {part:<11}{metrics_line(metrics)}")
+    if job.view.get("model_id"):
+        session.say(f"  model      {job.view['model_id']}")
+
+
+def _dataset(session: Session, source: str) -> Dataset | str:
+    if source.startswith("ds_") and not Path(source).exists():
+        return source
+    if not Path(source).is_file():
+        raise click.BadParameter(f"there is no file {source!r}", param_hint="FILE")
+    dataset = session.client.upload(source)
+    session.say(f"uploaded {escape(source)}: {dataset.rows:,} rows, {dataset.id}")
+    warnings = dataset.view["warnings"]
+    for warning in warnings[:MAX_WARNINGS]:
+        session.err.print(f"[yellow]warning[/yellow] {escape(warning)}")
+    if len(warnings) > MAX_WARNINGS:
+        session.err.print(f"[yellow]and {len(warnings) - MAX_WARNINGS} warnings more[/yellow]")
+    return dataset
+
+
+def _data(options: dict[str, Any]) -> dict[str, Any]:
+    inputs = options["inputs"]
+    names = [name.strip() for name in inputs.split(",")] if inputs else None
+    given = {"inputs": names, "target": options["target"], "task": options["task"]}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _training(options: dict[str, Any]) -> dict[str, Any]:
+    plain = ("loss", "epochs", "batch_size", "seed")
+    training = {name: options[name] for name in plain if options[name] is not None}
+    rate = options["learning_rate"]
+    if options["optimizer"] or rate is not None:
+        optimizer = {"kind": options["optimizer"] or "adam"}
+        training["optimizer"] = optimizer if rate is None else optimizer | {"learning_rate": rate}
+    return training

@@ -1,0 +1,148 @@
+"""The service, from Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chainrule.client.payload import NPZ, content_type, document, npz
+from chainrule.client.resources import Dataset, Job, Model
+from chainrule.client.transport import Transport
+from chainrule.config import ClientConfig, environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Self
+
+    from numpy.typing import ArrayLike
+
+    from chainrule.spec import Document
+
+    Specification = Document | Mapping[str, Any] | str
+
+__all__ = ["Client"]
+
+
+class Client:
+    """A client of one chainrule service.
+
+    Without arguments it looks where the ``CHAINRULE_*`` variables say, which by default is the
+    service of ``chainrule up`` on this machine, key included.
+
+        client = chainrule.Client()
+        dataset = client.upload("iris.csv")
+        hidden = {"kind": "dense", "units": 16, "activation": "relu"}
+        network = {"layers": [hidden, {"kind": "dense", "units": "auto"}]}
+        job = client.train(dataset, network, {"epochs": 60}, data={"target": "species"})
+        job.wait()
+        job.predict([{"sepal_length": 5.1, ...}])
+    """
+
+    def __init__(self, url: str | None = None, key: str | None = None) -> None:
+        config = ClientConfig.from_env(environment())
+        self.url = (url or config.url).rstrip("/")
+        # The key found in the data directory belongs to this machine's service: no other gets it.
+        known = config.find_key() if self.url == config.url else config.api_key
+        self._transport = Transport(self.url, key or known)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; the client may not be used afterwards."""
+        self._transport.close()
+
+    def upload(
+        self,
+        data: str | Path | Mapping[str, ArrayLike] | tuple[ArrayLike, ArrayLike],
+        *,
+        name: str | None = None,
+    ) -> Dataset:
+        """Upload a file (CSV, NPZ or JSON), named arrays, or a pair of inputs and targets.
+
+        The same content again returns the dataset that is there.
+        """
+        content: Path | bytes
+        if isinstance(data, str | Path):
+            content = Path(data)
+            kind, name = content_type(content), name or content.name
+        else:
+            content, kind = npz(data), NPZ
+        view = self._transport.json(
+            "POST",
+            "/v1/datasets",
+            params={"name": name} if name else {},
+            content=content,
+            headers={"Content-Type": kind},
+            idempotent=True,  # addressed by its content: twice is once
+        )
+        return Dataset(self._transport, view)
+
+    def train(
+        self,
+        dataset: Dataset | str,
+        architecture: Specification,
+        training: Specification | None = None,
+        *,
+        data: Specification | None = None,
+        name: str | None = None,
+    ) -> Job:
+        """Queue a training job and return at once.
+
+        ``dataset`` is an uploaded dataset or its id; ``architecture`` a specification (a mapping,
+        JSON text or an ``ArchitectureSpec``) or the id of a stored one (``arch_...``); ``training``
+        and ``data`` are the parts of those names of ``POST /v1/jobs``.
+        Raises: ApiError 422, stating the place of everything that does not add up.
+        """
+        request: dict[str, Any] = {
+            "dataset_id": dataset.id if isinstance(dataset, Dataset) else dataset
+        }
+        if isinstance(architecture, str) and architecture.startswith("arch_"):
+            request["architecture_id"] = architecture
+        else:
+            request["architecture"] = document(architecture)
+        for part, value in (("data", data), ("training", training)):
+            if value is not None:
+                request[part] = document(value)
+        if name is not None:
+            request["name"] = name
+        return Job(self._transport, self._transport.json("POST", "/v1/jobs", json=request))
+
+    def job(self, job_id: str) -> Job:
+        """Return a job."""
+        return Job(self._transport, self._transport.json("GET", f"/v1/jobs/{job_id}"))
+
+    def jobs(self, **filters: str) -> Iterator[Job]:
+        """Yield the jobs, newest first; ``filters`` are ``state``, ``name`` and ``dataset_id``."""
+        for view in self._items("/v1/jobs", filters):
+            yield Job(self._transport, view)
+
+    def dataset(self, dataset_id: str) -> Dataset:
+        """Return a dataset."""
+        view = self._transport.json("GET", f"/v1/datasets/{dataset_id}")
+        return Dataset(self._transport, view)
+
+    def model(self, model_id: str) -> Model:
+        """Return a trained model."""
+        return Model(self._transport, self._transport.json("GET", f"/v1/models/{model_id}"))
+
+    def system(self) -> dict[str, Any]:
+        """Return the service's versions, kernels and numeric fingerprint."""
+        return self._transport.json("GET", "/v1/system")
+
+    def readiness(self) -> dict[str, Any]:
+        """Return ``{database, broker, worker}``: each ``ok``, or why not."""
+        return self._transport.json("GET", "/readyz")
+
+    def _items(self, path: str, filters: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+        """Yield the entries of a list, page after page."""
+        params = {"limit": "100", **filters}
+        while True:
+            page = self._transport.json("GET", path, params=params)
+            yield from page["items"]
+            if not page.get("next"):
+                return
+            params["cursor"] = str(page["next"])

@@ -1,0 +1,97 @@
+"""What goes over the wire: files and arrays as uploads, rows as requests of a bounded size."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from chainrule.errors import ClientError, DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import ArrayLike
+
+    from chainrule.spec import Document
+
+__all__ = ["CONTENT_TYPES", "content_type", "document", "npz", "pieces"]
+
+CONTENT_TYPES = {
+    ".csv": "text/csv",
+    ".json": "application/json",
+    ".npz": "application/x-npz",
+}
+NPZ = CONTENT_TYPES[".npz"]
+MAX_PIECE_BYTES = 900_000  # the service takes JSON bodies of up to 1 MiB
+
+
+def content_type(path: Path) -> str:
+    """Return a file's media type by its suffix.  Raises: ClientError, if it is none we know."""
+    try:
+        return CONTENT_TYPES[path.suffix.lower()]
+    except KeyError:
+        known = ", ".join(CONTENT_TYPES)
+        message = f"{path.name}: the name must end in one of {known} to tell the format"
+        raise ClientError(message) from None
+
+
+def npz(arrays: Mapping[str, ArrayLike] | tuple[ArrayLike, ArrayLike]) -> bytes:
+    """Pack arrays as an NPZ file; a pair stands for ``inputs`` and ``targets``.
+
+    The same arrays give the same bytes, so the service knows them again.
+    """
+    import numpy as np  # noqa: PLC0415 the client alone does not need it
+
+    named = arrays if isinstance(arrays, Mapping) else dict(zip(_PAIR, arrays, strict=True))
+    packed: dict[str, np.ndarray[Any, Any]] = {k: np.asarray(v) for k, v in named.items()}
+    for name, array in packed.items():
+        if array.dtype.hasobject:
+            raise DataError.at(name, "must hold numbers, got Python objects")
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **packed)
+    return buffer.getvalue()
+
+
+_PAIR = ("inputs", "targets")
+
+
+def document(value: Document | Mapping[str, Any] | str) -> dict[str, Any]:
+    """Return a specification as plain JSON, whether it came as a value, a mapping or JSON text."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if not isinstance(value, str):
+        return value.render()
+    try:
+        loaded = json.loads(value)
+    except ValueError as error:
+        raise ClientError(f"not JSON: {error}") from error
+    if not isinstance(loaded, dict):
+        raise ClientError(f"must be a JSON object, got {value[:40]}")
+    return loaded
+
+
+def pieces(kind: str, rows: Iterable[Any]) -> Iterator[tuple[int, bytes]]:
+    """Yield bodies ``{kind: [...]}`` that together hold all rows, none too large.
+
+    Each comes with the number of its first row.
+
+    Raises: DataError, at a row that is not plain JSON (a missing value is ``None``, not NaN).
+    """
+    head, tail = f'{{"{kind}":['.encode(), b"]}"
+    held: list[bytes] = []
+    size = start = 0
+    for index, row in enumerate(rows):
+        try:
+            text = json.dumps(row, allow_nan=False, separators=(",", ":")).encode()
+        except (TypeError, ValueError) as error:
+            raise DataError.at(f"{kind}[{index}]", f"must be plain JSON: {error}") from error
+        if held and size + len(text) > MAX_PIECE_BYTES:
+            yield start, head + b",".join(held) + tail
+            held, size, start = [], 0, index
+        held.append(text)
+        size += len(text) + 1
+    yield start, head + b",".join(held) + tail

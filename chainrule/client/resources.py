@@ -1,0 +1,238 @@
+"""What the service keeps, as seen from outside: datasets, jobs and models."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chainrule.client.payload import pieces
+from chainrule.client.transport import retry_after_s
+from chainrule.errors import ApiError, ClientError, UnreachableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Self
+
+    from numpy.typing import ArrayLike
+
+    from chainrule.client.transport import Transport
+
+__all__ = ["FINAL_STATES", "Dataset", "Job", "Model"]
+
+FINAL_STATES = frozenset({"succeeded", "failed", "cancelled"})
+FIRST_POLL_S = 0.05
+LONGEST_POLL_S = 1.0
+PATIENCE_S = 60.0  # how long a wait outlives a service that is away
+SUFFIXES = {"bundle": ".zip"}
+
+
+class _Resource:
+    """Something with an id; ``view`` is the service's JSON as last read."""
+
+    collection = ""
+
+    def __init__(self, transport: Transport, view: dict[str, Any]) -> None:
+        self._transport = transport
+        self.view = view
+
+    @property
+    def id(self) -> str:
+        return str(self.view["id"])
+
+    @property
+    def path(self) -> str:
+        """Where the service keeps it."""
+        return f"/v1/{self.collection}/{self.id}"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id}>"
+
+
+class Dataset(_Resource):
+    """Rows to learn from, as uploaded."""
+
+    collection = "datasets"
+
+    @property
+    def rows(self) -> int:
+        return int(self.view["rows"])
+
+
+class Model(_Resource):
+    """A trained network."""
+
+    collection = "models"
+
+    def download(self, path: str | Path, format: str = "bundle") -> Path:  # noqa: A002 the API's word
+        """Save the model as ``bundle`` (zip), ``safetensors`` or ``npz`` and return the file.
+
+        A directory gets a file named after the model. The file appears only when whole.
+        """
+        target = Path(path)
+        if target.is_dir():
+            target /= self.id + SUFFIXES.get(format, f".{format}")
+        where = f"{self.path}/download"
+        self._transport.request("GET", where, params={"format": format}, into=target)
+        return target
+
+    def predict(
+        self,
+        rows: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        inputs: ArrayLike | None = None,
+    ) -> dict[str, Any]:
+        """Predict raw rows as in the training file, or ``inputs`` arrays.
+
+        Returns ``predictions`` and, for classes, ``probabilities``: one per row, in order. Many
+        rows are sent in several requests.
+        """
+        if (rows is None) == (inputs is None):
+            raise ClientError("predict wants rows or inputs: one of them")
+        bodies = pieces("rows", rows) if rows is not None else pieces("inputs", _nested(inputs))
+        headers = {"Content-Type": "application/json"}
+        merged: dict[str, Any] = {}
+        for start, body in bodies:
+            try:
+                answer = self._transport.json(
+                    "POST", f"{self.path}/predict", content=body, headers=headers, idempotent=True
+                )
+            except ApiError as error:
+                raise _counted_from(start, error) from None
+            for name, value in answer.items():
+                if name in {"predictions", "probabilities"} and name in merged:
+                    merged[name].extend(value)
+                else:
+                    merged[name] = value
+        return merged
+
+
+class Job(_Resource):
+    """A training run.  ``view`` is the service's JSON as last read; ``refresh`` reads it anew."""
+
+    collection = "jobs"
+    _etag = ""
+
+    @property
+    def state(self) -> str:
+        """``queued``, ``running``, ``paused``, ``succeeded``, ``failed`` or ``cancelled``."""
+        return str(self.view["state"])
+
+    @property
+    def done(self) -> bool:
+        """Whether the state is final."""
+        return self.state in FINAL_STATES
+
+    def refresh(self) -> Self:
+        """Read the job anew; an unchanged job costs an empty answer."""
+        self._poll()
+        return self
+
+    def wait(
+        self,
+        on_progress: Callable[[Job], object] | None = None,
+        *,
+        timeout_s: float | None = None,
+    ) -> Self:
+        """Wait until the job has ended, however it ends, and return it.
+
+        ``on_progress`` is called with the job at once and whenever it has changed. A service that
+        is away for up to a minute (a restart) does not end the wait.
+        Raises: TimeoutError, after ``timeout_s``; UnreachableError.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        heard_at = time.monotonic()
+        pause_s, asked_s = FIRST_POLL_S, 0.0
+        changed = True
+        while True:
+            if changed and on_progress is not None:
+                on_progress(self)
+            if self.done:
+                return self
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TimeoutError(f"{self.id} is {self.state} after {timeout_s} s")
+            time.sleep(max(pause_s, asked_s))
+            try:
+                changed, asked_s = self._poll()
+                heard_at = time.monotonic()
+            except UnreachableError:
+                changed = False
+                if time.monotonic() - heard_at > PATIENCE_S:
+                    raise
+            pause_s = FIRST_POLL_S if changed else min(1.5 * pause_s, LONGEST_POLL_S)
+
+    def cancel(self) -> Self:
+        """Ask the job to stop; its last checkpoint is kept."""
+        answer = self._transport.json("POST", f"{self.path}/cancel", idempotent=True)
+        self.view = answer if answer.get("id") == self.id else self.view
+        self._etag = ""
+        return self
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return one row per completed epoch."""
+        answer = self._transport.json("GET", f"{self.path}/metrics")
+        return list(answer["items"])
+
+    def model(self) -> Model:
+        """Return what the job has trained.  Raises: ClientError, if there is none (yet)."""
+        if not self.view.get("model_id"):
+            self.refresh()
+        if not self.view.get("model_id"):
+            raise ClientError(f"{self.id} has no model: {self.summary()}")
+        return Model(self._transport, {"id": self.view["model_id"]})
+
+    def summary(self) -> str:
+        """Return the state in words, with the reason if the job has failed."""
+        error = self.view.get("error")
+        if not error:
+            return self.state
+        return f"{self.state}, {error.get('code', 'internal')}: {error.get('detail', 'no detail')}"
+
+    def download(self, path: str | Path, format: str = "bundle") -> Path:  # noqa: A002 the API's word
+        """Save the trained model; see ``Model.download``."""
+        return self.model().download(path, format)
+
+    def predict(
+        self,
+        rows: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        inputs: ArrayLike | None = None,
+    ) -> dict[str, Any]:
+        """Predict with the trained model; see ``Model.predict``."""
+        return self.model().predict(rows, inputs=inputs)
+
+    def _poll(self) -> tuple[bool, float]:
+        """Read the job; return whether it has changed and how long the service asks to wait (s)."""
+        headers = {"If-None-Match": self._etag} if self._etag else {}
+        response = self._transport.request("GET", self.path, headers=headers)
+        asked_s = retry_after_s(response.headers)
+        if response.status_code == 304:
+            return False, asked_s
+        view = self._transport.decode(response)
+        changed = view != self.view
+        self.view, self._etag = view, response.headers.get("etag", "")
+        return changed, asked_s
+
+
+def _counted_from(start: int, error: ApiError) -> ApiError:
+    """Return an error about a later piece of the rows with the places in the whole."""
+    if not start:
+        return error
+
+    def shifted(place: dict[str, Any]) -> dict[str, Any]:
+        _, kind, row, *rest = [*str(place.get("pointer", "")).split("/"), "", ""]
+        if not row.isdecimal():
+            return place
+        pointer = "/".join(["", kind, str(int(row) + start), *rest]).rstrip("/")
+        return {**place, "pointer": pointer}
+
+    places = [shifted(place) for place in error.problem.get("errors", ())]
+    detail = f"in the rows from number {start:,} on"
+    return ApiError(error.status, {**error.problem, "errors": places, "detail": detail})
+
+
+def _nested(inputs: Any) -> list[Any]:
+    nested = inputs.tolist() if hasattr(inputs, "tolist") else inputs
+    if not isinstance(nested, list | tuple):
+        raise ClientError(f"inputs must hold one entry per row, got {type(inputs).__name__}")
+    return list(nested)

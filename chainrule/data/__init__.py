@@ -1,0 +1,1 @@
+"""Data that ships with the library; NOTICE says where it comes from."""

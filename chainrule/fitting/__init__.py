@@ -1,0 +1,35 @@
+"""Training as a generator of reports: early stop and cancel are the caller's ``break``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chainrule.fitting.evaluation import TargetScale, evaluate
+from chainrule.fitting.loop import TrainingLoop
+from chainrule.fitting.reports import EpochReport, StepReport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+    from numpy.typing import ArrayLike
+
+    from chainrule.network import Network
+    from chainrule.spec import TrainingSpec
+
+__all__ = ["EpochReport", "StepReport", "TargetScale", "TrainingLoop", "evaluate", "fit"]
+
+
+def fit(
+    net: Network,
+    train: tuple[ArrayLike, ArrayLike],
+    training: TrainingSpec | Mapping[str, Any],
+    validation: tuple[ArrayLike, ArrayLike] | None = None,
+) -> Iterator[EpochReport]:
+    """Train a network in place and yield a report after each epoch.
+
+    Shapes: train and validation are (inputs (rows, *input_shape), targets as the loss wants them).
+    Raises: SpecError, DataError, before the first step; DivergedError.
+    """
+    loop = TrainingLoop(net, train, training, validation=validation)
+    return (report for report in loop.run() if isinstance(report, EpochReport))

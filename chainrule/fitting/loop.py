@@ -1,0 +1,236 @@
+"""The training loop: steps as a generator of reports, to be left and taken up between any two."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.checkpoint import Checkpoint
+from chainrule.errors import CheckpointError, DataError, DivergedError
+from chainrule.fitting.evaluation import Evaluator, TargetScale, unit_of
+from chainrule.fitting.reports import EpochReport, StepReport
+from chainrule.fitting.samples import Samples
+from chainrule.losses import LOSSES, infer_loss
+from chainrule.metrics import Tally
+from chainrule.optimizers import optimizer_of
+from chainrule.schedules import schedule_of
+from chainrule.spec import TrainingSpec, parse
+from chainrule.streams import generator
+from chainrule.tape import Array, aligned
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import ArrayLike
+
+    from chainrule.network import Network
+
+__all__ = ["TrainingLoop"]
+
+_VERSION = 1
+_EVALUATION_ROWS = 256  # of one block, at least: small batches would only cost time
+
+
+class TrainingLoop:
+    """Train a network: every number follows from the arguments, however often it stops.
+
+    ``train`` and ``validation`` are (inputs, targets). ``checkpoint`` goes on where one was taken.
+    ``step`` counts batches learnt, ``epoch`` the epochs completed and reported. The network's dtype
+    is the precision; ``training.precision`` is for whoever makes the network.
+    Raises: DataError, if rows do not fit; CheckpointError, if the checkpoint is of another run.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        net: Network,
+        train: tuple[ArrayLike, ArrayLike],
+        training: TrainingSpec | Mapping[str, Any],
+        *,
+        validation: tuple[ArrayLike, ArrayLike] | None = None,
+        checkpoint: Checkpoint | None = None,
+        target_scale: TargetScale | None = None,
+    ) -> None:
+        self.net = net
+        self.training = parse(TrainingSpec, training)
+        named = self.training.loss
+        self.loss: str = infer_loss(np.asarray(train[1])) if named is None else named.kind
+        self._train = Samples(net, self.loss, *train)
+        self.epochs = self.training.epochs
+        self.steps_per_epoch = -(-self._train.rows // self.training.batch_size)
+        self.steps = self.epochs * self.steps_per_epoch
+        self.step = 0
+        self.epoch = 0
+        self.best: dict[str, Any] = {}
+        self._optimizer = optimizer_of(self.training.optimizer)
+        self._schedule = schedule_of(self.training.schedule)
+        self._slots = {name: aligned(net.flat.size, net.dtype) for name in self._optimizer.slots}
+        self._tape = net.tape(training=True, seed=self.training.seed)
+        unit = unit_of(target_scale)
+        self._tally = Tally.of(self.loss, net.output_shape, unit)
+        self._evaluator: Evaluator | None = None
+        if validation is not None:
+            rows = max(self.training.batch_size, _EVALUATION_ROWS)
+            kept_aside = _checked(net, self.loss, validation)
+            self._evaluator = Evaluator(net, kept_aside, rows, unit)
+        self._order: tuple[int, Array] | None = None
+        self._seconds = 0.0
+        self._samples = 0
+        if checkpoint is not None:
+            self._restore(checkpoint)
+
+    def run(self) -> Iterator[StepReport | EpochReport]:
+        """Yield a StepReport after every batch, and after an epoch's last one an EpochReport too.
+
+        Raises: DivergedError, if the loss, a parameter or an optimizer slot is no longer finite.
+        """
+        while True:
+            if self.step == (self.epoch + 1) * self.steps_per_epoch:
+                yield self._end_epoch()
+            if self.step >= self.steps:
+                return
+            began = time.perf_counter()
+            loss = self._step()
+            self._seconds += time.perf_counter() - began
+            yield StepReport(self.step, self.epoch + 1, loss)
+
+    def checkpoint(self) -> Checkpoint:
+        """Return a copy of all that a resume needs.
+
+        Raises: DivergedError, rather than return one that is not finite.
+        """
+        self._check_finite()
+        return Checkpoint(
+            parameters=self.net.flat.copy(),
+            slots={name: vector.copy() for name, vector in self._slots.items()},
+            state=self.net.state.copy(),
+            best=dict(self.best),
+            loop={
+                "version": _VERSION,
+                "step": self.step,
+                "epoch": self.epoch,
+                "batch": self.step - self.epoch * self.steps_per_epoch,
+                "sums": self._tally.sums.astype("<f8").tobytes().hex(),
+                "run": self._identity(),
+            },
+        )
+
+    def _step(self) -> float:
+        """Learn one batch and return its loss."""
+        number, tape, net = self.step + 1, self._tape, self.net
+        tape.begin(number)
+        with np.errstate(all="ignore"):  # overflow shows in the loss, which is looked at
+            x, target = self._train.batch(self._rows(), tape)
+            y, backward = net.forward(x, tape)
+            work = tape.empty(y.shape)
+            loss, dy = LOSSES[self.loss](y, target, tape.empty(y.shape))
+            if not math.isfinite(loss):
+                raise DivergedError(self.epoch + 1, number)
+            self._tally.add(loss, y, target, work)
+            backward(dy)
+            rate = self._learning_rate(number)
+            self._optimizer.step(net.flat, tape.gradients, self._slots, rate, number)
+        self.step = number
+        self._samples += len(x)
+        return loss
+
+    def _rows(self) -> Array | slice:
+        """Return the next batch's rows: an epoch's order follows from the seed and its number."""
+        size = self.training.batch_size
+        start = (self.step - self.epoch * self.steps_per_epoch) * size
+        batch = slice(start, min(start + size, self._train.rows))
+        if not self.training.shuffle:
+            return batch
+        if self._order is None or self._order[0] != self.epoch:
+            rng = generator(self.training.seed, "shuffle", self.epoch)
+            self._order = (self.epoch, rng.permutation(self._train.rows))
+        return self._order[1][batch]
+
+    def _learning_rate(self, step: int) -> float:
+        return self.training.optimizer.learning_rate * self._schedule.factor(step, self.steps)
+
+    def _end_epoch(self) -> EpochReport:
+        self._check_finite()
+        validation = self._evaluator.run() if self._evaluator else None
+        if validation is not None and not math.isfinite(validation["loss"]):
+            raise self._diverged("the validation loss is not finite")
+        report = EpochReport(
+            epoch=self.epoch + 1,
+            step=self.step,
+            train=self._tally.result(),
+            validation=validation,
+            learning_rate=self._learning_rate(self.step),
+            seconds=self._seconds,
+            samples_per_s=self._samples / self._seconds if self._seconds else 0.0,
+        )
+        judged = (report.validation or report.train)["loss"]
+        if not self.best or judged < self.best["loss"]:
+            self.best = {"epoch": report.epoch, "step": report.step, "loss": judged}
+        self.epoch += 1
+        self._tally.clear()
+        self._seconds, self._samples = 0.0, 0
+        return report
+
+    def _check_finite(self) -> None:
+        if not _is_finite(self.net.flat):
+            raise self._diverged("a parameter is not finite")
+        for name, vector in self._slots.items():
+            if not _is_finite(vector):
+                raise self._diverged(f"the optimizer's {name} is not finite")
+
+    def _diverged(self, detail: str) -> DivergedError:
+        """Blame the last batch learnt."""
+        return DivergedError(max(self.step - 1, 0) // self.steps_per_epoch + 1, self.step, detail)
+
+    def _identity(self) -> dict[str, Any]:
+        """Return what a checkpoint and a run that resumes from it must share; epochs may differ."""
+        training = self.training.render()
+        kept = ("batch_size", "optimizer", "schedule", "seed", "shuffle")
+        return {
+            "loss": self.loss,
+            "dtype": self.net.dtype.name,
+            "parameters": self.net.flat.size,
+            "rows": self._train.rows,
+            **{name: training[name] for name in kept},
+        }
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        try:
+            self._take(checkpoint, checkpoint.loop)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"the checkpoint's loop record is damaged: {error!r}") from error
+
+    def _take(self, checkpoint: Checkpoint, loop: Mapping[str, Any]) -> None:
+        if loop.get("version") != _VERSION:
+            detail = f"wanted {_VERSION}, got {loop.get('version')}"
+            raise CheckpointError(f"the checkpoint's loop record is of another version: {detail}")
+        for name, wanted in self._identity().items():
+            if (got := loop["run"].get(name)) != wanted:
+                raise CheckpointError(
+                    f"the checkpoint is of another run: {name} {got}, not {wanted}"
+                )
+        self.net.flat[:] = checkpoint.parameters
+        self.net.state[:] = checkpoint.state
+        for name, vector in self._slots.items():
+            vector[:] = checkpoint.slots[name]
+        self.step, self.epoch = loop["step"], loop["epoch"]
+        self.best = dict(checkpoint.best)
+        self._tally.sums[:] = np.frombuffer(bytes.fromhex(loop["sums"]), "<f8")
+
+
+def _checked(net: Network, loss: str, rows: tuple[ArrayLike, ArrayLike]) -> Samples:
+    try:
+        return Samples(net, loss, *rows)
+    except DataError as error:
+        raise error.under("validation") from None
+
+
+def _is_finite(vector: Array) -> bool:
+    """Look at a vector a block at a time: a network's whole vector of booleans may be large."""
+    size = 1 << 20
+    return all(
+        bool(np.isfinite(vector[start : start + size]).all())
+        for start in range(0, vector.size, size)
+    )

@@ -1,0 +1,50 @@
+"""The fully connected layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chainrule.layers.activation import activate
+from chainrule.layers.base import Layer, Parameters, check_shape
+
+if TYPE_CHECKING:
+    from chainrule.spec.layers import DenseSpec
+    from chainrule.tape import Array, Backward, Tape
+
+__all__ = ["Dense"]
+
+
+@dataclass(frozen=True)
+class Dense:
+    """Affine map and activation ``y = f(x @ kernel + bias)``.
+
+    Shapes: x (batch, inputs), kernel (inputs, units), bias (units,) -> y (batch, units).
+    Raises: ShapeError, if x is not (batch, inputs).
+    """
+
+    kernel: Array  # views of the network's flat vector; gradients belong to the tape
+    bias: Array | None
+    activation: str
+
+    @classmethod
+    def build(cls, spec: DenseSpec, number: int, parameters: Parameters) -> Layer:
+        return cls(parameters["kernel"], parameters.get("bias"), spec.activation)
+
+    def forward(self, x: Array, tape: Tape) -> tuple[Array, Backward]:
+        n_in, units = self.kernel.shape
+        check_shape(x, ("batch", n_in), owner="Dense")
+        z = np.matmul(x, self.kernel, out=tape.empty((len(x), units)))
+        y, deactivate = activate(self.activation, z, self.bias, tape, own=True)
+        wants_dx = tape.wants_dx
+
+        def backward(dy: Array) -> Array:
+            dz = deactivate(dy)
+            tape.gradient(self.kernel).add_matmul(x.T, dz)
+            if self.bias is not None:
+                tape.gradient(self.bias).add_sum(dz)
+            return np.matmul(dz, self.kernel.T, out=tape.empty(x.shape)) if wants_dx else dz
+
+        return y, backward

@@ -1,0 +1,243 @@
+"""What goes into the network: columns scaled or one-hot encoded, or an array as it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from chainrule.errors import DataError, Problem, SpecError, step
+from chainrule.recipe.values import listed, read_number, read_text, to_array
+from chainrule.spec.base import Document
+
+if TYPE_CHECKING:
+    from chainrule.kernels import Array
+
+__all__ = ["ArrayInputs", "CategoryColumn", "NumberColumn", "TableInputs", "fit_inputs", "scale"]
+
+MAX_WIDTH = 100_000
+MAX_VALUES = 250_000_000  # of the encoded table: 1 GB in single precision
+MAX_PROBLEMS = 20
+
+
+class NumberColumn(Document):
+    """A standardised column: (x - mean) / std in float64, a missing value counting as the mean."""
+
+    kind: Literal["number"] = "number"
+    name: str
+    mean: float
+    std: float = Field(gt=0.0)
+
+    @property
+    def width(self) -> int:
+        return 1
+
+    def read(self, cells: Sequence[object], problems: _Problems) -> Array:
+        """Return prediction cells as the training file's tensor would hold them."""
+        return np.array([problems.guard(read_number, cell, i) for i, cell in enumerate(cells)])
+
+    def encode(self, values: Array, out: Array) -> None:
+        """Write the features.  Shapes: values (rows,), out (rows, 1)."""
+        with np.errstate(over="ignore", invalid="ignore"):  # what leaves the range ends as inf
+            scaled = (values - self.mean) / self.std
+            # Adding zero turns -0.0 into 0.0: JSON has no -0, files do.
+            out[:, 0] = np.where(np.isnan(values), 0.0, scaled + 0.0)
+
+
+class CategoryColumn(Document):
+    """A one-hot encoded column; a category that training did not see, or none, is all zeros.
+
+    ``codes`` are the categories' numbers in the training dataset, ascending.
+    """
+
+    kind: Literal["category"] = "category"
+    name: str
+    categories: list[str]
+    codes: list[int]
+
+    @property
+    def width(self) -> int:
+        return len(self.categories)
+
+    def read(self, cells: Sequence[object], problems: _Problems) -> Array:
+        """Return prediction cells as the training file's tensor would hold them."""
+        known = dict(zip(self.categories, self.codes, strict=True))
+        texts = (problems.guard(read_text, cell, i) for i, cell in enumerate(cells))
+        return np.array([known.get(text, -1) for text in texts], dtype=np.int64)
+
+    def encode(self, values: Array, out: Array) -> None:
+        """Write the features.  Shapes: values (rows,), out (rows, categories), zeros so far."""
+        if not self.codes:
+            return
+        codes = np.asarray(self.codes)
+        position = np.minimum(np.searchsorted(codes, values), len(codes) - 1)
+        seen = np.flatnonzero(codes[position] == values)
+        out[seen, position[seen]] = 1.0
+
+
+class TableInputs(Document):
+    """Columns side by side, in the request's order; ``others`` are the file's other columns."""
+
+    kind: Literal["table"] = "table"
+    columns: list[Annotated[NumberColumn | CategoryColumn, Field(discriminator="kind")]]
+    others: list[str]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (sum(column.width for column in self.columns),)
+
+    def encode(self, tensors: Mapping[str, Array], indices: Array, dtype: str) -> Array:
+        """Return the features of some rows.  Shapes: indices (rows,) -> (rows, width)."""
+        blocks = [tensors[column.name][indices] for column in self.columns]
+        return self._encode(blocks, len(indices), dtype)
+
+    def read_rows(self, rows: Sequence[Mapping[str, Any]], dtype: str) -> Array:
+        """Return the features of raw rows.
+
+        Raises: DataError, naming row and column of each of the first bad cells.
+        """
+        problems = _Problems()
+        known = {column.name for column in self.columns} | set(self.others)
+        for index, row in enumerate(rows):
+            if not isinstance(row, Mapping):
+                problems.add(f"[{index}]", "must be an object of column names and values")
+                continue
+            for column in self.columns:
+                if column.name not in row:
+                    problems.add(f"[{index}]{step(column.name)}", "is missing (null is allowed)")
+            for name in row:
+                if name not in known:
+                    wanted = listed([column.name for column in self.columns])
+                    detail = f"is not a column; the inputs are {wanted}"
+                    problems.add(f"[{index}]{step(name)}", detail)
+        problems.check()
+        blocks = []
+        for column in self.columns:
+            problems.name = column.name
+            blocks.append(column.read([row[column.name] for row in rows], problems))
+        problems.check()
+        return self._encode(blocks, len(rows), dtype)
+
+    def _encode(self, blocks: list[Array], rows: int, dtype: str) -> Array:
+        x = np.zeros((rows, *self.shape), dtype=dtype)
+        start = 0
+        for column, values in zip(self.columns, blocks, strict=True):
+            column.encode(values, x[:, start : start + column.width])
+            start += column.width
+        return x
+
+
+class ArrayInputs(Document):
+    """One array, used as it is."""
+
+    kind: Literal["arrays"] = "arrays"
+    name: str
+    sample_shape: list[int]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.sample_shape)
+
+    def encode(self, tensors: Mapping[str, Array], indices: Array, dtype: str) -> Array:
+        """Return some rows.  Shapes: indices (rows,) -> (rows, ...)."""
+        return tensors[self.name][indices].reshape(len(indices), *self.shape).astype(dtype)
+
+    def read(self, values: object, dtype: str) -> Array:
+        """Return raw inputs as an array.  Raises: DataError, stating both shapes."""
+        array = to_array(values, "inputs")
+        if array.ndim == 1 and self.shape == (1,):
+            array = array[:, None]
+        if array.shape[1:] != self.shape:
+            wanted = ", ".join(["rows", *map(str, self.shape)])
+            raise DataError.at("inputs", f"must have shape ({wanted}), got {array.shape}")
+        return array.astype(dtype)
+
+
+def fit_inputs(
+    tensors: Mapping[str, Array], schema: Mapping[str, Any], names: list[str], train: Array
+) -> TableInputs | ArrayInputs:
+    """Learn the encoding from the training part.
+
+    Raises: SpecError at ``inputs``, if a column cannot be encoded or all of them are too wide.
+    """
+    if schema["kind"] == "arrays":
+        return _fit_array(tensors[names[0]], names[0])
+    described = {column["name"]: column for column in schema["columns"]}
+    columns = [_fit_column(tensors[name][train], described[name]) for name in names]
+    others = [name for name in described if name not in names]
+    inputs = TableInputs(columns=columns, others=others)
+    _check_size(inputs, int(schema["rows"]))
+    return inputs
+
+
+def _fit_column(values: Array, column: Mapping[str, Any]) -> NumberColumn | CategoryColumn:
+    name = column["name"]
+    if column["type"] == "categorical":
+        codes = np.unique(values[values >= 0]).tolist()
+        return CategoryColumn(
+            name=name, categories=[column["categories"][code] for code in codes], codes=codes
+        )
+    mean, std = scale(values[~np.isnan(values)])
+    if not math.isfinite(mean) or not math.isfinite(std):
+        raise SpecError.at("inputs", f"column {name!r} has numbers too large to standardise")
+    return NumberColumn(name=name, mean=mean, std=std)
+
+
+def scale(values: Array) -> tuple[float, float]:
+    """Return mean and standard deviation, which is 1 where the values do not differ."""
+    if not values.size:
+        return 0.0, 1.0
+    if values.min() == values.max():  # the mean of equal numbers may be off by a rounding error
+        return float(values[0]) + 0.0, 1.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(values.mean()) + 0.0, float(values.std()) or 1.0
+
+
+def _check_size(inputs: TableInputs, rows: int) -> None:
+    (width,) = inputs.shape
+    widest = max(inputs.columns, key=lambda column: column.width)
+    hint = f"the widest column is {widest.name!r} with {widest.width:,}"
+    if not width:
+        raise SpecError.at("inputs", "the columns hold no value in any training row")
+    if width > MAX_WIDTH:
+        detail = f"take {width:,} features once encoded, at most {MAX_WIDTH:,}; {hint}"
+        raise SpecError.at("inputs", detail)
+    if width * rows > MAX_VALUES:
+        detail = f"take {rows:,} rows of {width:,} features, at most {MAX_VALUES:,} numbers; {hint}"
+        raise SpecError.at("inputs", detail)
+
+
+def _fit_array(array: Array, name: str) -> ArrayInputs:
+    finite = np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise SpecError.at("inputs", f"array {name!r} has values that are not finite (row {row})")
+    return ArrayInputs(name=name, sample_shape=list(array.shape[1:]) or [1])
+
+
+class _Problems:
+    """Complaints about cells, gathered up to a limit so that one answer names more than one."""
+
+    def __init__(self) -> None:
+        self.name = ""
+        self.found: list[Problem] = []
+
+    def add(self, path: str, detail: str) -> None:
+        self.found.append(Problem(f"rows{path}", detail))
+        if len(self.found) >= MAX_PROBLEMS:
+            self.check()
+
+    def guard(self, read: Callable[[object], Any], cell: object, row: int) -> Any:
+        """Read a cell, or note why it cannot be read."""
+        try:
+            return read(cell)
+        except DataError as error:
+            self.add(f"[{row}]{step(self.name)}", error.problems[0].detail)
+            return None
+
+    def check(self) -> None:
+        if self.found:
+            raise DataError(*self.found)

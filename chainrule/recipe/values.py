@@ -1,0 +1,125 @@
+"""One cell of a table, read alike from a file and from a prediction's row."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chainrule.errors import DataError, Problem
+
+if TYPE_CHECKING:
+    from chainrule.kernels import Array
+
+__all__ = ["BLANKS", "MISSING", "listed", "read_number", "read_text", "shown", "to_array"]
+
+MISSING = frozenset(
+    ("", "NA", "N/A", "NaN", "nan", "NAN", "-nan", "-NaN", "null", "NULL", "None", "?")
+)
+BLANKS = " \t\r\n\f\v"  # stripped from both ends of every cell
+
+MAX_DIMENSIONS = 4
+# ASCII only, no underscores: float() takes more than the parser of files does.
+_NUMBER = re.compile(r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf(?:inity)?)")
+
+
+def read_text(cell: object) -> str | None:
+    """Return a category's text, None if it is missing.  Raises: DataError, if it is neither."""
+    if cell is None:
+        return None
+    if isinstance(cell, bool) or not isinstance(cell, str | int | float):
+        raise DataError.at("", f"must be text as in the training file, got {shown(cell)}")
+    text = str(cell).strip(BLANKS)
+    return None if text in MISSING else text
+
+
+def read_number(cell: object) -> float:
+    """Return a number, NaN if it is missing.  Raises: DataError, if it is no finite number."""
+    if cell is None:
+        return math.nan
+    if isinstance(cell, str):
+        text = cell.strip(BLANKS)
+        if text in MISSING:
+            return math.nan
+        number = float(text) if _NUMBER.fullmatch(text.lower()) else None
+    elif isinstance(cell, bool) or not isinstance(cell, int | float):
+        number = None
+    else:
+        number = _float(cell)
+    if number is None:
+        raise DataError.at("", f"must be a number, got {shown(cell)}")
+    if math.isinf(number):
+        raise DataError.at("", f"must be a finite number, got {shown(cell)}")
+    return number
+
+
+def to_array(values: object, path: str) -> Array:
+    """Make an array of nested lists of numbers (or of an array), batch axis first.
+
+    Raises: DataError, at the first row that is ragged, not numeric or not finite.
+    """
+    try:
+        array = np.asarray(values)
+    except (ValueError, OverflowError, RecursionError):
+        raise _bad_row(values, path) from None
+    if array.ndim == 0:
+        raise DataError.at(path, f"must be a list of rows, got {shown(values)}")
+    if array.dtype.kind == "b":
+        array = array.astype(np.uint8)
+    if array.dtype.kind not in "iuf":
+        raise _bad_row(values, path)
+    if array.ndim > MAX_DIMENSIONS:
+        raise DataError.at(path, f"has {array.ndim} axes, at most {MAX_DIMENSIONS}")
+    finite = np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
+    if not finite.all():
+        raise DataError.at(f"{path}[{int(np.argmin(finite))}]", "must be finite numbers")
+    return array
+
+
+def shown(value: object) -> str:
+    """Return a value as an error shows it: quoted if it is text, never long."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list | tuple | np.ndarray):
+        return "a list"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int) and abs(value) > 10**40:
+        return "a number of more than 40 digits"
+    text = str(value) if not isinstance(value, str) else value
+    text = text if len(text) <= 40 else text[:39] + "…"
+    return repr(text) if isinstance(value, str) else text
+
+
+def listed(names: list[str]) -> str:
+    """Return names as an error lists them: the first twenty."""
+    more = f" and {len(names) - 20:,} more" if len(names) > 20 else ""
+    return ", ".join(shown(name) for name in names[:20]) + more
+
+
+def _float(number: int | float) -> float:  # an int may be beyond all floats
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
+
+
+def _bad_row(values: object, path: str) -> DataError:
+    """Find the first row that keeps nested lists from being one array of numbers."""
+    if path.count("[") > MAX_DIMENSIONS:
+        return DataError(Problem(path, f"is nested deeper than {MAX_DIMENSIONS} axes"))
+    wanted: tuple[int, ...] | None = None
+    for index, row in enumerate(values if isinstance(values, list | tuple) else ()):
+        place = f"{path}[{index}]"
+        try:
+            array = np.asarray(row)
+        except (ValueError, OverflowError, RecursionError):
+            return _bad_row(row, place)
+        if array.dtype.kind not in "iufb":
+            return _bad_row(row, place)
+        if wanted is not None and array.shape != wanted:
+            return DataError(Problem(place, f"has shape {array.shape}, the rows before {wanted}"))
+        wanted = array.shape
+    return DataError(Problem(path, f"must be a number, got {shown(values)}"))

@@ -1,0 +1,105 @@
+"""What all documents share: strict parsing, frozen values, and errors that name their place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from chainrule.errors import Problem, SpecError
+
+__all__ = ["Document", "parse"]
+
+D = TypeVar("D", bound="Document")
+
+
+class Document(BaseModel):
+    """A frozen part of a request: unknown fields, NaN and silent conversions are refused."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, strict=True, validate_default=True
+    )
+
+    def render(self) -> dict[str, Any]:
+        """Return plain JSON with every default filled in."""
+        return self.model_dump(mode="json")
+
+
+def parse(kind: type[D], document: D | Mapping[str, Any] | str | bytes) -> D:
+    """Read a document.
+
+    Raises: SpecError, with the place of each complaint.
+    """
+    if isinstance(document, kind):
+        return document
+    if isinstance(document, str | bytes):
+        try:
+            document = json.loads(document)
+        except (ValueError, RecursionError) as error:
+            raise SpecError(Problem("", f"must be JSON: {error}")) from error
+    try:
+        return kind.model_validate_json(json.dumps(document))
+    except ValidationError as error:
+        raise SpecError(*problems(error, document)) from error
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SpecError(Problem("", f"must be plain JSON: {error}")) from error
+
+
+def problems(error: ValidationError, document: object) -> list[Problem]:
+    """Return pydantic's complaints about a document in our words, each with its place."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for complaint in error.errors(include_url=False):
+        found.setdefault(_path(complaint, document), []).append(complaint)
+    return [Problem(path, _one_of(complaints)) for path, complaints in found.items()]
+
+
+def _path(complaint: Mapping[str, Any], value: Any) -> str:
+    """Write ``("layers", 2, "dense", "units")`` as ``layers[2].units``.
+
+    Pydantic puts the branch that it took in a union into the location; the client never wrote that
+    word, so a step that does not lead anywhere in the document is left out.
+    """
+    path = ""
+    *_, last = complaint["loc"] or ("",)
+    for part in complaint["loc"]:
+        if isinstance(part, int):
+            path += f"[{part}]"
+            value = value[part] if isinstance(value, list) and part < len(value) else None
+        elif isinstance(value, Mapping) and (
+            part in value or (complaint["type"] == "missing" and part == last)
+        ):
+            path += f".{part}" if path else part
+            value = value.get(part)
+    tagless = complaint["type"].startswith("union_tag") and isinstance(value, Mapping)
+    return path + (".kind" if tagless else "")
+
+
+def _one_of(complaints: list[Mapping[str, Any]]) -> str:
+    """Sum up what each branch of a union said of the same place."""
+    if not isinstance(complaints[0].get("input"), str):  # a fixed word was plainly not meant
+        complaints = [c for c in complaints if c["type"] != "literal_error"] or complaints
+    return ", or ".join(dict.fromkeys(map(_detail, complaints)))
+
+
+def _detail(complaint: Mapping[str, Any]) -> str:
+    template = _DETAILS.get(complaint["type"])
+    if template:
+        return template.format(got=complaint.get("input"), **complaint.get("ctx", {}))
+    message = str(complaint["msg"])
+    return (message[0].lower() + message[1:]).replace("input should be", "must be")
+
+
+_DETAILS = {
+    "missing": "is missing",
+    "extra_forbidden": "is not a known field",
+    "union_tag_invalid": "must be one of {expected_tags}, got {tag!r}",
+    "union_tag_not_found": "is missing",
+    "greater_than_equal": "must be >= {ge:g}, got {got}",
+    "greater_than": "must be > {gt:g}, got {got}",
+    "less_than_equal": "must be <= {le:g}, got {got}",
+    "less_than": "must be < {lt:g}, got {got}",
+    "literal_error": "must be one of {expected}, got {got!r}",
+    "value_error": "{error}",
+}

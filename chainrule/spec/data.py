@@ -1,0 +1,38 @@
+"""Which columns or arrays go in, which one is learnt, and which rows are kept aside."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from chainrule.spec.base import Document
+from chainrule.spec.training import Task
+
+__all__ = ["DataSpec", "SplitSpec"]
+
+Name = Annotated[str, Field(min_length=1, max_length=1000)]
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class SplitSpec(Document):
+    """Shares of the rows kept aside, drawn at random by the job's seed."""
+
+    kind: Literal["random"] = "random"
+    validation: Share = 0.1
+    test: Share = 0.1
+
+    @model_validator(mode="after")
+    def _leaves_rows_to_train_on(self) -> SplitSpec:
+        if self.validation + self.test >= 1:
+            raise ValueError("validation and test leave no rows to train on")
+        return self
+
+
+class DataSpec(Document):
+    """The data of a job: names are columns of a table, or arrays of an NPZ or JSON dataset."""
+
+    inputs: Name | list[Name] = "*"
+    target: Name | None = None
+    task: Task | None = None
+    split: SplitSpec = SplitSpec()

@@ -1,0 +1,106 @@
+"""How a network is trained: loss, optimizer, schedule, epochs, batches, seed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from chainrule.spec.base import Document
+
+__all__ = [
+    "AdamSpec",
+    "ConstantSpec",
+    "LossName",
+    "LossSpec",
+    "MomentumSpec",
+    "NesterovSpec",
+    "OptimizerSpec",
+    "ScheduleSpec",
+    "SgdSpec",
+    "Task",
+    "TrainingSpec",
+    "default_loss",
+]
+
+LossName = Literal["mean_squared_error", "binary_cross_entropy", "softmax_cross_entropy"]
+Task = Literal["classification", "regression"]
+Rate = Annotated[float, Field(gt=0.0, le=1e9)]
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+def _named(value: object) -> object:
+    """Take a name for an object of that kind."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
+class LossSpec(Document):
+    """The loss.  Cross-entropies take logits: the last layer needs no sigmoid or softmax."""
+
+    kind: LossName
+
+
+class SgdSpec(Document):
+    """Plain gradient descent."""
+
+    kind: Literal["sgd"] = "sgd"
+    learning_rate: Rate = 0.01
+
+
+class MomentumSpec(Document):
+    """Gradient descent with Polyak's momentum."""
+
+    kind: Literal["momentum"] = "momentum"
+    learning_rate: Rate = 0.01
+    momentum: Share = 0.9
+
+
+class NesterovSpec(Document):
+    """Gradient descent with Nesterov's momentum."""
+
+    kind: Literal["nesterov"] = "nesterov"
+    learning_rate: Rate = 0.01
+    momentum: Share = 0.9
+
+
+class AdamSpec(Document):
+    """Adam."""
+
+    kind: Literal["adam"] = "adam"
+    learning_rate: Rate = 0.001
+    beta_1: Share = 0.9
+    beta_2: Share = 0.999
+    epsilon: Annotated[float, Field(gt=0.0, le=1.0)] = 1e-7
+
+
+OptimizerSpec = Annotated[
+    SgdSpec | MomentumSpec | NesterovSpec | AdamSpec, Field(discriminator="kind")
+]
+
+
+class ConstantSpec(Document):
+    """The optimizer's learning rate, unchanged."""
+
+    kind: Literal["constant"] = "constant"
+
+
+ScheduleSpec = ConstantSpec
+
+
+class TrainingSpec(Document):
+    """All that shapes the weights besides the data and the architecture."""
+
+    loss: Annotated[LossSpec | None, BeforeValidator(_named)] = None
+    optimizer: Annotated[OptimizerSpec, BeforeValidator(_named)] = AdamSpec()
+    schedule: Annotated[ScheduleSpec, BeforeValidator(_named)] = ConstantSpec()
+    epochs: int = Field(10, ge=1, le=1_000_000)
+    batch_size: int = Field(32, ge=1, le=1_000_000)
+    shuffle: bool = True
+    seed: int = Field(0, ge=0, lt=2**53)
+    precision: Literal["float32", "float64"] = "float32"
+    max_seconds: float | None = Field(None, gt=0.0, le=30 * 86400.0)
+
+
+def default_loss(task: Task) -> LossName:
+    """Return the loss of a task whose training names none."""
+    return "softmax_cross_entropy" if task == "classification" else "mean_squared_error"

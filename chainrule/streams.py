@@ -1,0 +1,29 @@
+"""Named, stateless randomness: a name gives its numbers again, so no generator is ever saved."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+__all__ = ["Purpose", "generator"]
+
+Purpose = Literal["initialize", "shuffle", "dropout", "split", "gradcheck"]
+
+# A purpose's number is part of every result ever computed: add at the end, never renumber.
+_NUMBERS: dict[Purpose, int] = {
+    "initialize": 0,
+    "shuffle": 1,
+    "dropout": 2,
+    "split": 3,
+    "gradcheck": 4,
+}
+
+
+def generator(seed: int, purpose: Purpose, *keys: int) -> np.random.Generator:
+    """Return the generator of a purpose at a place, such as ("dropout", step, layer).
+
+    Two names differ in their numbers, since a spawn key is set apart from the seed before hashing.
+    """
+    sequence = np.random.SeedSequence(seed, spawn_key=(_NUMBERS[purpose], *keys))
+    return np.random.Generator(np.random.PCG64(sequence))

@@ -1,0 +1,137 @@
+"""What one pass carries: scratch memory, random streams, and the gradients of the parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.kernels import Array
+from chainrule.streams import generator
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+__all__ = ["Array", "Backward", "Gradient", "Tape", "aligned"]
+
+_LINE = 64  # bytes
+
+# Takes the gradient in a layer's output, returns the one in its input.
+Backward = Callable[[Array], Array]
+
+
+def aligned(size: int, dtype: DTypeLike) -> Array:
+    """Return a zeroed vector that starts on a cache line: no result then hangs on where it lies."""
+    n_bytes = size * np.dtype(dtype).itemsize
+    memory = np.zeros(n_bytes + _LINE, np.uint8)
+    start = -memory.ctypes.data % _LINE
+    return memory[start : start + n_bytes].view(dtype)
+
+
+class Gradient:
+    """A parameter's part of the gradient vector: the first use in a step writes, later uses add."""
+
+    __slots__ = ("_step", "_tape", "view")
+
+    def __init__(self, tape: Tape, view: Array) -> None:
+        self._tape = tape
+        self._step = -1
+        self.view = view
+
+    def add_matmul(self, a: Array, b: Array) -> None:
+        """Add ``a @ b``."""
+        if self._is_first():
+            np.matmul(a, b, out=self.view)
+        else:
+            self.view += np.matmul(a, b, out=self._tape.empty(self.view.shape))
+
+    def add_sum(self, value: Array, axis: int | tuple[int, ...] = 0) -> None:
+        """Add the sum of a value over some axes."""
+        if self._is_first():
+            np.add.reduce(value, axis=axis, out=self.view)
+        else:
+            self.view += np.add.reduce(value, axis=axis, out=self._tape.empty(self.view.shape))
+
+    def add(self, value: Array) -> None:
+        """Add a value of the parameter's shape."""
+        if self._is_first():
+            np.copyto(self.view, value)
+        else:
+            self.view += value
+
+    def _is_first(self) -> bool:
+        first = self._step != self._tape.steps
+        self._step = self._tape.steps
+        return first
+
+
+class Tape:
+    """The memory of one chain of steps: one tape belongs to one thread.
+
+    ``training`` switches dropout on. ``seed`` and the number given to ``begin`` name the random
+    streams. ``wants_dx`` is set by the network before each layer: whether anyone reads the gradient
+    in that layer's input.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Array] = (),
+        *,
+        dtype: DTypeLike = "float32",
+        training: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self.training = training
+        self.seed = seed
+        self.wants_dx = True
+        self.steps = 0
+        self._number = 0
+        self._cursor = 0
+        self._buffers: list[Array] = []
+        self._views: list[dict[tuple[Any, Any], Array]] = []
+        self._parameters = list(parameters)
+        self.gradients = aligned(sum(p.size for p in self._parameters), self.dtype)
+        self._gradients: dict[int, Gradient] = {}
+        start = 0
+        for parameter in self._parameters:
+            view = self.gradients[start : start + parameter.size].reshape(parameter.shape)
+            self._gradients[id(parameter)] = Gradient(self, view)
+            start += parameter.size
+
+    def begin(self, number: int) -> None:
+        """Start step ``number``: all scratch memory handed out before is used again."""
+        self.steps += 1
+        self._number = number
+        self._cursor = 0
+
+    def empty(self, shape: tuple[int, ...], dtype: DTypeLike | None = None) -> Array:
+        """Return an array of any content; the same memory at the same place of every step."""
+        place = self._cursor
+        self._cursor = place + 1
+        if place == len(self._views):
+            self._views.append({})
+            self._buffers.append(np.empty(0, np.uint8))
+        view = self._views[place].get((shape, dtype))
+        return self._make(place, shape, dtype) if view is None else view
+
+    def gradient(self, parameter: Array) -> Gradient:
+        """Return where a parameter's gradient goes."""
+        return self._gradients[id(parameter)]
+
+    def random(self, key: int) -> np.random.Generator:
+        """Return this step's random stream of the layer with a number."""
+        return generator(self.seed, "dropout", self._number, key)
+
+    def _make(self, place: int, shape: tuple[int, ...], dtype: DTypeLike | None) -> Array:
+        """Cut a view from the buffer at a place, grown if need be: a smaller last batch fits in."""
+        of = self.dtype if dtype is None else np.dtype(dtype)
+        n_bytes = math.prod(shape) * of.itemsize
+        if n_bytes > self._buffers[place].size:
+            self._buffers[place] = aligned(n_bytes, np.uint8)
+            self._views[place].clear()
+        view = self._buffers[place][:n_bytes].view(of).reshape(shape)
+        self._views[place][shape, dtype] = view
+        return view

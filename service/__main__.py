@@ -1,0 +1,118 @@
+"""``python -m service [--fd N]``: the API on one socket, until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING
+
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.exc import SQLAlchemyError
+
+from chainrule.config import environment
+from chainrule.errors import ChainruleError
+from service.actions.recovery import Recovery
+from service.api import logs
+from service.api.server import Server
+from service.api.uploads import spool_folder
+from service.app import create_app
+from service.broker.app import make_celery
+from service.broker.bell import Bell
+from service.errors import IncompatibleError, UnavailableError
+from service.parsing import Parser
+from service.settings import Settings
+from service.store.database import Database
+from service.store.migrate import alembic_config
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main"]
+
+BACKLOG = 1024
+RECOVERY_S = 1.0
+log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve.  Return the exit code: 0 after a clean end, 1 if it could not start."""
+    parser = argparse.ArgumentParser(prog="python -m service", description=__doc__)
+    parser.add_argument("--fd", type=int, help="a listening socket to serve on, inherited")
+    given = parser.parse_args(arguments)
+    logs.configure()
+    try:
+        settings = Settings.from_env(environment())
+        with ExitStack() as stack:
+            _serve(settings, given.fd, stack)
+    except (ChainruleError, OSError) as error:
+        sys.stderr.write(f"chainrule API: {error}\n")
+        return 1
+    return 0
+
+
+def _serve(settings: Settings, fd: int | None, stack: ExitStack) -> None:
+    # What waitress spools goes where uploads go, not into a /tmp that may be small, or shared.
+    tempfile.tempdir = str(spool_folder(settings.data_dir))
+    database = Database(settings.database_url)
+    stack.callback(database.dispose)
+    _check_schema(database)
+    listening = stack.enter_context(closing(_listen(settings, fd)))
+    parser = stack.enter_context(closing(Parser()))
+    bell = stack.enter_context(closing(Bell(make_celery(settings))))
+    server = Server(create_app(settings, database, bell, parser), listening, settings)
+    server.stop_on(signal.SIGTERM, signal.SIGINT)
+    stopped = threading.Event()
+    stack.callback(stopped.set)
+    recovery = Recovery(database, bell.ring, ttl_s=settings.lease_ttl_s)
+    threading.Thread(target=_recover, args=(recovery, stopped), daemon=True).start()
+    log.info("serving on %s", listening.getsockname())
+    server.run()
+
+
+def _recover(recovery: Recovery, stopped: threading.Event) -> None:
+    """Tick until told to stop; an outage of the database is waited out."""
+    while not stopped.wait(RECOVERY_S):
+        try:
+            recovery.tick()
+        except UnavailableError as error:
+            log.warning("recovery waits: %s", error)
+        except Exception:  # this thread must not die of anything: nobody would reap
+            log.exception("recovery failed")
+
+
+def _listen(settings: Settings, fd: int | None) -> socket.socket:
+    if fd is not None:
+        return socket.socket(fileno=fd)
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+
+
+def _check_schema(database: Database) -> None:
+    """Refuse to serve on a schema that is behind; a later one was made to work with this code.
+
+    Raises: IncompatibleError.
+    """
+    try:
+        with database.engine.connect() as connection:
+            scripts = ScriptDirectory.from_config(alembic_config(connection))
+            found = set(MigrationContext.configure(connection).get_current_heads())
+    except SQLAlchemyError as error:
+        raise UnavailableError(f"the database does not answer: {type(error).__name__}") from error
+    known = {script.revision for script in scripts.walk_revisions()}
+    heads = set(scripts.get_heads())
+    if found != heads and found <= known:
+        wanted = (
+            f"is at {', '.join(sorted(found)) or 'nothing'}, this code needs {', '.join(heads)}"
+        )
+        raise IncompatibleError(f"the database's schema {wanted}: run `make migrate` first")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

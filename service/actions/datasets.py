@@ -1,0 +1,152 @@
+"""Datasets: kept as uploaded, and as the tensors that they were parsed into."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import TYPE_CHECKING, Any
+
+from safetensors.numpy import load
+from sqlalchemy import select
+
+from service.actions.cache import Cache
+from service.actions.paging import Page, newest
+from service.errors import NotFoundError
+from service.ids import new_id
+from service.store import blobs
+from service.store.tables import Dataset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import numpy as np
+    from sqlalchemy.orm import Session
+
+    from service.parsing import Parser
+    from service.parsing.result import Parsed
+    from service.store.blobs import StagedBlob
+    from service.store.database import Database, UnitOfWork
+
+    Tensors = dict[str, np.ndarray[Any, Any]]
+
+__all__ = ["content", "create", "get", "list_page", "tensors"]
+
+PIECE_BYTES = 2**20
+_tensors: Cache[Tensors] = Cache(max_bytes=256 * 2**20)
+
+
+def create(  # noqa: PLR0913 one keyword for each fact of an upload
+    database: Database,
+    parser: Parser,
+    *,
+    tenant: str,
+    name: str,
+    format: str,  # noqa: A002 as the API calls it
+    path: Path,
+) -> tuple[Dataset, bool]:
+    """Parse and store an uploaded file, or find the dataset that the same bytes made before.
+
+    Returns: the dataset, and whether it is new.  Raises: DataError, located in the file.
+    """
+    sha256 = _hash(path)
+    with database.read() as session:
+        known = _same(session, tenant, sha256, format)
+    if known is not None:
+        return known, False
+    dataset_id = new_id("ds")
+    parsed = parser.parse(path, format)
+    try:
+        row = blobs.attached(
+            database,
+            lambda: (
+                blobs.stage(database, _pieces(path)),
+                blobs.stage(database, _pieces(parsed.prepared)),
+            ),
+            lambda uow, staged: _store(uow, _row(tenant, name, format, parsed), dataset_id, staged),
+        )
+    finally:
+        parsed.prepared.unlink(missing_ok=True)
+    return row, row.id == dataset_id
+
+
+def get(session: Session, tenant: str, dataset_id: str) -> Dataset:
+    """Return one.  Raises: NotFoundError."""
+    owned = (Dataset.id == dataset_id, Dataset.tenant_id == tenant)
+    row = session.scalar(select(Dataset).where(*owned))
+    if row is None:
+        raise NotFoundError("dataset", dataset_id)
+    return row
+
+
+def list_page(
+    session: Session, tenant: str, *, limit: int = 20, cursor: str | None = None
+) -> Page[Dataset]:
+    """Return a page, newest first."""
+    return newest(session, Dataset, [Dataset.tenant_id == tenant], limit, cursor)
+
+
+def content(session: Session, dataset: Dataset) -> bytes:
+    """Return the bytes as uploaded.  Raises: CorruptError."""
+    return blobs.read(session, dataset.blob)
+
+
+def tensors(session: Session, dataset: Dataset) -> Tensors:
+    """Return the prepared tensors by name; do not write to them.  Raises: CorruptError."""
+
+    def read() -> tuple[Tensors, int]:
+        data = blobs.read(session, dataset.prepared)
+        return load(data), len(data)
+
+    return _tensors.get(dataset.prepared, read)
+
+
+def _same(session: Session, tenant: str, sha256: str, format_: str) -> Dataset | None:
+    same = (Dataset.tenant_id == tenant, Dataset.sha256 == sha256, Dataset.format == format_)
+    return session.scalar(select(Dataset).where(*same))
+
+
+def _row(tenant: str, name: str, format_: str, parsed: Parsed) -> dict[str, Any]:
+    return {
+        "tenant_id": tenant,
+        "name": name,
+        "format": format_,
+        "state": "ready",
+        "rows": parsed.rows,
+        "schema": parsed.schema,
+        "created_at": time.time(),
+    }
+
+
+def _store(
+    uow: UnitOfWork, values: dict[str, Any], dataset_id: str, staged: tuple[StagedBlob, StagedBlob]
+) -> Dataset:
+    """Insert the row, unless somebody (this very call, perhaps) has stored the same bytes."""
+    upload, prepared = staged
+    known = _same(uow.session, values["tenant_id"], upload.sha256, values["format"])
+    if known is not None:
+        return known
+    blobs.attach(uow.session, upload)
+    blobs.attach(uow.session, prepared)
+    row = Dataset(
+        id=dataset_id,
+        sha256=upload.sha256,
+        bytes=upload.bytes,
+        blob=upload.sha256,
+        prepared=prepared.sha256,
+        **values,
+    )
+    uow.session.add(row)
+    uow.session.flush()
+    return row
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(PIECE_BYTES):
+            yield piece

@@ -1,0 +1,153 @@
+"""Jobs: queue one, look at it, cancel it.  What happens in between is ``store.transitions``."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, select
+
+from service.actions.paging import Page, newest
+from service.actions.plans import Plan, plan
+from service.errors import NotFoundError
+from service.store import blobs, transitions
+from service.store.tables import Checkpoint, EpochMetrics, Job, JobEvent
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from service.actions.requests import JobRequest
+    from service.broker.bell import Bell
+    from service.settings import Settings
+    from service.store.database import Database, UnitOfWork
+
+__all__ = [
+    "cancel",
+    "checkpoint_bytes",
+    "checkpoints",
+    "enqueue",
+    "events",
+    "get",
+    "last_epoch",
+    "list_page",
+    "metrics",
+    "plan",
+    "queue_position",
+    "submit",
+]
+
+
+def submit(
+    database: Database, bell: Bell, settings: Settings, *, tenant: str, request: JobRequest
+) -> Job:
+    """Queue a job (T1), once it adds up; the bell rings when other processes can see it.
+
+    Raises: as ``plan``.
+    """
+    with database.read() as session:
+        planned = plan(session, tenant, request, settings)
+    return database.transact(lambda uow: enqueue(uow, planned, bell))
+
+
+def enqueue(uow: UnitOfWork, planned: Plan, bell: Bell) -> Job:
+    """Store a planned job, unless an earlier run of this unit of work has."""
+    uow.after_commit(lambda: bell.ring(planned.job_id))
+    stored = uow.session.scalar(select(Job).where(Job.id == planned.job_id))
+    if stored is not None:
+        return stored
+    now = time.time()
+    job = Job(
+        id=planned.job_id,
+        tenant_id=planned.tenant,
+        name=planned.name,
+        dataset_id=planned.dataset_id,
+        architecture_id=planned.architecture_id,
+        steps=planned.steps,
+        epochs=planned.epochs,
+        memory_bytes=planned.memory_bytes,
+        config=planned.config,
+        recipe=planned.recipe,
+        published=now,
+        created_at=now,
+    )
+    uow.session.add(job)
+    uow.session.flush()
+    event = JobEvent(job_id=job.id, attempt=0, who="api")
+    transitions.record(uow.session, event, None, "queued")
+    return job
+
+
+def get(session: Session, tenant: str, job_id: str) -> Job:
+    """Return one.  Raises: NotFoundError."""
+    owned = (Job.id == job_id, Job.tenant_id == tenant)
+    job = session.scalar(select(Job).where(*owned).execution_options(populate_existing=True))
+    if job is None:
+        raise NotFoundError("job", job_id)
+    return job
+
+
+def list_page(  # noqa: PLR0913 one keyword for each filter
+    session: Session,
+    tenant: str,
+    *,
+    limit: int = 20,
+    cursor: str | None = None,
+    state: str | None = None,
+    name: str | None = None,
+    dataset_id: str | None = None,
+) -> Page[Job]:
+    """Return a page of those that match, newest first."""
+    filters = ((Job.state, state), (Job.name, name), (Job.dataset_id, dataset_id))
+    where = [Job.tenant_id == tenant]
+    where += [column == value for column, value in filters if value is not None]
+    return newest(session, Job, where, limit, cursor)
+
+
+def cancel(uow: UnitOfWork, tenant: str, job_id: str) -> Job:
+    """End a job that waits, ask a running one to end (T10).
+
+    Raises: NotFoundError; ConflictError, if it succeeded or failed before.
+    """
+    transitions.cancel(uow.session, job_id, tenant)
+    return get(uow.session, tenant, job_id)
+
+
+def events(session: Session, job_id: str) -> list[JobEvent]:
+    """Return the changes of a job's state, the oldest first."""
+    history = select(JobEvent).where(JobEvent.job_id == job_id)
+    return list(session.scalars(history.order_by(JobEvent.seq)))
+
+
+def queue_position(session: Session, job: Job) -> int | None:
+    """Return a queued job's place in the queue, from 1; None for any other job."""
+    if job.state != "queued":
+        return None
+    ahead = (Job.state == "queued", Job.seq < job.seq)
+    return 1 + (session.scalar(select(func.count()).select_from(Job).where(*ahead)) or 0)
+
+
+def metrics(session: Session, job_id: str) -> list[EpochMetrics]:
+    """Return what each completed epoch measured, in order."""
+    rows = select(EpochMetrics).where(EpochMetrics.job_id == job_id)
+    return list(session.scalars(rows.order_by(EpochMetrics.epoch)))
+
+
+def last_epoch(session: Session, job_id: str) -> EpochMetrics | None:
+    """Return what the newest completed epoch measured."""
+    rows = select(EpochMetrics).where(EpochMetrics.job_id == job_id)
+    return session.scalar(rows.order_by(EpochMetrics.epoch.desc()).limit(1))
+
+
+def checkpoints(session: Session, job_id: str) -> list[Checkpoint]:
+    """Return the kept checkpoints, the oldest first."""
+    rows = select(Checkpoint).where(Checkpoint.job_id == job_id)
+    return list(session.scalars(rows.order_by(Checkpoint.step)))
+
+
+def checkpoint_bytes(session: Session, job_id: str, step: int) -> bytes:
+    """Return a kept checkpoint's bytes.  Raises: NotFoundError; CorruptError."""
+    kept = (Checkpoint.job_id == job_id, Checkpoint.step == step)
+    sha256 = session.scalar(select(Checkpoint.blob).where(*kept))
+    if sha256 is None:
+        raise NotFoundError("checkpoint", f"{step} of job {job_id}")
+    return blobs.read(session, sha256)

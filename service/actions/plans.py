@@ -1,0 +1,177 @@
+"""What a job would be: the request with every default decided, checked against its data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from chainrule.errors import Problem, SpecError
+from chainrule.recipe import Recipe
+from chainrule.spec import ArchitectureSpec, LossSpec, complete, nodes, parse, summarize
+from service.actions import architectures, datasets
+from service.errors import AdmissionError
+from service.ids import new_id
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from chainrule.spec import TrainingSpec
+    from service.actions.datasets import Tensors
+    from service.actions.requests import JobRequest
+    from service.settings import Settings
+    from service.store.tables import Dataset
+
+__all__ = ["Plan", "plan"]
+
+MAX_STEPS = 10**9
+PROCESS_BYTES = 96 * 2**20  # an interpreter with numpy, before any data
+SLOTS = {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2}
+FLOPS_PER_S = 5e9  # of one core on small layers; for the estimate of time alone
+STEP_S = 60e-6
+SHAPE_KEEPING = ("activation", "dropout")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A job that adds up.  ``seconds`` is a rough estimate, ``rows`` counts those of each part."""
+
+    tenant: str
+    dataset_id: str
+    architecture_id: str | None
+    name: str
+    config: dict[str, Any]
+    recipe: dict[str, Any]
+    summary: dict[str, Any]
+    rows: dict[str, int]
+    epochs: int
+    steps: int
+    memory_bytes: int
+    seconds: float
+    job_id: str = field(default_factory=lambda: new_id("job"))
+
+
+def plan(session: Session, tenant: str, request: JobRequest, settings: Settings) -> Plan:
+    """Check a request against its data and decide what it leaves open.
+
+    Raises: NotFoundError; SpecError, at ``data``, ``architecture`` or ``training``; AdmissionError,
+    if the job is sound but too large.
+    """
+    dataset = datasets.get(session, tenant, request.dataset_id)
+    given = request.architecture
+    if given is None:
+        stored = architectures.get(session, tenant, str(request.architecture_id))
+        given = parse(ArchitectureSpec, stored.spec)
+    tensors = datasets.tensors(session, dataset)
+    recipe, data = _fit(tensors, dataset, request)
+    training = request.training.model_copy(update={"loss": LossSpec(kind=recipe.loss)})
+    architecture, summary = _complete(given, recipe, training)
+    steps = training.epochs * math.ceil(recipe.rows["train"] / training.batch_size)
+    memory_bytes = _memory(summary, tensors, recipe, training)
+    _admit(steps, memory_bytes, settings.max_job_memory_bytes)
+    name = request.name or architecture.name
+    return Plan(
+        tenant=tenant,
+        dataset_id=dataset.id,
+        architecture_id=request.architecture_id,
+        name=name,
+        config={
+            "name": name,
+            "dataset_id": dataset.id,
+            "architecture_id": request.architecture_id,
+            "architecture": architecture.render(),
+            "data": data.render(),
+            "training": training.render(),
+        },
+        recipe=recipe.to_json(),
+        summary=summary,
+        rows={str(part): count for part, count in recipe.rows.items()},
+        epochs=training.epochs,
+        steps=steps,
+        memory_bytes=memory_bytes,
+        seconds=_seconds(summary, recipe, training, steps),
+    )
+
+
+def _fit(tensors: Tensors, dataset: Dataset, request: JobRequest) -> tuple[Recipe, Any]:
+    loss = request.training.loss.kind if request.training.loss else None
+    seed = request.training.seed
+    try:
+        return Recipe.fit(tensors, dataset.schema, request.data, seed=seed, loss=loss)
+    except SpecError as error:
+        raise error.under("data") from None
+
+
+def _complete(
+    given: ArchitectureSpec, recipe: Recipe, training: TrainingSpec
+) -> tuple[ArchitectureSpec, dict[str, Any]]:
+    """Fill in what the data decides, and check that the last layer fits the loss."""
+    itemsize = 8 if training.precision == "float64" else 4
+    slots = SLOTS[training.optimizer.kind]
+    try:
+        spec = complete(given, recipe.input_shape, recipe.output_units)
+        summary = summarize(spec, batch_size=training.batch_size, itemsize=itemsize, slots=slots)
+    except SpecError as error:
+        raise error.under("architecture") from None
+    _check_head(spec, recipe)
+    return spec, summary
+
+
+def _check_head(spec: ArchitectureSpec, recipe: Recipe) -> None:
+    """Raise SpecError, at the layer whose width is wrong, if the loss cannot take the output."""
+    walked, wanted, loss = nodes(spec), recipe.output_units, recipe.loss
+    if loss == "softmax_cross_entropy" and wanted < 2:
+        detail = f"softmax_cross_entropy needs 2 classes at least, the data has {wanted}"
+        raise SpecError.at("training.loss", detail)
+    got = walked[-1].output_shape
+    if got == (wanted,):
+        return
+    shown = f"({wanted},)" if len(got) != 1 else f"{wanted:,}"
+    unit = {
+        "softmax_cross_entropy": f"the data has {wanted:,} classes",
+        "binary_cross_entropy": f"the data has {wanted:,} yes-or-no target" + "s" * (wanted > 1),
+        "mean_squared_error": f"the target has {wanted:,} value" + "s" * (wanted > 1),
+    }[loss]
+    last = next((n for n in reversed(walked) if n.spec.kind not in SHAPE_KEEPING), walked[-1])
+    if len(got) == 1 and last.spec.kind == "dense":
+        place = f"architecture.layers[{last.index}].units"
+        raise SpecError.at(place, f"must be {shown} for {loss} ({unit}), got {got[0]:,}")
+    detail = f"{loss} wants outputs of shape ({wanted},) ({unit}), the last layer gives {got}"
+    raise SpecError.at("training.loss", detail)
+
+
+def _memory(
+    summary: dict[str, Any], tensors: Tensors, recipe: Recipe, training: TrainingSpec
+) -> int:
+    """Estimate the trainer's memory: process, data twice over, network, and a checkpoint's copy."""
+    itemsize = 8 if training.precision == "float64" else 4
+    rows = sum(recipe.rows[part] for part in ("train", "validation", "test"))
+    features = rows * (math.prod(recipe.input_shape) + recipe.output_units) * itemsize
+    prepared = sum(tensor.nbytes for tensor in tensors.values())
+    kept = 1 + SLOTS[training.optimizer.kind]
+    checkpoint = 2 * itemsize * kept * int(summary["parameters"])
+    return int(PROCESS_BYTES + features + prepared + summary["memory_bytes"] + checkpoint)
+
+
+def _admit(steps: int, memory_bytes: int, most_bytes: int) -> None:
+    """Raise AdmissionError, naming each bound that the job exceeds."""
+    problems = []
+    if steps > MAX_STEPS:
+        detail = f"make {steps:,} steps, one job may have {MAX_STEPS:,}"
+        problems.append(Problem("training.epochs", detail))
+    if memory_bytes > most_bytes:
+        detail = f"needs about {_mib(memory_bytes)} MiB, one job may have {_mib(most_bytes)}"
+        problems.append(Problem("architecture", detail))
+    if problems:
+        raise AdmissionError(*problems)
+
+
+def _seconds(summary: dict[str, Any], recipe: Recipe, training: TrainingSpec, steps: int) -> float:
+    """Guess the time: backward costs twice the forward pass, and each step something by itself."""
+    samples = training.epochs * (recipe.rows["train"] + recipe.rows["validation"] / 3)
+    flops = 3 * int(summary["flops_per_sample"]) * samples
+    return round(flops / FLOPS_PER_S + steps * STEP_S, 3)
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.0f}"

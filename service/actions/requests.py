@@ -1,0 +1,26 @@
+"""What a client asks for, as documents of the same strict kind as the architecture language."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from chainrule.spec import ArchitectureSpec, DataSpec, Document, TrainingSpec
+
+__all__ = ["JobRequest"]
+
+
+class JobRequest(Document):
+    """A job: a dataset, an architecture or the id of a stored one, and how to train."""
+
+    name: str | None = Field(None, min_length=1, max_length=200)
+    dataset_id: str = Field(min_length=1, max_length=100)
+    architecture_id: str | None = Field(None, min_length=1, max_length=100)
+    architecture: ArchitectureSpec | None = None
+    data: DataSpec = DataSpec()
+    training: TrainingSpec = TrainingSpec()
+
+    @model_validator(mode="after")
+    def _has_one_architecture(self) -> JobRequest:
+        if (self.architecture is None) == (self.architecture_id is None):
+            raise ValueError("give either an architecture or an architecture_id")
+        return self

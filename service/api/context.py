@@ -1,0 +1,37 @@
+"""What a view works with: the application's parts, and who asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from flask import current_app, g
+
+if TYPE_CHECKING:
+    from service.actions.keys import Principal
+    from service.broker.bell import Bell
+    from service.parsing import Parser
+    from service.settings import Settings
+    from service.store.database import Database
+
+__all__ = ["Parts", "parts", "tenant"]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What ``create_app`` was given."""
+
+    settings: Settings
+    database: Database
+    bell: Bell
+    parser: Parser
+
+
+def parts() -> Parts:
+    """Return the parts of the application that answers this request."""
+    return cast("Parts", current_app.extensions["chainrule"])
+
+
+def tenant() -> str:
+    """Return the tenant whose key this request bears."""
+    return cast("Principal", g.principal).tenant_id

@@ -1,0 +1,98 @@
+"""``/v1/datasets``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flask import request, url_for
+from pydantic import Field
+
+from service.actions import datasets
+from service.api.context import parts, tenant
+from service.api.downloads import attachment
+from service.api.paging import PageQuery, page
+from service.api.schemas import Blueprint, Query, content
+from service.api.uploads import FORMATS, MEDIA_TYPES, spooled
+from service.api.views import DatasetPage, DatasetView, timestamp
+
+if TYPE_CHECKING:
+    from flask import Response
+
+    from service.store.tables import Dataset
+
+__all__ = ["bp"]
+
+bp = Blueprint("datasets", __name__, url_prefix="/v1/datasets", tag="Datasets")
+
+
+class UploadQuery(Query):
+    """How to call the upload."""
+
+    name: str = Field("dataset", min_length=1, max_length=200)
+
+
+@bp.post("")
+@bp.input(UploadQuery, location="query", arg_name="query")
+@bp.output(DatasetView, 201)
+@bp.doc(responses={200: "The same bytes are there already: the dataset that they made"})
+def create_dataset(query: UploadQuery) -> Any:
+    """Upload a dataset.
+
+    The body is the raw file: CSV with a header line, NPZ, or JSON with "inputs" and "targets".
+    """
+    p = parts()
+    with spooled(request, p.settings.data_dir) as (path, format_):
+        dataset, created = datasets.create(
+            p.database, p.parser, tenant=tenant(), name=query.name, format=format_, path=path
+        )
+    view = dataset_view(dataset)
+    return view, 201 if created else 200, {"Location": view.links["self"]}
+
+
+@bp.get("")
+@bp.input(PageQuery, location="query", arg_name="query")
+@bp.output(DatasetPage)
+def list_datasets(query: PageQuery) -> Any:
+    """List the datasets, newest first."""
+    with parts().database.read() as session:
+        found = datasets.list_page(session, tenant(), limit=query.limit, cursor=query.cursor)
+    return page(DatasetPage, map(dataset_view, found.items), found.next)
+
+
+@bp.get("/<ds:dataset_id>")
+@bp.output(DatasetView)
+def read_dataset(dataset_id: str) -> Any:
+    """Read a dataset."""
+    with parts().database.read() as session:
+        return dataset_view(datasets.get(session, tenant(), dataset_id))
+
+
+@bp.get("/<ds:dataset_id>/content")
+@bp.doc(responses=content("The bytes as uploaded", *FORMATS))
+def read_content(dataset_id: str) -> Response:
+    """Download a dataset, byte for byte as it was uploaded, whole or a range of it."""
+    with parts().database.read() as session:
+        dataset = datasets.get(session, tenant(), dataset_id)
+        data = datasets.content(session, dataset)
+    name = f"{dataset.id}.{dataset.format}"
+    return attachment(data, name=name, media_type=MEDIA_TYPES[dataset.format])
+
+
+def dataset_view(dataset: Dataset) -> DatasetView:
+    """Return what the API tells of a dataset: all but the categories of its columns."""
+    schema = dataset.schema
+    kind = "columns" if schema["kind"] == "table" else "arrays"
+    place = url_for("datasets.read_dataset", dataset_id=dataset.id)
+    return DatasetView(
+        id=dataset.id,
+        name=dataset.name,
+        format=dataset.format,
+        state=dataset.state,
+        rows=dataset.rows,
+        bytes=dataset.bytes,
+        sha256=dataset.sha256,
+        warnings=schema["warnings"],
+        created_at=timestamp(dataset.created_at) or "",
+        links={"self": place, "content": f"{place}/content"},
+        **{kind: schema[kind]},
+    )

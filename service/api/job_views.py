@@ -1,0 +1,187 @@
+"""Jobs and what belongs to them, as answers show them."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from flask import url_for
+
+from service.actions import jobs
+from service.api.views import (
+    CheckpointView,
+    EpochView,
+    JobItem,
+    JobView,
+    PlanView,
+    ProgressView,
+    SummaryView,
+    TransitionView,
+    timestamp,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.orm import Session
+
+    from service.actions.plans import Plan
+    from service.store.tables import Checkpoint, EpochMetrics, Job, JobEvent
+
+__all__ = [
+    "checkpoint_view",
+    "epoch_view",
+    "epochs_csv",
+    "job_item",
+    "job_tag",
+    "job_view",
+    "plan_view",
+    "thinned",
+]
+
+VERSION = version("chainrule")  # another version may write the same job differently
+
+
+def job_item(job: Job) -> JobItem:
+    """Return a job as a list shows it."""
+    return JobItem(**_common(job, None))
+
+
+def job_view(session: Session, job: Job) -> JobView:
+    """Return a job in full; its newest epoch tells how fast it goes."""
+    return JobView(
+        **_common(job, jobs.last_epoch(session, job.id)),
+        queue_position=jobs.queue_position(session, job),
+        best=job.best,
+        config=job.config,
+        transitions=[_transition(event) for event in jobs.events(session, job.id)],
+    )
+
+
+def job_tag(session: Session, job: Job) -> str:
+    """Return what changes whenever the job's view does, from the row alone unless it is queued.
+
+    Epochs change with ``step``, transitions with ``state``, ``attempt`` and ``cancel``.
+    """
+    place = jobs.queue_position(session, job)
+    seen = [VERSION, job.id, job.state, job.attempt, job.crashes, job.step, job.cancel, place]
+    return hashlib.sha256(repr(seen).encode()).hexdigest()[:32]
+
+
+def plan_view(plan: Plan) -> PlanView:
+    """Return what a job would be."""
+    return PlanView(
+        config=plan.config,
+        summary=SummaryView(**plan.summary),
+        rows=plan.rows,
+        steps=plan.steps,
+        memory_bytes=plan.memory_bytes,
+        seconds=plan.seconds,
+    )
+
+
+def thinned(rows: Sequence[EpochMetrics], most: int | None) -> list[EpochMetrics]:
+    """Return at most so many rows: the first, the last, and evenly many between them."""
+    if most is None or len(rows) <= most:
+        return list(rows)
+    return [rows[round(i * (len(rows) - 1) / (most - 1))] for i in range(most)]
+
+
+def epoch_view(row: EpochMetrics) -> EpochView:
+    """Return an epoch's row."""
+    return EpochView(
+        epoch=row.epoch,
+        step=row.step,
+        train=row.train,
+        validation=row.validation,
+        learning_rate=row.learning_rate,
+        seconds=row.seconds,
+        samples_per_s=row.samples_per_s,
+        at=timestamp(row.at) or "",
+    )
+
+
+def epochs_csv(epochs: Sequence[EpochView]) -> str:
+    """Return the same rows as a table, such as ``train_loss`` and ``validation_accuracy``."""
+    rows = [_flat(epoch) for epoch in epochs]
+    names = list(dict.fromkeys(name for row in rows for name in row)) or ["epoch"]
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, names)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def checkpoint_view(row: Checkpoint) -> CheckpointView:
+    """Return a checkpoint's row."""
+    place = url_for("jobs.download_checkpoint", job_id=row.job_id, step=row.step)
+    return CheckpointView(
+        step=row.step,
+        epoch=row.epoch,
+        attempt=row.attempt,
+        loss=row.loss,
+        bytes=row.bytes,
+        sha256=row.blob,
+        created_at=timestamp(row.at) or "",
+        links={"download": place},
+    )
+
+
+def _common(job: Job, last: EpochMetrics | None) -> dict[str, Any]:
+    place = url_for("jobs.read_job", job_id=job.id)
+    links = {name: f"{place}/{name}" for name in ("metrics", "checkpoints", "cancel")}
+    if job.model_id:
+        links["model"] = url_for("models.read_model", model_id=job.model_id)
+    return {
+        "id": job.id,
+        "name": job.name,
+        "state": job.state,
+        "attempt": job.attempt,
+        "dataset_id": job.dataset_id,
+        "progress": _progress(job, last),
+        "metrics": job.metrics,
+        "error": job.error,
+        "model_id": job.model_id,
+        "created_at": timestamp(job.created_at),
+        "started_at": timestamp(job.started_at),
+        "ended_at": timestamp(job.ended_at),
+        "links": {"self": place, **links},
+    }
+
+
+def _progress(job: Job, last: EpochMetrics | None) -> ProgressView:
+    """Return how far a job is, and by its last epoch's pace how long it still takes."""
+    eta_s = None
+    if job.state == "running" and last is not None and last.seconds is not None and job.steps:
+        steps_per_epoch = job.steps / job.epochs
+        eta_s = round((job.steps - job.step) / steps_per_epoch * last.seconds, 3)
+    return ProgressView(
+        epoch=job.epoch,
+        epochs=job.epochs,
+        step=job.step,
+        steps=job.steps,
+        fraction=round(job.step / job.steps, 6) if job.steps else 0.0,
+        eta_s=eta_s,
+        samples_per_s=last.samples_per_s if last else None,
+    )
+
+
+def _transition(event: JobEvent) -> TransitionView:
+    return TransitionView(
+        from_state=event.from_state,
+        to_state=event.to_state,
+        attempt=event.attempt,
+        at=timestamp(event.at) or "",
+        detail=event.detail,
+    )
+
+
+def _flat(epoch: EpochView) -> dict[str, Any]:
+    row: dict[str, Any] = {"epoch": epoch.epoch, "step": epoch.step}
+    for part in ("train", "validation"):
+        for name, value in (getattr(epoch, part) or {}).items():
+            row[f"{part}_{name}"] = value
+    return row | epoch.model_dump(include={"learning_rate", "seconds", "samples_per_s", "at"})

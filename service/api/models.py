@@ -1,0 +1,119 @@
+"""``/v1/models``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from flask import url_for
+from pydantic import Field, model_validator
+
+from chainrule.spec import Document
+from service.actions import models
+from service.api.context import parts, tenant
+from service.api.downloads import attachment
+from service.api.paging import PageQuery, page
+from service.api.schemas import Blueprint, Query, content
+from service.api.views import ModelPage, ModelView, PredictionView, timestamp
+
+if TYPE_CHECKING:
+    from flask import Response
+
+    from service.store.tables import Model
+
+__all__ = ["bp"]
+
+bp = Blueprint("models", __name__, url_prefix="/v1/models", tag="Models")
+
+MEDIA_TYPES = {
+    "bundle": ("zip", "application/zip"),
+    "safetensors": ("safetensors", "application/octet-stream"),
+    "npz": ("npz", "application/x-npz"),
+}
+
+
+class DownloadQuery(Query):
+    """In which form to download a model."""
+
+    format: Literal["bundle", "safetensors", "npz"] = "bundle"
+
+
+class PredictRequest(Document):
+    """Raw rows as in the training file, or inputs as arrays: one of them."""
+
+    rows: list[dict[str, float | int | str | bool | None]] | None = Field(None, min_length=1)
+    inputs: list[Any] | None = Field(None, min_length=1)
+
+    @model_validator(mode="after")
+    def _has_one(self) -> PredictRequest:
+        if (self.rows is None) == (self.inputs is None):
+            raise ValueError("give either rows or inputs")
+        return self
+
+
+@bp.get("")
+@bp.input(PageQuery, location="query", arg_name="query")
+@bp.output(ModelPage)
+def list_models(query: PageQuery) -> Any:
+    """List the models, newest first."""
+    with parts().database.read() as session:
+        found = models.list_page(session, tenant(), limit=query.limit, cursor=query.cursor)
+    return page(ModelPage, map(model_view, found.items), found.next)
+
+
+@bp.get("/<mdl:model_id>")
+@bp.output(ModelView)
+def read_model(model_id: str) -> Any:
+    """Read a model: its architecture, what it scored, and how its rows are prepared."""
+    with parts().database.read() as session:
+        return model_view(models.get(session, tenant(), model_id))
+
+
+@bp.get("/<mdl:model_id>/download")
+@bp.input(DownloadQuery, location="query", arg_name="query")
+@bp.doc(responses=content("The file", *(media for _, media in MEDIA_TYPES.values())))
+def download_model(model_id: str, query: DownloadQuery) -> Response:
+    """Download a model: all of it as a bundle, or its weights alone."""
+    with parts().database.read() as session:
+        model = models.get(session, tenant(), model_id)
+        data = models.download(session, model, query.format)
+    suffix, media_type = MEDIA_TYPES[query.format]
+    return attachment(data, name=f"{model.id}.{suffix}", media_type=media_type)
+
+
+@bp.post("/<mdl:model_id>/predict")
+@bp.input(PredictRequest, arg_name="document")
+@bp.output(PredictionView)
+def predict(model_id: str, document: PredictRequest) -> Any:
+    """Predict, one prediction for each row, in order.
+
+    Labels and units are the training file's; the model's own preprocessing is applied.
+    """
+    with parts().database.read() as session:
+        model = models.get(session, tenant(), model_id)
+        inputs = document.inputs if document.rows is None else document.rows
+        return PredictionView(**models.predict(session, model, inputs))
+
+
+def model_view(model: Model) -> ModelView:
+    """Return what the API tells of a model."""
+    place = url_for("models.read_model", model_id=model.id)
+    job = {"job": url_for("jobs.read_job", job_id=model.job_id)} if model.job_id else {}
+    return ModelView(
+        id=model.id,
+        name=model.name,
+        job_id=model.job_id,
+        spec=model.spec,
+        metrics=model.metrics,
+        preprocessing=model.recipe,
+        sha256=model.weights_sha256,
+        fingerprint=model.fingerprint,
+        formats=["bundle", "safetensors", "npz"],
+        bytes=model.bytes,
+        created_at=timestamp(model.created_at) or "",
+        links={
+            "self": place,
+            "download": f"{place}/download",
+            "predict": f"{place}/predict",
+            **job,
+        },
+    )

@@ -1,0 +1,115 @@
+"""waitress, with our problem documents where it answers by itself, and an orderly end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+from waitress import wasyncore
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError
+from waitress.server import create_server
+from waitress.task import ErrorTask
+
+from service.api.problems import PROBLEM, document
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from service.settings import Settings
+
+__all__ = ["Server"]
+
+MAX_HEADER_BYTES = 32 * 1024
+IDLE_S = 30
+GRACE_S = 1.5  # what a request in flight may still take, once the process is told to end
+
+
+class Parser(HTTPRequestParser):
+    """Refuses requests whose length two readers could see differently."""
+
+    def parse_header(self, header_plus: bytes) -> None:
+        super().parse_header(header_plus)
+        # Source: RFC 9112, section 6.1. waitress has taken the header out where it honours it.
+        if "TRANSFER_ENCODING" in self.headers or (
+            self.chunked and "CONTENT_LENGTH" in self.headers
+        ):
+            raise ParsingError("a body has a Content-Length or a Transfer-Encoding, never both")
+
+
+class ProblemTask(ErrorTask):
+    """Answers what never reaches the application: a bad or large head, a body that is too large."""
+
+    def execute(self) -> None:
+        error: Any = self.request.error  # type: ignore[attr-defined]
+        self.status = f"{error.code} {error.reason}"
+        body = json.dumps(document(error.code, str(error.body))).encode()
+        self.response_headers = [*self.response_headers, ("Content-Type", PROBLEM)]
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
+
+
+class Channel(HTTPChannel):
+    """A connection."""
+
+    parser_class = Parser
+    error_task_class = ProblemTask
+
+
+class Server:
+    """Serves one application on one listening socket, until it is told to stop."""
+
+    def __init__(
+        self, application: Callable[..., Any], listening: socket.socket, settings: Settings
+    ) -> None:
+        server = cast(  # its types leave out what its own run() uses
+            "Any",
+            create_server(
+                application,
+                sockets=[listening],
+                threads=settings.threads,
+                max_request_body_size=settings.max_upload_bytes + 1,  # refused from there on
+                max_request_header_size=MAX_HEADER_BYTES,
+                channel_timeout=IDLE_S,
+                cleanup_interval=5,
+                asyncore_use_poll=True,
+                ident=None,
+            ),
+        )
+        self._waitress = server
+        self._waitress.channel_class = Channel
+        self._stopping = False
+
+    def stop(self) -> None:
+        """End ``run`` soon.  Safe to call from any thread, and from a signal handler."""
+        if not self._stopping:
+            self._stopping = True
+            self._waitress.pull_trigger()
+
+    def stop_on(self, *signals: signal.Signals) -> None:
+        """Stop when the process receives one of the signals."""
+        for number in signals:
+            signal.signal(number, lambda *_: self.stop())
+
+    def run(self) -> None:
+        """Serve; then accept nothing more, and give the requests in flight a moment to end."""
+        while not self._stopping:
+            self._turn(1.0)
+        self._waitress.accepting = False
+        deadline = time.monotonic() + GRACE_S
+        while self._busy() and time.monotonic() < deadline:
+            self._turn(0.05)
+        self._waitress.task_dispatcher.shutdown(timeout=0.1)
+        wasyncore.close_all(self._waitress._map, ignore_all=True)  # noqa: SLF001 as its own close()
+
+    def _turn(self, timeout: float) -> None:
+        loop_map = self._waitress._map  # noqa: SLF001 as its own run()
+        wasyncore.loop(timeout=timeout, use_poll=True, map=loop_map, count=1)
+
+    def _busy(self) -> bool:
+        channels = self._waitress.active_channels.values()
+        return any(c.requests or c.total_outbufs_len for c in channels)

@@ -1,0 +1,42 @@
+"""Raw bodies: a file of bounded size on this machine's disk, for as long as a request lasts."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import TYPE_CHECKING
+
+from service.api.schemas import media_type
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flask import Request
+
+__all__ = ["FORMATS", "MEDIA_TYPES", "spool_folder", "spooled"]
+
+FORMATS = {"text/csv": "csv", "application/x-npz": "npz", "application/json": "json"}
+MEDIA_TYPES = {format_: media for media, format_ in FORMATS.items()}
+PIECE_BYTES = 2**20
+
+
+def spool_folder(data_dir: Path) -> Path:
+    """Return the folder for bodies that are on their way, made when it is not there."""
+    folder = data_dir / "uploads"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def spooled(request: Request, data_dir: Path) -> Iterator[tuple[Path, str]]:
+    """Write the body to a file that goes with the request; yield its path and format.
+
+    Raises: RequestError (415); RequestEntityTooLarge, as soon as too much has come.
+    """
+    format_ = FORMATS[media_type(request, FORMATS)]
+    with NamedTemporaryFile(dir=spool_folder(data_dir), prefix="upload-") as file:
+        shutil.copyfileobj(request.stream, file, PIECE_BYTES)
+        file.flush()
+        yield Path(file.name), format_

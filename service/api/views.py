@@ -1,0 +1,261 @@
+"""What answers look like.  Fields that were never set are left out of the JSON."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+__all__ = [
+    "ArchitecturePage",
+    "ArchitectureView",
+    "CheckpointView",
+    "CheckpointsView",
+    "DatasetPage",
+    "DatasetView",
+    "EpochView",
+    "JobItem",
+    "JobPage",
+    "JobView",
+    "MetricsView",
+    "ModelPage",
+    "ModelView",
+    "PlanView",
+    "PredictionView",
+    "ProgressView",
+    "TransitionView",
+    "timestamp",
+]
+
+State = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
+Metrics = dict[str, float | None]
+
+
+def timestamp(seconds: float | None) -> str | None:
+    """Write unix seconds as ISO 8601 in UTC, such as ``2026-01-31T09:30:00.123Z``."""
+    if seconds is None:
+        return None
+    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+class ColumnView(BaseModel):
+    """A column of a table."""
+
+    name: str
+    type: Literal["integer", "number", "categorical", "text"]
+    missing: int
+    unique: int
+    min: float | None = None
+    max: float | None = None
+    mean: float | None = None
+
+
+class ArrayView(BaseModel):
+    """An array of an NPZ or JSON dataset; its first axis counts the rows."""
+
+    name: str
+    shape: list[int]
+    dtype: str
+
+
+class DatasetView(BaseModel):
+    """A dataset: ``columns`` of a table, or ``arrays``."""
+
+    id: str
+    name: str
+    format: str
+    state: Literal["parsing", "ready", "failed"]
+    rows: int
+    bytes: int
+    sha256: str
+    columns: list[ColumnView] = []
+    arrays: list[ArrayView] = []
+    warnings: list[str]
+    created_at: str
+    links: dict[str, str]
+
+
+class DatasetPage(BaseModel):
+    """A page of datasets, newest first."""
+
+    items: list[DatasetView]
+    next: str | None
+
+
+class LayerView(BaseModel):
+    """A layer in its place."""
+
+    name: str
+    kind: str
+    inputs: list[str]
+    output_shape: list[int]
+    parameters: int
+    flops: int
+    activation_bytes: int
+
+
+class SummaryView(BaseModel):
+    """What a network costs; ``memory_bytes`` is that of a training step of ``batch_size`` rows."""
+
+    layers: list[LayerView]
+    parameters: int
+    flops_per_sample: int
+    memory_bytes: int
+    batch_size: int
+
+
+class ArchitectureView(BaseModel):
+    """An architecture with every default rendered; no summary while its input is not known."""
+
+    id: str | None
+    name: str
+    spec: dict[str, Any]
+    summary: SummaryView | None
+    created_at: str | None
+    links: dict[str, str]
+
+
+class ArchitecturePage(BaseModel):
+    """A page of architectures, newest first."""
+
+    items: list[ArchitectureView]
+    next: str | None
+
+
+class ProgressView(BaseModel):
+    """How far a job is: completed epochs and committed steps."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    fraction: float
+    eta_s: float | None
+    samples_per_s: float | None
+
+
+class TransitionView(BaseModel):
+    """One change of a job's state."""
+
+    from_state: State | None
+    to_state: State
+    attempt: int
+    at: str
+    detail: dict[str, Any] | None
+
+
+class JobItem(BaseModel):
+    """A job, as lists show it."""
+
+    id: str
+    name: str
+    state: State
+    attempt: int
+    dataset_id: str | None
+    progress: ProgressView
+    metrics: dict[str, Metrics | None] | None
+    error: dict[str, Any] | None
+    model_id: str | None
+    created_at: str
+    started_at: str | None
+    ended_at: str | None
+    links: dict[str, str]
+
+
+class JobView(JobItem):
+    """A job in full."""
+
+    queue_position: int | None
+    best: dict[str, Any] | None
+    config: dict[str, Any]
+    transitions: list[TransitionView]
+
+
+class JobPage(BaseModel):
+    """A page of jobs, newest first."""
+
+    items: list[JobItem]
+    next: str | None
+
+
+class PlanView(BaseModel):
+    """What a job would be: its config with every default rendered, and what it would take."""
+
+    config: dict[str, Any]
+    memory_bytes: int
+    steps: int
+    seconds: float | None
+    summary: SummaryView
+    rows: dict[str, int]
+
+
+class EpochView(BaseModel):
+    """What one epoch measured."""
+
+    epoch: int
+    step: int
+    train: Metrics
+    validation: Metrics | None
+    learning_rate: float | None
+    seconds: float | None
+    samples_per_s: float | None
+    at: str
+
+
+class MetricsView(BaseModel):
+    """A job's epochs, oldest first."""
+
+    items: list[EpochView]
+
+
+class CheckpointView(BaseModel):
+    """A kept checkpoint."""
+
+    step: int
+    epoch: int
+    attempt: int
+    loss: float | None
+    bytes: int
+    sha256: str
+    created_at: str
+    links: dict[str, str]
+
+
+class CheckpointsView(BaseModel):
+    """The kept checkpoints of a job, oldest first."""
+
+    items: list[CheckpointView]
+
+
+class ModelView(BaseModel):
+    """A trained network."""
+
+    id: str
+    name: str
+    job_id: str | None
+    spec: dict[str, Any]
+    metrics: dict[str, Any] | None
+    preprocessing: dict[str, Any] | None
+    sha256: str
+    fingerprint: str
+    formats: list[Literal["bundle", "safetensors", "npz"]]
+    bytes: int
+    created_at: str
+    links: dict[str, str]
+
+
+class ModelPage(BaseModel):
+    """A page of models, newest first."""
+
+    items: list[ModelView]
+    next: str | None
+
+
+class PredictionView(BaseModel):
+    """One prediction for each row, in order, in the target's labels or units."""
+
+    predictions: list[Any]
+    probabilities: list[list[float]] = []
+    classes: list[Any] = []

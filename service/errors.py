@@ -1,0 +1,51 @@
+"""The errors that the service raises on purpose; ``api/problems.py`` has their HTTP status."""
+
+from __future__ import annotations
+
+from chainrule.errors import ChainruleError, LocatedError
+
+__all__ = [
+    "AdmissionError",
+    "ConflictError",
+    "CorruptError",
+    "IncompatibleError",
+    "NotFoundError",
+    "ServiceError",
+    "TooLargeError",
+    "UnavailableError",
+]
+
+
+class ServiceError(ChainruleError):
+    """The root of the service's own errors."""
+
+
+class NotFoundError(ServiceError):
+    """No such thing, or none that this tenant may know of: the two read alike."""
+
+    def __init__(self, kind: str, thing_id: str) -> None:
+        super().__init__(f"no {kind} {thing_id}")
+
+
+class ConflictError(ServiceError):
+    """The thing is in a state that does not allow this."""
+
+
+class TooLargeError(ServiceError):
+    """More bytes than the service takes."""
+
+
+class AdmissionError(LocatedError, ServiceError):
+    """A sound request that needs more memory or steps than one job may have."""
+
+
+class CorruptError(ServiceError):
+    """Stored bytes whose hash is not the one recorded when they were written."""
+
+
+class IncompatibleError(ServiceError):
+    """A library, a file system or a database schema that this version cannot start with."""
+
+
+class UnavailableError(ServiceError):
+    """The database did not answer in time, or its disk is full; the same call may succeed later."""

@@ -1,0 +1,38 @@
+"""One uploaded file in, a schema and a prepared file out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chainrule.errors import DataError
+from service.parsing.json_arrays import read_json
+from service.parsing.npz import read_npz
+from service.parsing.result import FILE, Parsed, array_schema, write_tensors
+from service.parsing.table import read_csv
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["parse_file"]
+
+
+def parse_file(path: Path, format: str, prepared: Path) -> Parsed:  # noqa: A002  # the API's word
+    """Read a file of a format (csv, npz, json) and write its tensors.
+
+    Only the sandboxed child calls this on a stranger's file: it imports polars and takes memory.
+    Raises: DataError, naming the place.
+    """
+    data = path.read_bytes()
+    match format:
+        case "csv":
+            schema, tensors = read_csv(data)
+        case "npz":
+            tensors = read_npz(data)
+            schema = array_schema(tensors)
+        case "json":
+            tensors = read_json(data)
+            schema = array_schema(tensors)
+        case _:
+            raise DataError.at(FILE, f"the format {format!r} is not one of csv, npz, json")
+    write_tensors(tensors, prepared)
+    return Parsed(schema, prepared, schema["rows"])

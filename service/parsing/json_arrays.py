@@ -1,0 +1,62 @@
+"""Small arrays as JSON: {"inputs": [...], "targets": [...]}."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from chainrule.errors import DataError
+from chainrule.recipe.values import to_array
+from service.parsing.result import FILE
+
+if TYPE_CHECKING:
+    from chainrule.kernels import Array
+
+__all__ = ["read_json"]
+
+NAMES = ("inputs", "targets")
+
+
+def read_json(data: bytes) -> dict[str, Array]:
+    """Return the arrays of a JSON document.
+
+    Raises: DataError at ``file``, or at the row that is ragged or holds what is no number.
+    """
+    try:
+        text = data.removeprefix(codecs.BOM_UTF8).decode()
+        document = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+    except UnicodeDecodeError as error:
+        raise DataError.at(FILE, f"is not UTF-8 (byte {error.start:,})") from None
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise DataError.at(FILE, f"is not JSON: {place}: {error.msg}") from None
+    except RecursionError:
+        raise DataError.at(FILE, "is nested too deeply") from None
+    except ValueError as error:  # a whole number of thousands of digits
+        raise DataError.at(FILE, f"is not JSON that can be read: {error}") from None
+    wanted = 'must be {"inputs": [...], "targets": [...]}'
+    if not isinstance(document, dict) or "inputs" not in document:
+        raise DataError.at(FILE, wanted)
+    for name in document:
+        if name not in NAMES:
+            raise DataError.at(FILE, f"{name[:40]!r} is not known: it {wanted}")
+    arrays = {name: to_array(document[name], name) for name in NAMES if name in document}
+    for name, array in arrays.items():
+        if not array.size:
+            raise DataError.at(name, "is empty")
+        if len(array) != len(arrays["inputs"]):
+            detail = f"has {len(array):,} rows, inputs has {len(arrays['inputs']):,}"
+            raise DataError.at(name, detail)
+    return arrays
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise DataError.at(FILE, "a name appears twice in an object")
+    return document
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise DataError.at(FILE, f"{constant} is not a JSON number")

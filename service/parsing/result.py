@@ -1,0 +1,67 @@
+"""What parsing gives: a description of the dataset, and its tensors in a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from chainrule.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from chainrule.kernels import Array
+
+__all__ = ["FILE", "Parsed", "array_schema", "check_name", "write_tensors"]
+
+FILE = "file"  # the place of a complaint about the file as a whole
+
+MAX_NAME_CHARACTERS = 1000  # as in chainrule.spec.DataSpec
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A parsed dataset: its schema (plain JSON), the prepared file and the number of rows."""
+
+    schema: dict[str, Any]
+    prepared: Path
+    rows: int
+
+
+def check_name(name: str, place: str) -> None:
+    """Refuse a name that the prepared file or a request could not carry.  Raises: DataError."""
+    if name == "__metadata__":
+        raise DataError.at(FILE, f"{place}: the name '__metadata__' is reserved")
+    if len(name) > MAX_NAME_CHARACTERS:
+        raise DataError.at(FILE, f"{place}: a name has at most {MAX_NAME_CHARACTERS:,} characters")
+
+
+def array_schema(arrays: dict[str, Array]) -> dict[str, Any]:
+    """Describe arrays; their first axis counts rows."""
+    rows = {name: len(array) for name, array in arrays.items()}
+    warnings = []
+    if len(set(rows.values())) > 1:
+        counts = ", ".join(f"{name!r} {count:,}" for name, count in rows.items())
+        warnings.append(f"the arrays differ in their number of rows: {counts}")
+    for name, array in arrays.items():
+        bad = array.size - int(np.count_nonzero(np.isfinite(array)))
+        if bad:
+            warnings.append(f"array {name!r} has {bad:,} values that are not finite")
+    described = [
+        {"name": name, "shape": list(array.shape), "dtype": str(array.dtype)}
+        for name, array in arrays.items()
+    ]
+    return {
+        "kind": "arrays",
+        "rows": max(rows.values()),
+        "arrays": described,
+        "warnings": warnings,
+    }
+
+
+def write_tensors(tensors: dict[str, Array], path: Path) -> None:
+    """Write the prepared file: the same tensors give the same bytes."""
+    save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, path)

@@ -1,0 +1,1 @@
+"""The store: tables, transactions, blobs, and the guarded transitions of a job."""

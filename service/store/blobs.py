@@ -1,0 +1,195 @@
+"""Bytes under their hash: staged in short transactions, then referenced in one small one.
+
+Equal jobs share chunks, and one may delete a chunk while another is about to refer to it. The
+foreign keys then refuse the reference, and ``attached`` stages the bytes again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from sqlalchemy import CursorResult, Table, delete, exists, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+
+from service.errors import CorruptError
+from service.store.tables import Blob, BlobChunk, Checkpoint, Chunk, Dataset, Model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from sqlalchemy.orm import Session
+
+    from service.store.database import Database, UnitOfWork
+
+__all__ = [
+    "ATTEMPTS",
+    "CHUNK_BYTES",
+    "StagedBlob",
+    "attach",
+    "attached",
+    "collect",
+    "discard",
+    "insert_new",
+    "read",
+    "stage",
+]
+
+S = TypeVar("S")
+T = TypeVar("T")
+CHUNK_BYTES = 2**20
+FRESH_S = 600.0  # a chunk staged within this is not touched again
+ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class StagedBlob:
+    """Bytes whose chunks are in the database, though nothing may refer to them yet."""
+
+    sha256: str
+    bytes: int
+    chunks: tuple[str, ...]
+
+
+def stage(database: Database, data: bytes | Iterable[bytes]) -> StagedBlob:
+    """Store the chunks of some bytes, one short transaction each."""
+    whole, total, names = hashlib.sha256(), 0, []
+    for piece in _pieces(data):
+        whole.update(piece)
+        total += len(piece)
+        name = hashlib.sha256(piece).hexdigest()
+        names.append(name)
+        database.transact(lambda uow, n=name, p=piece: _stage_chunk(uow.session, n, p))  # type: ignore[misc]
+    return StagedBlob(whole.hexdigest(), total, tuple(names))
+
+
+def attach(session: Session, staged: StagedBlob) -> None:
+    """Make staged bytes a blob that rows may refer to.
+
+    Raises: IntegrityError, if a chunk is gone: stage again.
+    """
+    insert_new(session, Blob, [{"sha256": staged.sha256, "bytes": staged.bytes}])
+    insert_new(
+        session,
+        BlobChunk,
+        [
+            {"blob": staged.sha256, "position": position, "chunk": chunk}
+            for position, chunk in enumerate(staged.chunks)
+        ],
+    )
+
+
+def attached(database: Database, make: Callable[[], S], act: Callable[[UnitOfWork, S], T]) -> T:
+    """Run a unit of work on what ``make`` staged, and both again if a chunk went in between."""
+    attempt = 0
+    while True:
+        staged, attempt = make(), attempt + 1
+        try:
+            return database.transact(lambda uow, staged=staged: act(uow, staged))  # type: ignore[misc]
+        except IntegrityError:
+            if attempt == ATTEMPTS:
+                raise
+
+
+def read(session: Session, sha256: str) -> bytes:
+    """Return a blob's bytes.  Raises: CorruptError, if they are not those that were written."""
+    recorded = session.scalar(select(Blob.bytes).where(Blob.sha256 == sha256))
+    chunks = session.scalars(
+        select(Chunk.data)
+        .join(BlobChunk, BlobChunk.chunk == Chunk.sha256)
+        .where(BlobChunk.blob == sha256)
+        .order_by(BlobChunk.position)
+        .execution_options(yield_per=8)
+    )
+    data = b"".join(chunks)
+    if recorded != len(data) or hashlib.sha256(data).hexdigest() != sha256:
+        raise CorruptError(f"blob {sha256[:12]}…: the stored bytes are not those that were written")
+    return data
+
+
+def discard(session: Session, sha256: str) -> bool:
+    """Delete a blob that nothing refers to, and its chunks that no other blob has."""
+    chunks = session.scalars(select(BlobChunk.chunk).where(BlobChunk.blob == sha256)).all()
+    if not _run(session, delete(Blob).where(Blob.sha256 == sha256, *_unreferenced())).rowcount:
+        return False
+    _run(session, delete(Chunk).where(Chunk.sha256.in_(chunks), _orphaned()))
+    return True
+
+
+def collect(database: Database, older_than_s: float = 3600.0) -> int:
+    """Delete blobs and chunks that nothing refers to.  Returns: how many there were of both.
+
+    A chunk staged less than ``older_than_s`` ago may be about to be attached, and stays.
+    """
+    with database.read() as session:
+        blobs = session.scalars(select(Blob.sha256).where(*_unreferenced())).all()
+    removed = sum(database.transact(lambda uow, b=b: discard(uow.session, b)) for b in blobs)  # type: ignore[misc]
+    # Both-sided: a chunk from the future (the clock went back) must not stay for ever.
+    now = time.time()
+    stale = ~Chunk.staged_at.between(now - older_than_s, now + older_than_s)
+    with database.read() as session:
+        chunks = session.scalars(select(Chunk.sha256).where(stale, _orphaned())).all()
+    for chunk in chunks:
+        drop = delete(Chunk).where(Chunk.sha256 == chunk, stale, _orphaned())
+        removed += database.transact(lambda uow, d=drop: _run(uow.session, d).rowcount)  # type: ignore[misc]
+    return removed
+
+
+def insert_new(session: Session, table: type[Any], rows: list[dict[str, Any]]) -> None:
+    """Insert the rows whose keys are not there yet."""
+    if rows:
+        statement = _insert(session)(cast("Table", table.__table__)).on_conflict_do_nothing()
+        session.execute(statement, rows)
+
+
+def _pieces(data: bytes | Iterable[bytes]) -> Iterator[bytes]:
+    """Cut bytes, or gather pieces of any size, into chunks."""
+    if isinstance(data, bytes):
+        for start in range(0, len(data), CHUNK_BYTES):
+            yield data[start : start + CHUNK_BYTES]
+        return
+    buffer = bytearray()
+    for piece in data:
+        buffer += piece
+        while len(buffer) >= CHUNK_BYTES:
+            yield bytes(buffer[:CHUNK_BYTES])
+            del buffer[:CHUNK_BYTES]
+    if buffer:
+        yield bytes(buffer)
+
+
+def _stage_chunk(session: Session, sha256: str, data: bytes) -> None:
+    """Store one chunk, or renew its time so that no collection takes it before it is attached."""
+    now = time.time()
+    staged_at = session.scalar(select(Chunk.staged_at).where(Chunk.sha256 == sha256))
+    if staged_at is not None and now - FRESH_S < staged_at <= now:
+        return
+    statement = _insert(session)(cast("Table", Chunk.__table__))
+    session.execute(
+        statement.on_conflict_do_update(index_elements=["sha256"], set_={"staged_at": now}),
+        [{"sha256": sha256, "staged_at": now, "data": data}],
+    )
+
+
+def _insert(session: Session) -> Any:
+    """Return the engine's INSERT with ON CONFLICT; the two are alike but not related."""
+    return (sqlite if session.get_bind().dialect.name == "sqlite" else postgresql).insert
+
+
+def _unreferenced() -> list[Any]:
+    users = (Dataset.blob, Dataset.prepared, Checkpoint.blob, Model.bundle)
+    return [~exists().where(user == Blob.sha256) for user in users]
+
+
+def _orphaned() -> Any:
+    return ~exists().where(BlobChunk.chunk == Chunk.sha256)
+
+
+def _run(session: Session, statement: Any) -> CursorResult[Any]:
+    return cast(
+        "CursorResult[Any]",
+        session.execute(statement.execution_options(synchronize_session=False)),
+    )

@@ -1,0 +1,92 @@
+"""Bring a database's schema up to date: ``python -m service.store.migrate``.
+
+One process migrates at a time, in one transaction; the others wait and find the work done.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import text
+
+import migrations
+from chainrule.config import environment
+from chainrule.errors import ChainruleError
+from service.errors import IncompatibleError
+from service.settings import Settings
+from service.store import engines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Connection
+
+__all__ = ["alembic_config", "main", "upgrade"]
+
+ADVISORY_LOCK = 0x636861696E  # "chain"
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Apply what is missing.
+
+    Raises: IncompatibleError, if the database is of a later version than this code.
+    """
+    engine = engines.create(url)
+    try:
+        with _locked(url), engines.writer(engine).begin() as connection:
+            if engine.dialect.name == "postgresql":
+                connection.execute(text("SET LOCAL lock_timeout = '60s'"))
+                connection.execute(text("SET LOCAL statement_timeout = '60s'"))
+                connection.execute(text("SELECT pg_advisory_xact_lock(:k)"), {"k": ADVISORY_LOCK})
+                connection.execute(text("SET LOCAL lock_timeout = '2s'"))
+            command.upgrade(alembic_config(connection), revision)
+    except CommandError as error:
+        raise IncompatibleError(f"the database's schema is not one of ours: {error}") from error
+    finally:
+        engine.dispose()
+
+
+def alembic_config(connection: Connection) -> Config:
+    """Return Alembic's configuration for a connection that is open, wherever we are installed."""
+    config = Config()
+    config.set_main_option("script_location", next(iter(migrations.__path__)))
+    config.attributes["connection"] = connection
+    return config
+
+
+def main() -> int:
+    """Migrate the database that the environment names."""
+    try:
+        upgrade(Settings.from_env(environment()).database_url)
+    except ChainruleError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+@contextmanager
+def _locked(url: str) -> Iterator[None]:
+    """Hold the lock file beside a SQLite database; PostgreSQL has a lock of its own."""
+    address = engines.normalize(url)
+    if address.get_backend_name() != "sqlite":
+        yield
+        return
+    lock = Path(f"{address.database}.migrate.lock")
+    descriptor = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,310 @@
+"""The tables.  ``migrations/`` makes them; a test holds the two together.
+
+``seq`` is a number from the database that only grows: the order of queues and lists, since clocks
+jump. Times are unix seconds, for display only; no guard rests on them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Text,
+    UniqueConstraint,
+    false,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+__all__ = [
+    "FINAL",
+    "STATES",
+    "ApiKey",
+    "Architecture",
+    "Base",
+    "Blob",
+    "BlobChunk",
+    "Checkpoint",
+    "Chunk",
+    "Dataset",
+    "EpochMetrics",
+    "Job",
+    "JobEvent",
+    "Model",
+    "Step",
+    "Worker",
+]
+
+STATES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
+FINAL = ("succeeded", "failed", "cancelled")
+
+Json = JSON(none_as_null=True)
+Whole = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER keys count up in SQLite
+NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+    "pk": "pk_%(table_name)s",
+}
+FINAL_SQL = "state IN ('succeeded', 'failed', 'cancelled')"
+
+
+class Base(DeclarativeBase):
+    """What every table shares: names of constraints, and the types behind the annotations."""
+
+    metadata = MetaData(naming_convention=NAMES)
+    type_annotation_map: ClassVar = {
+        str: Text(),
+        int: Whole,
+        float: Double(),
+        bytes: LargeBinary(),
+        dict[str, Any]: Json,
+    }
+
+
+class ApiKey(Base):
+    """A key of the API; the secret itself is shown once and only its SHA-256 is kept."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str]
+    name: Mapped[str]
+    prefix: Mapped[str]
+    sha256: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[float]
+    revoked_at: Mapped[float | None]
+
+
+class Worker(Base):
+    """A worker process that said it is there.  Display only: nothing is reaped by these rows."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    started_at: Mapped[float]
+    seen_at: Mapped[float]
+    trainers: Mapped[int]
+    info: Mapped[dict[str, Any]]
+
+
+class Chunk(Base):
+    """At most 1 MiB of some blob, under its own hash.  ``staged_at`` spares it from collection."""
+
+    __tablename__ = "chunks"
+
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    staged_at: Mapped[float]
+    data: Mapped[bytes]
+
+
+class Blob(Base):
+    """Bytes under their hash: the chunks listed in ``blob_chunks``, in order."""
+
+    __tablename__ = "blobs"
+
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    bytes: Mapped[int]
+
+
+class BlobChunk(Base):
+    """One chunk in its place within a blob."""
+
+    __tablename__ = "blob_chunks"
+
+    blob: Mapped[str] = mapped_column(
+        ForeignKey("blobs.sha256", ondelete="CASCADE"), primary_key=True
+    )
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    chunk: Mapped[str] = mapped_column(ForeignKey("chunks.sha256"), index=True)
+
+
+class Dataset(Base):
+    """An upload: the bytes as they came, and the tensors that they were parsed into."""
+
+    __tablename__ = "datasets"
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "sha256", "format"),
+        {"sqlite_autoincrement": True},
+    )
+
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(unique=True)
+    tenant_id: Mapped[str]
+    name: Mapped[str]
+    format: Mapped[str]
+    state: Mapped[str]
+    rows: Mapped[int]
+    bytes: Mapped[int]
+    sha256: Mapped[str]
+    blob: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"), index=True)
+    prepared: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"), index=True)
+    schema: Mapped[dict[str, Any]]
+    created_at: Mapped[float]
+
+
+class Architecture(Base):
+    """A named architecture; a job that uses it keeps its own completed copy."""
+
+    __tablename__ = "architectures"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(unique=True)
+    tenant_id: Mapped[str]
+    name: Mapped[str]
+    spec: Mapped[dict[str, Any]]
+    created_at: Mapped[float]
+
+
+class Job(Base):
+    """A training job: the truth about it, whatever any message or process believes.
+
+    ``attempt`` counts claims and fences late writers; ``hb`` counts heartbeats; ``crashes`` counts
+    attempts in a row that committed no step; ``step`` counts committed batches of ``steps``.
+    ``owner`` is ``<worker id>:<nonce>`` while running. Only ``store.transitions`` writes ``state``.
+    """
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        CheckConstraint(f"state IN {STATES}", name="state"),
+        CheckConstraint("(state = 'running') = (owner IS NOT NULL)", name="running_has_owner"),
+        CheckConstraint(f"({FINAL_SQL}) = (ended_at IS NOT NULL)", name="final_has_end"),
+        CheckConstraint("step >= 0 AND step <= steps", name="step_within_steps"),
+        CheckConstraint("state <> 'succeeded' OR step = steps", name="succeeded_is_complete"),
+        CheckConstraint(f"{FINAL_SQL} OR dataset_id IS NOT NULL", name="live_has_dataset"),
+        Index(None, "state", "seq"),
+        Index(None, "tenant_id", "seq"),
+        {"sqlite_autoincrement": True},
+    )
+
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(unique=True)
+    tenant_id: Mapped[str]
+    name: Mapped[str]
+    dataset_id: Mapped[str | None] = mapped_column(
+        ForeignKey("datasets.id", ondelete="SET NULL"), index=True
+    )
+    architecture_id: Mapped[str | None] = mapped_column(
+        ForeignKey("architectures.id", ondelete="SET NULL"), index=True
+    )
+
+    state: Mapped[str] = mapped_column(default="queued", server_default="queued")
+    attempt: Mapped[int] = mapped_column(default=0, server_default="0")
+    crashes: Mapped[int] = mapped_column(default=0, server_default="0")
+    hb: Mapped[int] = mapped_column(default=0, server_default="0")
+    step: Mapped[int] = mapped_column(default=0, server_default="0")
+    steps: Mapped[int]
+    cancel: Mapped[bool] = mapped_column(default=False, server_default=false())
+    pause: Mapped[bool] = mapped_column(default=False, server_default=false())
+    owner: Mapped[str | None]
+    not_before: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    published: Mapped[float] = mapped_column(default=0.0, server_default="0")
+
+    epoch: Mapped[int] = mapped_column(default=0, server_default="0")
+    epochs: Mapped[int]
+    memory_bytes: Mapped[int]
+    config: Mapped[dict[str, Any]]
+    recipe: Mapped[dict[str, Any]]
+    metrics: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    best: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    error: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    model_id: Mapped[str | None]
+    created_at: Mapped[float]
+    started_at: Mapped[float | None]
+    ended_at: Mapped[float | None]
+
+
+class JobEvent(Base):
+    """One change of a job's state.  ``nonce`` names the unit of work that made it."""
+
+    __tablename__ = "job_events"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
+    attempt: Mapped[int]
+    from_state: Mapped[str | None]
+    to_state: Mapped[str]
+    who: Mapped[str]
+    at: Mapped[float]
+    nonce: Mapped[str]
+    detail: Mapped[dict[str, Any] | None] = mapped_column(Json)
+
+
+class Step(Base):
+    """A committed unit: the batches after ``prev`` up to and including ``step``."""
+
+    __tablename__ = "steps"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    prev: Mapped[int]
+    attempt: Mapped[int]
+    epoch: Mapped[int]
+    loss: Mapped[float | None]
+    checkpoint_sha256: Mapped[str]
+    at: Mapped[float]
+
+
+class EpochMetrics(Base):
+    """What one completed epoch measured; a number that is not finite is null."""
+
+    __tablename__ = "epoch_metrics"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    epoch: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    step: Mapped[int]
+    train: Mapped[dict[str, Any]]
+    validation: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    learning_rate: Mapped[float | None]
+    seconds: Mapped[float | None]
+    samples_per_s: Mapped[float | None]
+    at: Mapped[float]
+
+
+class Checkpoint(Base):
+    """A kept checkpoint: the best by loss, and the last two."""
+
+    __tablename__ = "checkpoints"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    epoch: Mapped[int]
+    attempt: Mapped[int]
+    loss: Mapped[float | None]
+    blob: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"), index=True)
+    bytes: Mapped[int]
+    at: Mapped[float]
+
+
+class Model(Base):
+    """A trained network: its bundle, and what a reader wants to know without opening it."""
+
+    __tablename__ = "models"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(unique=True)
+    tenant_id: Mapped[str]
+    job_id: Mapped[str | None] = mapped_column(
+        ForeignKey("jobs.id", ondelete="SET NULL"), unique=True
+    )
+    name: Mapped[str]
+    spec: Mapped[dict[str, Any]]
+    recipe: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    metrics: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    fingerprint: Mapped[str]
+    weights_sha256: Mapped[str]
+    bundle: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"), index=True)
+    bytes: Mapped[int]
+    created_at: Mapped[float]

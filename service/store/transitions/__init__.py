@@ -1,0 +1,51 @@
+"""The state machine of a job: T1 to T11 of reliability.md, each one guarded statement.
+
+A guard that matches no row refuses: the caller's attempt is over, or somebody was faster. Each
+change of state appends to ``job_events`` in the same transaction. When the answer to a COMMIT was
+lost, the unit of work runs again: its ``nonce`` in ``job_events`` (or its row in ``steps``) says
+that it had happened. No guard rests on a clock but "not before" and "published", which only delay.
+"""
+
+from service.store.transitions.attempts import (
+    MAX_CRASHES,
+    backoff_s,
+    cancel,
+    fail,
+    heartbeat,
+    peek,
+    reap,
+    release,
+    retry,
+)
+from service.store.transitions.guards import Signals, finite, record
+from service.store.transitions.progress import NewModel, commit_unit, succeed
+from service.store.transitions.queue import (
+    CheckpointRef,
+    Claim,
+    claim,
+    due_for_ring,
+    next_queued,
+)
+
+__all__ = [
+    "MAX_CRASHES",
+    "CheckpointRef",
+    "Claim",
+    "NewModel",
+    "Signals",
+    "backoff_s",
+    "cancel",
+    "claim",
+    "commit_unit",
+    "due_for_ring",
+    "fail",
+    "finite",
+    "heartbeat",
+    "next_queued",
+    "peek",
+    "reap",
+    "record",
+    "release",
+    "retry",
+    "succeed",
+]

@@ -1,0 +1,98 @@
+"""What the transitions share: the fence, the guarded UPDATE, and the history."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import ColumnElement, and_, select, true, update
+
+from service.store.database import nonce
+from service.store.tables import Job, JobEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy import Row
+    from sqlalchemy.orm import InstrumentedAttribute, Session
+
+    Values = Mapping[InstrumentedAttribute[Any], Any]
+    Changed = Row[str, int, bool, bool]
+
+__all__ = ["Fence", "Signals", "change", "finite", "happened", "leave", "record", "signals"]
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What the API asks of a running attempt."""
+
+    cancel: bool
+    pause: bool
+
+
+@dataclass(frozen=True)
+class Fence:
+    """Lets through the latest attempt of a running job only.  ``also``: what else must hold."""
+
+    job_id: str
+    attempt: int
+    who: str = "worker"
+    also: ColumnElement[bool] = field(default_factory=true)
+
+    @property
+    def where(self) -> ColumnElement[bool]:
+        latest = (Job.id == self.job_id, Job.state == "running", Job.attempt == self.attempt)
+        return and_(*latest, self.also)
+
+
+def change(session: Session, guard: ColumnElement[bool], values: Values) -> Changed | None:
+    """Run one guarded UPDATE and return what it made of the row, or None if it refused."""
+    statement = update(Job).where(guard).values(dict(values))
+    returning = statement.returning(Job.state, Job.attempt, Job.cancel, Job.pause)
+    return session.execute(returning.execution_options(synchronize_session=False)).first()
+
+
+def leave(
+    session: Session, fence: Fence, values: Values, detail: dict[str, Any] | None = None
+) -> str | None:
+    """Take the job out of ``running`` and record it.  Returns: the new state, None if refused."""
+    row = change(session, fence.where, {**values, Job.owner: None})
+    if row is None:
+        return happened(session, fence.job_id)
+    event = JobEvent(job_id=fence.job_id, attempt=fence.attempt, who=fence.who, detail=detail)
+    record(session, event, "running", row.state)
+    return str(row.state)
+
+
+def happened(session: Session, job_id: str) -> str | None:
+    """Return the state that this very unit of work gave the job in an earlier run, if it did."""
+    mark = (JobEvent.job_id == job_id, JobEvent.nonce == nonce(session))
+    return session.scalar(
+        select(JobEvent.to_state).where(*mark).order_by(JobEvent.seq.desc()).limit(1)
+    )
+
+
+def record(session: Session, event: JobEvent, from_state: str | None, to_state: str) -> None:
+    """Append to the job's history."""
+    event.from_state, event.to_state = from_state, to_state
+    event.at, event.nonce = time.time(), nonce(session)
+    session.add(event)
+    session.flush()
+
+
+def signals(row: Any) -> Signals | None:
+    """Read the two flags off a row."""
+    return None if row is None else Signals(bool(row.cancel), bool(row.pause))
+
+
+def finite(value: Any) -> Any:
+    """Return plain JSON in which every NaN and infinity is null: the engines differ on them."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value

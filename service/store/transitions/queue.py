@@ -1,0 +1,126 @@
+"""From the queue to an attempt: who is next, the claim, and the doorbell's reminders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, case, select, update
+
+from service.store.database import nonce
+from service.store.tables import Checkpoint, Dataset, Job, JobEvent
+from service.store.transitions.guards import change, happened, record
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+__all__ = ["CheckpointRef", "Claim", "claim", "due_for_ring", "next_queued"]
+
+RING_AGAIN_S = 10.0
+FAR_S = 600.0  # no back-off is longer: a later "not before" comes from a clock since set back
+RINGS_AT_ONCE = 100
+
+
+@dataclass(frozen=True)
+class CheckpointRef:
+    """A kept checkpoint: where its bytes are, and how many batches it had seen."""
+
+    blob: str
+    step: int
+
+
+@dataclass(frozen=True)
+class Claim:
+    """All that an attempt needs to know.  ``checkpoints``: those that are kept, newest first."""
+
+    job_id: str
+    attempt: int
+    owner: str
+    step: int
+    steps: int
+    epoch: int
+    config: dict[str, Any]
+    recipe: dict[str, Any]
+    prepared: str
+    checkpoints: tuple[CheckpointRef, ...]
+    max_seconds: float | None
+    memory_bytes: int
+
+    @property
+    def checkpoint(self) -> CheckpointRef | None:
+        """The checkpoint to go on from."""
+        return self.checkpoints[0] if self.checkpoints else None
+
+
+def next_queued(session: Session, now: float) -> str | None:
+    """Return the oldest job that may be claimed."""
+    due = (Job.state == "queued", ~Job.cancel, Job.not_before <= now)
+    return session.scalar(select(Job.id).where(*due).order_by(Job.seq).limit(1))
+
+
+def claim(session: Session, job_id: str, *, worker: str, now: float) -> Claim | None:
+    """T2, queued -> running: begin the next attempt.  None: the job is not to be had."""
+    owner = f"{worker}:{nonce(session)}"
+    row = change(
+        session,
+        and_(Job.id == job_id, Job.state == "queued", ~Job.cancel, Job.not_before <= now),
+        {
+            Job.state: "running",
+            Job.attempt: Job.attempt + 1,
+            Job.owner: owner,
+            Job.hb: Job.hb + 1,
+            Job.started_at: case((Job.started_at.is_(None), now), else_=Job.started_at),
+        },
+    )
+    if row is not None:
+        event = JobEvent(job_id=job_id, attempt=row.attempt, who=owner)
+        record(session, event, "queued", "running")
+    elif happened(session, job_id) is None:
+        return None
+    return _read(session, job_id, owner)
+
+
+def due_for_ring(session: Session, now: float) -> list[str]:
+    """T11: return the queued jobs that nobody was told of lately, and mark them as told.
+
+    Ring after the commit. Both bounds are two-sided: a clock that is set back strands no job.
+    """
+    queued = Job.state == "queued"
+    _set(session, and_(queued, Job.not_before > now + FAR_S), {Job.not_before: now})
+    due = (queued, Job.not_before <= now, ~Job.published.between(now - RING_AGAIN_S, now))
+    wanted = select(Job.id).where(*due).order_by(Job.seq).limit(RINGS_AT_ONCE)
+    jobs = list(session.scalars(wanted.with_for_update(skip_locked=True)))
+    if jobs:
+        _set(session, Job.id.in_(jobs), {Job.published: now})
+    return jobs
+
+
+def _read(session: Session, job_id: str, owner: str) -> Claim | None:
+    """Collect what the owner of a job needs; None if the job has passed to somebody else."""
+    job = session.scalar(select(Job).where(Job.id == job_id, Job.owner == owner))
+    if job is None:
+        return None
+    prepared = session.scalar(select(Dataset.prepared).where(Dataset.id == job.dataset_id))
+    kept = select(Checkpoint.blob, Checkpoint.step).where(Checkpoint.job_id == job_id)
+    return Claim(
+        job_id=job_id,
+        attempt=job.attempt,
+        owner=owner,
+        step=job.step,
+        steps=job.steps,
+        epoch=job.epoch,
+        config=job.config,
+        recipe=job.recipe,
+        prepared=str(prepared),
+        checkpoints=tuple(
+            CheckpointRef(row.blob, row.step)
+            for row in session.execute(kept.order_by(Checkpoint.step.desc()))
+        ),
+        max_seconds=job.config["training"].get("max_seconds"),
+        memory_bytes=job.memory_bytes,
+    )
+
+
+def _set(session: Session, guard: Any, values: dict[Any, Any]) -> None:
+    statement = update(Job).where(guard).values(values)
+    session.execute(statement.execution_options(synchronize_session=False))

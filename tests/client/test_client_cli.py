@@ -1,0 +1,229 @@
+"""The command line against the real service: exit codes, --json, Ctrl-C."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from chainrule.cli.app import run
+
+CLI = [sys.executable, "-m", "chainrule.cli"]
+SMALL = ["--target", "color", "--inputs", "x,y", "--layers", "8 tanh", "--epochs", "20"]
+
+
+@pytest.fixture
+def say(capsys):
+    """Run the command line here; return its exit code, stdout and stderr."""
+
+    def say(*words):
+        capsys.readouterr()
+        code = run([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return say
+
+
+@pytest.fixture
+def job(say, configured, table):
+    code, out, err = say("train", table, *SMALL, "--json")
+    assert code == 0, err
+    return json.loads(out)
+
+
+def test_train_watches_the_job_and_tells_how_it_went(say, configured, table, tmp_path):
+    code, out, err = say("train", table, *SMALL, "--name", "clouds", "-o", tmp_path / "m.zip")
+    assert code == 0, err
+    assert "200 rows" in out
+    assert "classification of color" in out
+    assert "succeeded in" in out
+    assert re.search(r"validation +loss \d\.\d{4}  accuracy", out)
+    assert zipfile.is_zipfile(tmp_path / "m.zip")
+
+
+def test_train_in_json_prints_the_job_alone(job):
+    assert job["state"] == "succeeded"
+    assert job["config"]["training"]["epochs"] == 20
+
+
+def test_train_takes_an_architecture_from_a_file_and_every_option(say, configured, table, tmp_path):
+    file = tmp_path / "net.json"
+    file.write_text('{"layers": [{"kind": "dense", "units": "auto"}]}')
+    options = ["--optimizer", "sgd", "--learning-rate", "0.1", "--batch-size", "8", "--seed", "7"]
+    options += ["--epochs", "2", "--loss", "mean_squared_error", "--task", "regression"]
+    words = ["--architecture", file, "--target", "height", "--inputs", "x,y", *options]
+    code, out, err = say("train", table, *words, "--json")
+    assert code == 0, err
+    training = json.loads(out)["config"]["training"]
+    assert training["optimizer"]["kind"] == "sgd"
+    assert (training["batch_size"], training["seed"]) == (8, 7)
+
+
+def test_detach_returns_at_once_and_watch_sees_the_end(say, configured, table):
+    code, out, _ = say("train", table, *SMALL, "--detach", "--json")
+    assert code == 0
+    job_id = json.loads(out)["id"]
+    code, out, _ = say("watch", job_id)
+    assert code == 0
+    assert "succeeded" in out
+
+
+def test_a_failed_job_is_exit_code_1_with_the_reason(say, configured, table):
+    words = [
+        "--target",
+        "height",
+        "--inputs",
+        "x,y",
+        "--optimizer",
+        "sgd",
+        "--learning-rate",
+        "1e9",
+    ]
+    code, out, _ = say("train", table, *words, "--epochs", "50")
+    assert code == 1
+    assert "diverged" in out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "missing.csv", "--target", "x"],
+        ["train", "{table}", "--target", "color", "--layers", "8 rellu"],
+        ["train", "{table}", "--target", "nowhere"],
+        ["train", "{table}", "--target", "color", "--epochs", "0"],
+        ["train", "{table}", "--target", "color", "--layers", "8", "--architecture", "{table}"],
+        ["train", "{table}", "--target", "color", "--detach", "-o", "x.zip"],
+        ["train"],
+        ["fly"],
+        ["jobs", "--limit", "0"],
+        ["jobs", "--url", "nonsense"],
+    ],
+)
+def test_what_cannot_be_done_as_asked_is_exit_code_2(say, configured, table, words):
+    code, out, err = say(*(word.format(table=table) for word in words))
+    assert code == 2, err
+    assert not out or "uploaded" in out
+    assert err
+
+
+def test_an_unknown_job_is_exit_code_3(say, configured):
+    code, _, err = say("watch", "job_00000000000070008000000000000000")
+    assert (code, "404" in err) == (3, True)
+
+
+def test_a_refused_key_is_exit_code_4_and_says_what_to_set(say, configured):
+    code, _, err = say("jobs", "--key", "wrong")
+    assert code == 4
+    assert "CHAINRULE_API_KEY" in err
+
+
+def test_nobody_there_is_exit_code_5_and_says_what_to_start(say, tmp_path, monkeypatch):
+    monkeypatch.setenv("CHAINRULE_DATA_DIR", str(tmp_path))
+    code, _, err = say("jobs", "--url", "http://127.0.0.1:1")
+    assert code == 5
+    assert "chainrule up" in err
+
+
+def test_bad_variables_are_exit_code_2_all_at_once(say, monkeypatch):
+    monkeypatch.setenv("CHAINRULE_PORT", "x")
+    monkeypatch.setenv("CHAINRULE_HOST", "a b")
+    code, _, err = say("jobs")
+    assert code == 2
+    assert "CHAINRULE_PORT" in err
+    assert "CHAINRULE_HOST" in err
+
+
+def test_jobs_lists_what_was_trained(say, configured, job):
+    code, out, _ = say("jobs", "--state", "succeeded")
+    assert code == 0
+    assert job["id"] in out
+    code, out, _ = say("jobs", "--json", "--limit", "1")
+    assert [found["id"] for found in json.loads(out)] == [job["id"]]
+
+
+def test_system_tells_how_the_service_is(say, configured):
+    code, out, _ = say("system")
+    assert code == 0
+    assert re.search(r"^ready\.worker +ok$", out, re.MULTILINE)
+    code, out, _ = say("system", "--json")
+    assert json.loads(out)["ready"]["database"] == "ok"
+
+
+def test_a_download_is_predicted_with_no_service_as_with_one(say, configured, job, tmp_path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("x,y\n1.2,1.0\n0.1,-0.2\n")
+    code, out, _ = say("download", job["id"], "-o", tmp_path / "model.zip", "--json")
+    assert code == 0
+    assert json.loads(out)["path"] == str(tmp_path / "model.zip")
+    remote = say("predict", job["id"], rows)
+    assert remote[0] == 0
+    assert len(remote[1].splitlines()) == 2
+    assert say("predict", job["model_id"], rows) == remote
+    assert say("predict", tmp_path / "model.zip", rows, "--url", "http://127.0.0.1:1") == remote
+    code, out, _ = say("predict", job["id"], rows, "--json")
+    assert json.loads(out)["predictions"] == remote[1].split()
+
+
+def test_a_bad_row_is_named(say, configured, job, tmp_path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("x,y\n1.2,1.0\nmany,1\n")
+    code, _, err = say("predict", job["id"], rows)
+    assert code == 2
+    assert "/rows/1/x" in err
+    assert "many" in err
+
+
+def test_ctrl_c_leaves_the_job_running_and_says_how_to_go_on(say, configured, table):
+    command = [*CLI, "train", str(table), *SMALL[:-1], "1000000", "--batch-size", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        lines = iter(process.stdout.readline, b"")
+        job_id = next(re.search(rb"job_\w+", line)[0] for line in lines if b"queued" in line)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=10)
+    job_id = job_id.decode()
+    assert process.returncode == 130
+    assert f"chainrule watch {job_id}" in err.decode()
+    _, out, _ = say("jobs", "--json")
+    assert next(j["state"] for j in json.loads(out) if j["id"] == job_id) in {"queued", "running"}
+    assert say("cancel", job_id)[0] == 0
+    assert say("watch", job_id)[0] == 1
+
+
+@pytest.mark.parametrize("package", ["click", "rich", "httpx2"])
+def test_a_missing_extra_is_explained_by_its_pip_line(package):
+    code = f"import sys; sys.modules[{package!r}] = None; from chainrule.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "jobs"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "pip install 'chainrule[cli]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command", ["up", "demo", "train", "jobs", "watch", "cancel", "download", "predict", "system"]
+)
+def test_every_command_explains_itself_and_answers_in_json(say, command):
+    code, out, _ = say(command, "--help")
+    assert code == 0
+    assert "--json" in out
+
+
+def test_up_takes_its_options_tells_its_address_in_json_and_ends_on_ctrl_c(tmp_path):
+    command = [*CLI, "up", "--json", "--port", "0", "--data-dir", str(tmp_path / "data")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        told = [json.loads(process.stdout.readline()) for _ in range(2)]
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=15)
+    assert re.fullmatch(r"http://127\.0\.0\.1:[1-9]\d*", told[0]["url"])
+    assert told[1] == {"ready": True}
+    assert process.returncode == 0
+    assert (tmp_path / "data" / "api-key").stat().st_mode & 0o777 == 0o600

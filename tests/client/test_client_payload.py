@@ -1,0 +1,59 @@
+import io
+import json
+
+import numpy as np
+import pytest
+
+from chainrule.client.payload import MAX_PIECE_BYTES, content_type, document, npz, pieces
+from chainrule.errors import ClientError, DataError
+from chainrule.spec import TrainingSpec
+
+
+def test_the_same_arrays_pack_to_the_same_bytes():
+    x, y = np.arange(12.0).reshape(4, 3), np.array([0, 1, 0, 1])
+    assert npz((x, y)) == npz({"inputs": x, "targets": y})
+
+
+def test_a_pair_of_arrays_is_packed_as_inputs_and_targets():
+    with np.load(io.BytesIO(npz(([[1.0, 2.0]], [3])))) as file:
+        assert sorted(file.files) == ["inputs", "targets"]
+        assert file["inputs"].tolist() == [[1.0, 2.0]]
+
+
+def test_arrays_of_objects_are_refused_by_name():
+    with pytest.raises(DataError, match="labels: must hold numbers"):
+        npz({"labels": np.array(["a", None], dtype=object)})
+
+
+def test_a_file_of_an_unknown_kind_is_refused_with_the_known_ones(tmp_path):
+    with pytest.raises(ClientError, match=r"\.csv, \.json, \.npz"):
+        content_type(tmp_path / "notes.docx")
+
+
+def test_a_specification_may_be_a_value_a_mapping_or_json():
+    assert document({"epochs": 3}) == document('{"epochs": 3}') == {"epochs": 3}
+    assert document(TrainingSpec(epochs=3))["epochs"] == 3
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "digits"])
+def test_text_that_is_no_json_object_is_refused(text):
+    with pytest.raises(ClientError, match="JSON"):
+        document(text)
+
+
+def test_many_rows_go_in_several_requests_in_order_none_too_large():
+    rows = [{"text": "x" * 1000, "index": i} for i in range(3000)]
+    starts, bodies = zip(*pieces("rows", rows), strict=True)
+    assert len(bodies) > 3
+    assert all(len(body) <= MAX_PIECE_BYTES + 100 for body in bodies)
+    assert [row for body in bodies for row in json.loads(body)["rows"]] == rows
+    assert [json.loads(body)["rows"][0]["index"] for body in bodies] == list(starts)
+
+
+def test_no_rows_are_one_request_so_that_the_service_can_object():
+    assert list(pieces("rows", [])) == [(0, b'{"rows":[]}')]
+
+
+def test_a_row_with_nan_is_refused_with_its_place():
+    with pytest.raises(DataError, match=r"rows\[1\]"):
+        list(pieces("rows", [{"a": 1.0}, {"a": float("nan")}]))

@@ -1,0 +1,178 @@
+"""The client against the real service."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import chainrule
+from chainrule import Client
+from chainrule.errors import ApiError, ClientError, UnreachableError
+
+NETWORK = {
+    "layers": [
+        {"kind": "dense", "units": 8, "activation": "tanh"},
+        {"kind": "dense", "units": "auto"},
+    ]
+}
+TRAINING = {"epochs": 30, "batch_size": 16, "optimizer": {"kind": "adam", "learning_rate": 0.02}}
+ENDLESS = {"epochs": 1_000_000, "batch_size": 1}
+COLOR = {"inputs": ["x", "y"], "target": "color"}
+
+
+@pytest.fixture
+def trained(client, table):
+    return client.train(client.upload(table), NETWORK, TRAINING, data=COLOR).wait(timeout_s=60)
+
+
+def test_the_same_file_is_the_same_dataset(client, table):
+    first, again = client.upload(table), client.upload(table)
+    assert first.id == again.id
+    assert first.rows == 200
+    assert client.dataset(first.id).view["sha256"] == first.view["sha256"]
+
+
+def test_a_job_is_followed_to_its_end_and_its_model_predicts(client, table):
+    dataset = client.upload(table)
+    seen = []
+    job = client.train(dataset, NETWORK, TRAINING, data=COLOR, name="clouds")
+    assert job.wait(lambda job: seen.append(job.state), timeout_s=60) is job
+    assert seen[-1] == job.state == "succeeded"
+    assert job.view["name"] == "clouds"
+    answer = job.predict([{"x": 1.2, "y": 1.0}, {"x": "0.1", "y": -0.2}])
+    assert answer["predictions"] == ["blue", "amber"]
+    assert np.allclose(np.sum(answer["probabilities"], axis=1), 1)
+
+
+def test_the_downloaded_bundle_predicts_the_same_without_the_service(trained, tmp_path):
+    path = trained.download(tmp_path)
+    assert path == tmp_path / f"{trained.view['model_id']}.zip"
+    rows = [{"x": 0.01 * i, "y": 0.5} for i in range(100)]
+    local, remote = chainrule.load(path).predict(rows), trained.predict(rows)
+    assert remote["predictions"] == list(local["predictions"])
+    assert np.allclose(remote["probabilities"], local["probabilities"], atol=1e-6)
+
+
+@pytest.mark.parametrize("format_", ["safetensors", "npz"])
+def test_weights_are_downloaded_in_other_formats(trained, tmp_path, format_):
+    assert trained.download(tmp_path / f"w.{format_}", format_).stat().st_size > 100
+
+
+def test_metrics_have_a_row_for_each_epoch(trained):
+    rows = trained.metrics()
+    assert [row["epoch"] for row in rows] == list(range(1, 31))
+    assert rows[-1]["train"]["loss"] < rows[0]["train"]["loss"]
+
+
+def test_more_rows_than_one_request_takes_are_predicted_in_order(trained):
+    rows = [
+        {"x": (i % 2) + 0.123456789012345, "y": (i % 2) - 0.123456789012345} for i in range(25_000)
+    ]
+    answer = trained.predict(rows)
+    assert answer["predictions"] == ["amber", "blue"] * 12_500
+    assert len(answer["probabilities"]) == len(rows)
+
+
+def test_a_bad_row_beyond_the_first_request_is_named_by_its_own_number(trained):
+    rows = [{"x": 1.123456789012345, "y": 0.123456789012345}] * 30_000 + [{"x": "many", "y": 0}]
+    with pytest.raises(ApiError) as caught:
+        trained.predict(rows)
+    assert caught.value.problem["errors"][0]["pointer"] == "/rows/30000/x"
+
+
+def test_arrays_are_trained_on_as_they_are(client):
+    x = np.random.default_rng(0).standard_normal((300, 3)).astype(np.float32)
+    dataset = client.upload((x, x @ [[1.0], [2.0], [3.0]]), name="plane")
+    data = {"inputs": "inputs", "target": "targets"}
+    linear = {"layers": [{"kind": "dense", "units": "auto"}]}
+    training = {**TRAINING, "epochs": 60}
+    job = client.train(dataset, linear, training, data=data).wait(timeout_s=60)
+    assert job.state == "succeeded", job.summary()
+    answer = job.predict(inputs=np.eye(3))
+    assert np.allclose(np.ravel(answer["predictions"]), [1, 2, 3], atol=0.2)
+
+
+def test_what_does_not_add_up_is_refused_with_its_place(client, table):
+    with pytest.raises(ApiError) as caught:
+        client.train(client.upload(table), NETWORK, {"epochs": 0}, data=COLOR)
+    assert caught.value.status == 422
+    assert caught.value.problem["errors"][0]["pointer"] == "/training/epochs"
+
+
+def test_a_job_that_is_not_there_is_a_404(client):
+    with pytest.raises(ApiError) as caught:
+        client.job("job_00000000000070008000000000000000")
+    assert caught.value.status == 404
+
+
+def test_a_wrong_key_is_a_401(stack):
+    with Client(stack.url, "wrong") as stranger, pytest.raises(ApiError) as caught:
+        stranger.system()
+    assert caught.value.status == 401
+
+
+def test_a_cancelled_job_ends_and_says_why_it_has_no_model(client, table):
+    job = client.train(client.upload(table), NETWORK, ENDLESS, data=COLOR)
+    with pytest.raises(TimeoutError):
+        job.wait(timeout_s=0.2)
+    job.cancel()
+    assert job.wait(timeout_s=30).state == "cancelled"
+    with pytest.raises(ClientError, match="no model: cancelled"):
+        job.model()
+
+
+def test_jobs_are_listed_newest_first_page_after_page(client, table):
+    dataset = client.upload(table)
+    made = [
+        client.train(dataset, NETWORK, {"epochs": 1}, data=COLOR, name="page").id for _ in range(3)
+    ]
+    assert [job.id for job in client.jobs(name="page", limit="2")] == made[::-1]
+
+
+def test_a_client_needs_no_arguments_where_up_has_left_its_key(configured):
+    with Client() as client:
+        assert client.url == configured.url
+        assert "ok" in client.readiness().values()
+        assert client.system()
+
+
+def test_the_key_of_this_machine_is_not_sent_to_another(configured):
+    with Client("http://192.0.2.1:8000") as client:
+        assert "authorization" not in client._transport._http.headers
+
+
+def test_an_address_where_nobody_listens_is_unreachable():
+    started = time.monotonic()
+    with Client("http://127.0.0.1:1", "key") as client, pytest.raises(UnreachableError):
+        client.system()
+    assert time.monotonic() - started < 3
+
+
+def test_a_wait_outlives_a_crash_of_the_api(stack, client, table):
+    job = client.train(client.upload(table), NETWORK, {**TRAINING, "epochs": 800}, data=COLOR)
+    killed = []
+
+    def kill_once(job):
+        if job.state == "running" and not killed:
+            killed.append(api_of(stack))
+            os.kill(killed[0], signal.SIGKILL)
+
+    job.wait(kill_once, timeout_s=60)
+    assert job.state == "succeeded"
+    assert api_of(stack) not in killed
+
+
+def api_of(stack):
+    """Return the process id of a stack's API."""
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (place / "cmdline").read_bytes().split(b"\0")
+            parent = (place / "stat").read_text().rpartition(")")[2].split()[1]
+        except OSError:
+            continue
+        if b"service" in words and b"--fd" in words and int(parent) == stack.process.pid:
+            return int(place.name)
+    raise AssertionError("the stack has no API")

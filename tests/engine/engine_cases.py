@@ -1,0 +1,63 @@
+"""The one table of networks that every engine test of a kind runs through: (spec, input shape)."""
+
+from __future__ import annotations
+
+from chainrule.losses import LOSSES
+from chainrule.spec.layers import ACTIVATIONS
+
+
+def dense(units, activation="linear", **more):
+    return {"kind": "dense", "units": units, "activation": activation, **more}
+
+
+def case(shape, *layers):
+    return {"name": "case", "input": {"shape": list(shape)}, "layers": list(layers)}, tuple(shape)
+
+
+CASES = [
+    case((5,), dense(4)),
+    case((5,), dense(4, use_bias=False)),
+    case((5,), dense(1)),
+    case((6,), dense(8, "relu"), dense(7, "tanh", use_bias=False), dense(3)),
+    *(case((5,), dense(6, name), dense(3)) for name in ACTIVATIONS),
+    *(case((5,), dense(4, name)) for name in ACTIVATIONS),
+    *(
+        case((5,), dense(6), {"kind": "activation", "activation": name}, dense(3))
+        for name in ACTIVATIONS
+    ),
+    case((2, 3), {"kind": "activation", "activation": "tanh"}),
+    case((2, 3), {"kind": "activation", "activation": "softmax"}),
+    case(
+        (4,), {"kind": "dropout", "rate": 0.4}, dense(6), {"kind": "dropout", "rate": 0.5}, dense(3)
+    ),
+    case((4,), dense(5, "relu"), {"kind": "dropout", "rate": 0.0}, dense(2)),
+    case((2, 3, 2), {"kind": "flatten"}, dense(4, "gelu"), dense(3)),
+    case((2, 3), {"kind": "activation", "activation": "swish"}, {"kind": "flatten"}, dense(3)),
+    *(
+        case((5,), dense(6, "relu", kernel_initializer=name), dense(3))
+        for name in ("glorot_normal", "he_uniform", "he_normal")
+    ),
+]
+
+
+def case_id(one):
+    """Name a case by its layers."""
+    spec, shape = one
+    layers = (f"{layer['kind']}-{layer.get('activation', '')}" for layer in spec["layers"])
+    return f"{shape}-" + "-".join(layers)
+
+
+def draw(spec, shape, loss, rng, rows=4):
+    """Draw inputs and targets that suit a network and a loss."""
+    from chainrule.network import Network
+
+    outputs = (rows, *Network(spec).output_shape)
+    x = rng.standard_normal((rows, *shape))
+    if loss == "softmax_cross_entropy":
+        return x, rng.integers(0, outputs[-1], outputs[:-1])
+    if loss == "binary_cross_entropy":
+        return x, rng.integers(0, 2, outputs).astype(float)
+    return x, rng.standard_normal(outputs)
+
+
+LOSS_NAMES = sorted(LOSSES)

@@ -1,0 +1,200 @@
+"""The architecture, training and data languages: what is accepted, what is refused, and where."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chainrule.errors import Problem, SpecError, step
+from chainrule.spec import (
+    ArchitectureSpec,
+    DataSpec,
+    TrainingSpec,
+    complete,
+    nodes,
+    parse,
+    summarize,
+)
+
+DIGITS = {
+    "name": "digits",
+    "input": {"shape": [64]},
+    "layers": [
+        {"kind": "dense", "units": 128, "activation": "relu"},
+        {"kind": "dropout", "rate": 0.2},
+        {"kind": "dense", "units": 10},
+    ],
+}
+
+
+def refusal(kind, document):
+    with pytest.raises(SpecError) as caught:
+        parse(kind, document)
+    return {problem.path: problem.detail for problem in caught.value.problems}
+
+
+@pytest.mark.parametrize(
+    ("layer", "path", "detail"),
+    [
+        ({"kind": "dense", "units": 0}, "layers[0].units", "must be >= 1, got 0"),
+        ({"kind": "dense", "units": 1.5}, "layers[0].units", "must be a valid integer"),
+        ({"kind": "dense", "units": True}, "layers[0].units", "must be a valid integer"),
+        ({"kind": "dense"}, "layers[0].units", "is missing"),
+        ({"kind": "dense", "units": 3, "unit": 3}, "layers[0].unit", "is not a known field"),
+        ({"kind": "dropout", "rate": 1.0}, "layers[0].rate", "must be < 1, got 1.0"),
+        ({"units": 3}, "layers[0].kind", "is missing"),
+        (7, "layers[0]", "must be an object"),
+    ],
+)
+def test_a_bad_layer_is_refused_at_its_place(layer, path, detail):
+    assert refusal(ArchitectureSpec, {"layers": [layer]}) == {path: detail}
+
+
+def test_an_unknown_kind_is_answered_with_the_known_ones():
+    found = refusal(ArchitectureSpec, {"layers": [{"kind": "dens", "units": 3}]})
+    assert found["layers[0].kind"].startswith("must be one of 'dense', 'activation'")
+    assert found["layers[0].kind"].endswith("got 'dens'")
+
+
+def test_all_complaints_come_at_once():
+    layers = [{"kind": "dense", "units": 0}, {"kind": "dense", "units": 3, "activation": "rlu"}]
+    assert set(refusal(ArchitectureSpec, {"layers": layers})) == {
+        "layers[0].units",
+        "layers[1].activation",
+    }
+
+
+def test_a_pointer_names_the_same_place_as_the_path():
+    with pytest.raises(SpecError) as caught:
+        parse(ArchitectureSpec, {"layers": [{"kind": "dense", "units": 0}]})
+    assert caught.value.under("architecture").problems[0].pointer == "/architecture/layers/0/units"
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '"x"', "null", "[" * 100_000])
+def test_what_is_no_object_is_refused(text):
+    with pytest.raises(SpecError):
+        parse(ArchitectureSpec, text)
+
+
+def test_parameters_follow_from_the_shapes():
+    summary = summarize(parse(ArchitectureSpec, DIGITS), batch_size=32)
+    first, last = 64 * 128 + 128, 128 * 10 + 10
+    assert [row["parameters"] for row in summary["layers"]] == [first, 0, last]
+    assert [row["output_shape"] for row in summary["layers"]] == [[128], [128], [10]]
+    assert [row["name"] for row in summary["layers"]] == ["dense_1", "dropout_1", "dense_2"]
+    assert summary["parameters"] == first + last
+    assert summary["layers"][2]["flops"] == 2 * 128 * 10 + 10
+
+
+def test_flatten_makes_one_axis():
+    spec = parse(ArchitectureSpec, {"input": {"shape": [8, 8, 3]}, "layers": [{"kind": "flatten"}]})
+    assert nodes(spec)[0].output_shape == (192,)
+
+
+def test_a_dense_over_an_image_says_what_to_do():
+    document = {"input": {"shape": [8, 8]}, "layers": [{"kind": "dense", "units": 3}]}
+    with pytest.raises(SpecError, match=r"layers\[0\]: wants .* got \(8, 8\): put a flatten"):
+        nodes(parse(ArchitectureSpec, document))
+
+
+def test_the_data_completes_what_was_left_open():
+    open_ended = {"layers": [{"kind": "dense", "units": 4}, {"kind": "dense", "units": "auto"}]}
+    spec = complete(parse(ArchitectureSpec, open_ended), input_shape=(7,), output_units=3)
+    assert [node.output_shape for node in nodes(spec)] == [(4,), (3,)]
+    assert spec.render()["input"] == {"shape": [7]}
+
+
+def test_a_shape_that_does_not_fit_the_data_states_both():
+    with pytest.raises(SpecError, match=r"input.shape: is \(64,\), the data has \(65,\)"):
+        complete(parse(ArchitectureSpec, DIGITS), input_shape=(65,))
+
+
+def test_auto_units_stand_last_only():
+    layers = [{"kind": "dense", "units": "auto"}, {"kind": "dense", "units": 3}]
+    with pytest.raises(SpecError, match=r"layers\[0\].units: only the last layer"):
+        complete(parse(ArchitectureSpec, {"layers": layers}), (4,), 3)
+
+
+@pytest.mark.parametrize(
+    ("names", "detail"),
+    [(("a", "a"), "names another layer"), (("input", "b"), "names the network's input")],
+)
+def test_names_are_unique(names, detail):
+    layers = [{"kind": "flatten", "name": name} for name in names]
+    with pytest.raises(SpecError, match=detail):
+        nodes(parse(ArchitectureSpec, {"input": {"shape": [4]}, "layers": layers}))
+
+
+def test_a_network_too_large_for_any_machine_is_refused():
+    layers = [{"kind": "dense", "units": 1_000_000}] * 2
+    with pytest.raises(SpecError, match="parameters; at most"):
+        nodes(parse(ArchitectureSpec, {"input": {"shape": [4]}, "layers": layers}))
+
+
+@pytest.mark.parametrize("kind", [ArchitectureSpec, TrainingSpec, DataSpec])
+def test_a_rendered_document_reads_back_the_same(kind):
+    spec = parse(kind, DIGITS if kind is ArchitectureSpec else {})
+    assert parse(kind, spec.render()) == spec
+
+
+def test_a_name_is_short_for_an_object_of_that_kind():
+    short = parse(TrainingSpec, {"loss": "mean_squared_error", "optimizer": "sgd"})
+    long = {"loss": {"kind": "mean_squared_error"}, "optimizer": {"kind": "sgd"}}
+    assert short == parse(TrainingSpec, long)
+
+
+@pytest.mark.parametrize(
+    ("training", "path"),
+    [
+        ({"epochs": 0}, "epochs"),
+        ({"epochs": 10**18}, "epochs"),
+        ({"batch_size": 10**9}, "batch_size"),
+        ({"optimizer": {"kind": "adam", "learning_rate": float("nan")}}, "optimizer.learning_rate"),
+        ({"optimizer": {"kind": "adam", "learning_rate": 1e308}}, "optimizer.learning_rate"),
+        ({"optimizer": {"kind": "adam", "beta_1": 1.0}}, "optimizer.beta_1"),
+        ({"optimizer": "adm"}, "optimizer"),
+        ({"optimizer": {"kind": "adm"}}, "optimizer.kind"),
+        ({"loss": "mse"}, "loss"),
+        ({"seed": -1}, "seed"),
+        ({"tenant": "me"}, "tenant"),
+    ],
+)
+def test_bad_training_is_refused_at_its_place(training, path):
+    assert list(refusal(TrainingSpec, training)) == [path]
+
+
+def test_a_split_leaves_rows_to_train_on():
+    assert refusal(DataSpec, {"split": {"validation": 0.5, "test": 0.5}}) == {
+        "split": "validation and test leave no rows to train on"
+    }
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_any_json_is_read_or_refused_with_a_place(document):
+    for kind in (ArchitectureSpec, TrainingSpec, DataSpec):
+        try:
+            parse(kind, {"layers": [document], "optimizer": document, "inputs": document})
+        except SpecError as error:
+            located = error.problems
+            assert located
+
+
+@pytest.mark.parametrize(
+    ("path", "pointer"),
+    [
+        ("", ""),
+        ("layers[2].units", "/layers/2/units"),
+        (f"rows[16]{step('age')}", "/rows/16/age"),
+        (f"rows[16]{step('sepal.length')}", "/rows/16/sepal.length"),
+        (f"rows[0]{step('a[0]/b~c')}", "/rows/0/a[0]~1b~0c"),
+        (f"[3]{step('x')}", "/3/x"),
+    ],
+)
+def test_a_pointer_keeps_names_whole(path, pointer):
+    assert Problem(path, "").pointer == pointer

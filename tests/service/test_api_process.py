@@ -1,0 +1,170 @@
+"""``python -m service`` as ``up`` starts it: a process on an inherited socket."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import pytest
+from api_testing import flowers, network
+from processes import clean_environment
+from waiting import eventually
+
+from service.actions import keys
+from service.store.database import Database
+
+KEY = "cr_the-key-of-the-test"
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture
+def url(sqlite_url):
+    database = Database(sqlite_url)
+    database.transact(lambda uow: keys.register(uow, KEY, "test"))
+    database.dispose()
+    return sqlite_url
+
+
+@pytest.fixture
+def listening():
+    with socket.create_server(("127.0.0.1", 0)) as made:
+        yield made
+
+
+@contextmanager
+def service(listening, folder, url, **settings):
+    environment = clean_environment(
+        DATA_DIR=folder,
+        DATABASE_URL=url,
+        REDIS_URL="redis://127.0.0.1:1/0",  # where nobody listens
+        **settings,
+    )
+    command = [sys.executable, "-m", "service", "--fd", str(listening.fileno())]
+    with (folder / "log").open("ab") as log:
+        process = subprocess.Popen(
+            command, env=environment, pass_fds=[listening.fileno()], stderr=log
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def call(listening, method, path, body=None, **headers):
+    connection = http.client.HTTPConnection(*listening.getsockname(), timeout=30)
+    try:
+        connection.request(method, path, body, {"Authorization": f"Bearer {KEY}"} | headers)
+        answer = connection.getresponse()
+        return answer, answer.read()
+    finally:
+        connection.close()
+
+
+def send(listening, path, document):
+    answer, body = call(listening, "POST", path, json.dumps(document), **JSON)
+    return answer.status, json.loads(body)
+
+
+def test_the_api_serves_on_the_socket_that_it_was_given(listening, url, tmp_path):
+    with service(listening, tmp_path, url) as process:
+        answer, body = call(listening, "GET", "/healthz")
+        assert (answer.status, json.loads(body)) == (200, {"status": "ok"})
+        assert answer.headers["Server"] is None
+
+        kind = {"Content-Type": "text/csv"}
+        answer, body = call(listening, "POST", "/v1/datasets", flowers(), **kind)
+        assert answer.status == 201, body
+        dataset = json.loads(body)
+        job = {
+            "dataset_id": dataset["id"],
+            "data": {"target": "species"},
+            "architecture": network("auto"),
+        }
+        started = time.monotonic()
+        status, view = send(listening, "/v1/jobs", job)
+        assert status == 202, view
+        assert time.monotonic() - started < 2  # though no broker answers
+        answer, body = call(
+            listening, "POST", "/v1/jobs", b"[" * 100_000, **{"Content-Type": "application/json"}
+        )
+        assert answer.status == 400
+        ready = json.loads(call(listening, "GET", "/readyz")[1])
+        assert ready["database"] == "ok"
+        assert ready["broker"] != "ok"
+
+        process.send_signal(signal.SIGTERM)
+        started = time.monotonic()
+        assert process.wait(5) == 0
+        assert time.monotonic() - started < 2
+    log = (tmp_path / "log").read_text()
+    requests = [
+        line for line in map(json.loads, log.splitlines()) if line.get("event") == "request"
+    ]
+    assert [line["path"] for line in requests] == [
+        "/healthz",
+        "/v1/datasets",
+        "/v1/jobs",
+        "/v1/jobs",
+        "/readyz",
+    ]
+    assert all(re.fullmatch(r"[0-9a-f]{32}", line["request_id"]) for line in requests)
+    assert KEY not in log
+
+
+def test_another_process_takes_over_the_socket_when_one_is_killed(listening, url, tmp_path):
+    with service(listening, tmp_path, url) as first:
+        assert call(listening, "GET", "/healthz")[0].status == 200
+        first.kill()
+        first.wait()
+        with service(listening, tmp_path, url):
+            assert call(listening, "GET", "/v1/jobs")[0].status == 200
+
+
+def test_a_lost_attempt_is_ended_by_the_api_too(listening, url, tmp_path):
+    from service.store import transitions
+
+    with service(listening, tmp_path, url):
+        call(listening, "POST", "/v1/datasets", flowers(), **{"Content-Type": "text/csv"})
+        items = json.loads(call(listening, "GET", "/v1/datasets")[1])["items"]
+        job = {
+            "dataset_id": items[0]["id"],
+            "data": {"target": "species"},
+            "architecture": network("auto"),
+        }
+        _, view = send(listening, "/v1/jobs", job)
+        database = Database(url)
+        database.transact(
+            lambda uow: transitions.claim(uow.session, view["id"], worker="gone", now=time.time())
+        )
+        database.dispose()
+
+        def state():
+            return json.loads(call(listening, "GET", f"/v1/jobs/{view['id']}")[1])
+
+        assert state()["state"] == "running"
+        eventually(lambda: state()["state"] == "queued", every_s=0.2)
+        assert state()["transitions"][-1]["detail"]["code"] == "crashed"
+
+
+def test_a_schema_that_is_behind_is_refused_with_the_way_out(listening, tmp_path):
+    with service(listening, tmp_path, f"sqlite:///{tmp_path / 'empty.db'}") as process:
+        assert process.wait(30) == 1
+    log = (tmp_path / "log").read_text()
+    assert "make migrate" in log
+    assert "Traceback" not in log
+
+
+def test_bad_settings_are_named_all_at_once(listening, tmp_path, url):
+    with service(listening, tmp_path, url, PORT="x", THREADS="0") as process:
+        assert process.wait(30) == 1
+    log = (tmp_path / "log").read_text()
+    assert "CHAINRULE_PORT" in log
+    assert "CHAINRULE_THREADS" in log

@@ -1,0 +1,283 @@
+"""NPZ and JSON: what numpy writes is read, what is hostile is refused soon and in little memory."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+import time
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pytest
+
+from chainrule.errors import DataError
+from service.parsing.json_arrays import read_json
+from service.parsing.npz import read_npz
+from service.parsing.result import array_schema
+
+
+def npy(descr="<f8", shape="(2, 3)", payload=b"\0" * 48, *, version=1, header=None):
+    """Return an npy file, true or not."""
+    text = header or f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n"
+    data = text.encode()
+    length = struct.pack("<H" if version == 1 else "<I", len(data))
+    return b"\x93NUMPY" + bytes([version, 0]) + length + data + payload
+
+
+def archive(*members, method=zipfile.ZIP_DEFLATED):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as out:
+        for name, content in members:
+            out.writestr(name, content)
+    return file.getvalue()
+
+
+def saved(save=np.savez, **arrays):
+    file = io.BytesIO()
+    save(file, **arrays)
+    return file.getvalue()
+
+
+def message(data):
+    """Return what is said of a hostile file, having checked what it costs to find out."""
+    tracemalloc.start()
+    start = time.monotonic()
+    try:
+        with pytest.raises(DataError) as error:
+            read_npz(data)
+        assert time.monotonic() - start < 1
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
+    assert error.value.problems[0].path == "file"
+    return str(error.value)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_what_numpy_saves_is_read_bit_for_bit(save):
+    rng = np.random.default_rng(0)
+    arrays = {
+        "f8": rng.normal(size=(5, 3)),
+        "f4": rng.normal(size=(5, 2, 2)).astype(np.float32),
+        "fortran": np.asfortranarray(rng.normal(size=(5, 3, 2))),
+        "large": rng.integers(0, 9, (300_000, 2)),
+        **{name: np.arange(5).astype(name) for name in ("i1", "i2", "i4", "i8", "u1", "u2", "u4")},
+    }
+    read = read_npz(saved(save, **arrays))
+    assert read.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert read[name].dtype == array.dtype
+        np.testing.assert_array_equal(read[name], array)
+
+
+def test_booleans_and_halves_become_types_that_train():
+    read = read_npz(saved(b=np.array([True, False]), h=np.array([0.5, 2], np.float16)))
+    assert (read["b"].dtype, read["b"].tolist()) == (np.uint8, [1, 0])
+    assert (read["h"].dtype, read["h"].tolist()) == (np.float32, [0.5, 2])
+
+
+def test_labels_that_pack_very_well_are_read():
+    labels = np.zeros(1_000_000, np.int64)
+    data = saved(np.savez_compressed, y=labels)
+    assert labels.nbytes > 100 * len(data)
+    assert len(read_npz(data)["y"]) == 1_000_000
+
+
+def test_the_schema_tells_shapes_types_and_what_is_odd():
+    schema = array_schema({"x": np.array([[1.0], [np.nan]]), "y": np.arange(3)})
+    assert schema["rows"] == 3
+    assert schema["arrays"][0] == {"name": "x", "shape": [2, 1], "dtype": "float64"}
+    assert schema["warnings"] == [
+        "the arrays differ in their number of rows: 'x' 2, 'y' 3",
+        "array 'x' has 1 values that are not finite",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("member", "expected"),
+    [
+        (npy(shape="(65536, 65536)"), "(65536, 65536) of <f8, 34,359,738,368 bytes"),
+        (npy(payload=b"\0" * 49), "48 bytes, and 49 are there"),
+        (npy(payload=b"\0" * 47), "48 bytes, and 47 are there"),
+        (npy(descr="|V0", shape="(1000000000000,)", payload=b""), "its type '|V0' is not one of"),
+        (npy(descr="|O"), "it holds Python objects"),
+        (npy(descr=">f8"), "its type '>f8' is not one of"),
+        (npy(descr="<U500000000"), "its type '<U500000000' is not one of"),
+        (npy(descr="<c16"), "its type '<c16' is not one of"),
+        (npy(shape="(" + "1, " * 1000 + ")"), "it has 1000 axes"),
+        (npy(shape="()", payload=b"\0" * 8), "it has 0 axes"),
+        (npy(shape="(-1, 3)"), "its header is not valid"),
+        (npy(shape="(0, 3)", payload=b""), "is empty or too large"),
+        (npy(shape="(99999999999999999999999999, 3)"), "is empty or too large"),
+        (npy(shape="(2, True)"), "its header is not valid"),
+        (npy(shape="(" * 1000 + ")" * 1000), "its header is not valid"),
+        (npy(header="__import__('os').system('true')"), "its header is not valid"),
+        (npy(header="{'descr': [('a', '<f8')], 'fortran_order': False, 'shape': (2, 3), }"),
+         "its header is not valid"),
+        (npy(header="{'descr': '<f8', 'shape': (2, 3)}"), "its header is not valid"),
+        (npy(header=" " * 4097), "its header has 4,097 bytes"),
+        (b"\x93NUMPY\2\0" + struct.pack("<I", 1_500_000_000) + b"{" * 99, "1,500,000,000 bytes"),
+        (npy(version=4), "its version 4 is not known"),
+        (pickle.dumps({"a": 1}, protocol=2), "does not start as an npy file does"),
+        (b"", "does not start as an npy file does"),
+    ],
+)  # fmt: skip
+def test_a_lying_array_is_refused_before_it_takes_memory(member, expected):
+    found = message(archive(("x.npy", member)))
+    assert found.startswith("file: array 'x' cannot be read: ")
+    assert expected in found
+
+
+def test_objects_that_numpy_pickles_are_never_unpickled(tmp_path):
+    canary = tmp_path / "canary"
+
+    class Trap:
+        def __reduce__(self):
+            return (canary.touch, ())
+
+    assert "Python objects" in message(saved(x=np.array([Trap()], dtype=object)))
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["../../x.npy", "/x.npy", "a\\x.npy", "c:x.npy", "x\n.npy", ".npy", "x.pkl", "x/"]
+)
+def test_names_are_no_paths(name):
+    assert "is no array: names end in .npy and hold no path" in message(archive((name, npy())))
+
+
+def test_a_name_that_the_prepared_file_needs_is_refused():
+    assert "reserved" in message(archive(("__metadata__.npy", npy())))
+
+
+def test_a_bomb_is_refused_by_its_ratio_and_by_its_size():
+    zeros = npy("|u1", f"({50 << 20},)", payload=bytes(50 << 20))
+    assert "times its size, at most 100" in message(archive(("x.npy", zeros)))
+    data = bytearray(archive(("x.npy", npy())))
+    entry = data.rfind(b"PK\1\2")
+    data[entry + 24 : entry + 28] = struct.pack("<I", 3_000_000_000)
+    assert "unpacks to 3,000,000,000 bytes" in message(bytes(data))
+
+
+def test_a_member_that_unpacks_to_more_than_it_says_is_cut_off():
+    honest = npy("|u1", "(10,)", payload=bytes(15_000_000))
+    data = bytearray(archive(("x.npy", honest)))
+    entry = data.rfind(b"PK\1\2")
+    size = len(npy("|u1", "(10,)", payload=bytes(10)))
+    data[entry + 24 : entry + 28] = struct.pack("<I", size)
+    assert "'x' is damaged" in message(bytes(data))
+
+
+def test_overlapping_members_are_refused():
+    data = bytearray(archive(("a.npy", npy()), ("a.npx", npy()), method=zipfile.ZIP_STORED))
+    # the second entry of the directory points at the first one's data, under its name
+    first = data.find(b"PK\1\2")
+    second = data.find(b"PK\1\2", first + 1)
+    data[second + 46 : second + 51] = b"b.npy"
+    data[second + 42 : second + 46] = struct.pack("<I", 0)
+    data[30:35] = b"b.npy"
+    data[first + 46 : first + 51] = b"a.npy"
+    assert "the two headers of 'a' differ" in message(bytes(data))
+    data[first + 46 : first + 51] = b"b.npy"
+    assert "is in it twice" in message(bytes(data))
+
+
+def test_a_quoted_overlap_is_refused():
+    # Fifield's: a stored member whose data is another member, header and all
+    inner = archive(("b.npy", npy()), method=zipfile.ZIP_STORED)
+    end = inner.find(b"PK\1\2")
+    data = bytearray(archive(("a.npy", inner[:end]), ("b.npy", npy()), method=zipfile.ZIP_STORED))
+    second = data.rfind(b"PK\1\2")
+    data[second + 42 : second + 46] = struct.pack("<I", 35)
+    assert "its members overlap" in message(bytes(data))
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_the_same_name_twice_is_refused():
+    assert "'x' is in it twice" in message(archive(("x.npy", npy()), ("x.npy", npy())))
+
+
+def test_too_many_members_are_counted():
+    many = archive(*((f"x{i}.npy", npy()) for i in range(65)))
+    assert "it has 65 members, at most 64" in message(many)
+
+
+def test_an_encrypted_member_is_refused():
+    data = bytearray(archive(("x.npy", npy())))
+    entry = data.rfind(b"PK\1\2")
+    data[entry + 8] |= 1
+    assert "is encrypted" in message(bytes(data))
+
+
+def test_other_methods_of_packing_are_refused():
+    data = archive(("x.npy", npy()), method=zipfile.ZIP_LZMA)
+    assert "packed by method 14" in message(data)
+
+
+def test_zip64_is_refused():
+    data = bytearray(archive(("x.npy", npy())))
+    entry = data.rfind(b"PK\1\2")
+    data[entry + 20 : entry + 28] = b"\xff" * 8
+    assert "is not valid" in message(bytes(data))
+    end = data.rfind(b"PK\5\6")
+    data[end + 16 : end + 20] = b"\xff" * 4
+    assert "zip64" in message(bytes(data))
+
+
+@pytest.mark.parametrize("data", [b"", b"PK", b"a,b\n1,2\n", b"PK\5\6" + b"\0" * 18])
+def test_what_is_no_archive_or_an_empty_one_is_refused(data):
+    message(data)
+
+
+def test_every_cut_and_flipped_byte_is_an_error_or_harmless():
+    whole = saved(np.savez_compressed, x=np.arange(12.0).reshape(4, 3), y=np.arange(4))
+    rng = np.random.default_rng(0)
+    for size in range(0, len(whole), 7):
+        message(whole[:size])
+    for _ in range(500):
+        broken = bytearray(whole)
+        broken[int(rng.integers(len(whole)))] ^= 1 << int(rng.integers(8))
+        try:
+            read = read_npz(bytes(broken))
+        except DataError:
+            continue
+        assert sorted(array.size for array in read.values()) == [4, 12]
+
+
+def test_json_arrays_are_read():
+    arrays = read_json(b'{"targets": [1, 0], "inputs": [[0, 1.5], [2, 3]]}')
+    assert arrays["inputs"].tolist() == [[0, 1.5], [2, 3]]
+    assert arrays["targets"].dtype == np.int64
+    assert list(arrays) == ["inputs", "targets"]
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"", "file: is not JSON: line 1, column 1"),
+        (b"[1, 2]", 'file: must be {"inputs"'),
+        (b'{"targets": [1]}', 'file: must be {"inputs"'),
+        (b'{"inputs": [[1]], "rows": 1}', "file: 'rows' is not known"),
+        (b'{"inputs": [[1]], "inputs": [[1]]}', "file: a name appears twice"),
+        (b'{"inputs": [[1, NaN]]}', "file: NaN is not a JSON number"),
+        (b'{"inputs": [[1, 1e999]]}', "inputs[0]: must be finite numbers"),
+        (b'{"inputs": [[1], [1, 2]]}', "inputs[1]: has shape (2,), the rows before (1,)"),
+        (b'{"inputs": [[1, "a"]]}', "inputs[0][1]: must be a number, got 'a'"),
+        (b'{"inputs": [[1, null]]}', "inputs[0][1]: must be a number, got null"),
+        (b'{"inputs": [[1], [2]], "targets": [1]}', "targets: has 1 rows, inputs has 2"),
+        (b'{"inputs": []}', "inputs: is empty"),
+        (b'{"inputs": 1}', "inputs: must be a list of rows, got 1"),
+        (b'{"inputs": [[1]]} x', "file: is not JSON: line 1, column 19"),
+        (b"\xff", "file: is not UTF-8"),
+        (b"[" * 100_000, "file: is nested too deeply"),
+        (b'{"inputs": ' + b"[" * 400 + b"]" * 400 + b"}", "inputs[0][0][0][0][0]: is nested"),
+        (b'{"inputs": [[' + b"9" * 5000 + b"]]}", "file: is not JSON that can be read"),
+        (b'{"inputs": [[' + b"9" * 50 + b"]]}", "inputs[0][0]: must be a number"),
+    ],
+)
+def test_json_that_is_no_arrays_is_told_where(data, expected):
+    with pytest.raises(DataError) as error:
+        read_json(data)
+    assert str(error.value).startswith(expected)

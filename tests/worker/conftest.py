@@ -1,0 +1,103 @@
+import threading
+from dataclasses import replace
+
+import pytest
+import training_jobs
+from waiting import eventually
+
+from service.settings import Settings
+from service.store.database import Database
+from worker.dispatch import Dispatch
+from worker.supervisor import Supervisor
+
+
+class Slots:
+    """The part of a worker that trains, in this process: a supervisor, one slot, real trainers."""
+
+    def __init__(self, database, settings):
+        self.database = database
+        self.supervisor = Supervisor(database, settings, "test")
+        self.dispatch = Dispatch(1, self.supervisor.run, self.supervisor.next_queued)
+        self.dispatch.start()
+        eventually(lambda: self.dispatch.free)
+
+    @property
+    def trainer(self):
+        """The trainer at work, or None."""
+        attempts = list(self.supervisor._attempts)
+        return attempts[0]._trainer if attempts else None
+
+    def begin(self, job_id):
+        self.dispatch.offer(job_id)
+
+    def run(self, job_id):
+        """Run a job to its end and return it."""
+        self.begin(job_id)
+        return self.end_of(job_id)
+
+    def end_of(self, job_id):
+        def look():
+            self.dispatch.poll()  # a job that waits after a crash
+            return training_jobs.is_final(self.database, job_id)
+
+        eventually(look, every_s=0.05)
+        return training_jobs.read(self.database, job_id)
+
+    def stop(self):
+        self.supervisor.release()
+        assert self.dispatch.stop(30)
+
+
+@pytest.fixture
+def settings(tmp_path, database_url):
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    return Settings.from_env(
+        {"CHAINRULE_DATA_DIR": str(data_dir), "CHAINRULE_DATABASE_URL": database_url}
+    )
+
+
+@pytest.fixture
+def new_slots(database, settings):
+    """Make slots, with settings of one's own."""
+    made = []
+
+    def make(**changes):
+        made.append(Slots(database, replace(settings, **changes)))
+        return made[-1]
+
+    yield make
+    for slots in made:
+        slots.stop()
+
+
+@pytest.fixture
+def slots(new_slots):
+    return new_slots()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(sqlite_template, tmp_path_factory):
+    """A job of a few seconds, run without any disturbance: its model's hash and its epochs."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    path = folder / "chainrule.db"
+    path.write_bytes(sqlite_template.read_bytes())
+    database = Database(f"sqlite:///{path}")
+    settings = Settings.from_env(
+        {"CHAINRULE_DATA_DIR": str(folder), "CHAINRULE_DATABASE_URL": database.url}
+    )
+    slots = Slots(database, settings)
+    job_id = training_jobs.submit_slow(database, epochs=training_jobs.FEW_EPOCHS)
+    slots.run(job_id)
+    model, bundle = training_jobs.model(database, job_id)
+    slots.stop()
+    database.dispose()
+    return model.weights_sha256, bundle, training_jobs.epochs(database, job_id)
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left():
+    """Threads of a test end with it, but for daemons that wait for a dying pipe."""
+    before = set(threading.enumerate())
+    yield
+    eventually(lambda: not {t for t in threading.enumerate() if not t.daemon} - before)

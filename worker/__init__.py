@@ -1,0 +1,1 @@
+"""The Celery side: dispatch, supervisors, the trainer process, and ``up``."""

@@ -1,0 +1,302 @@
+"""One attempt at one job: relay the trainer's reports to the database, and its wishes back.
+
+Every write is fenced by the attempt's number (reliability.md T3-T8): once a write is refused,
+somebody else owns the job, and all that is left to do is to kill the trainer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from service.errors import CorruptError, UnavailableError
+from service.store import blobs, transitions
+from worker.frames import Frame
+from worker.process import Ended
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from service.store.blobs import StagedBlob
+    from service.store.database import Database, UnitOfWork
+    from service.store.transitions import Claim, Signals
+    from worker.process import TrainerProcess
+
+__all__ = ["Attempt", "Timing"]
+
+log = logging.getLogger(__name__)
+
+
+class Timing:
+    """How often an attempt speaks to the database, and how long it waits for whom, in seconds."""
+
+    peek_s = 0.2  # between looks at the row for a wish to cancel or pause
+    hung_s = 30.0  # of silence, or what the trainer says to expect (20 median batches) if longer
+    lease_share = 0.8  # of the TTL without a confirmed write: stop before others take the job
+    # For the last unit, by why the trainer is asked to stop.
+    grace_s = {"cancel": 0.25, "pause": 10.0, "release": 1.2, "deadline": 2.0}  # noqa: RUF012
+
+    def __init__(self, heartbeat_s: float, ttl_s: float) -> None:
+        self.heartbeat_s = heartbeat_s
+        self.lease_s = self.lease_share * ttl_s
+
+
+class _FencedError(Exception):
+    """The row belongs to another attempt, or is final."""
+
+
+class Attempt:
+    """From a claim to its end.  Lives on one thread; ``release`` and ``watch`` are for others."""
+
+    def __init__(
+        self, database: Database, claim: Claim, trainer: TrainerProcess, timing: Timing
+    ) -> None:
+        self._database = database
+        self._claim = claim
+        self._key = (claim.job_id, claim.attempt)
+        self._trainer = trainer
+        self._timing = timing
+        self._clock = time.monotonic
+        now = self._clock()
+        self._begun_at = self._advanced_at = self._confirmed_at = self._peeked_at = now
+        self._quiet_s = timing.hung_s
+        self._stop: str | None = None
+        self._stop_by = 0.0
+        self._releasing = False
+        self._over = False
+
+    def run(self, job: Callable[[], tuple[dict[str, Any], bytes]]) -> None:
+        """Hand over the job and relay until the attempt's end.  The trainer is gone afterwards.
+
+        ``job`` returns the header and the payload of the message that makes the trainer start.
+        """
+        try:
+            self._begin(job)
+            while not self._over:
+                event = self._trainer.next(self._peeked_at + self._timing.peek_s - self._clock())
+                if isinstance(event, Frame):
+                    self._on_frame(event)
+                elif isinstance(event, Ended):
+                    self._on_death()
+                if self._releasing:
+                    self._ask_to_stop("release")
+                if not self._over:
+                    self._on_time()
+        except _FencedError:
+            log.warning("job %s: attempt %d is superseded", *self._key)
+        except UnavailableError as error:
+            log.warning("job %s: attempt %d is given up: %s", *self._key, error)
+        except Exception as error:  # ours, not the job's: another attempt may fare better
+            log.exception("job %s: attempt %d failed", *self._key)
+            self._give_back(error)
+        finally:
+            self._trainer.kill()
+            self._trainer.end()
+
+    def release(self) -> None:
+        """Ask for the end of this attempt, its last unit kept.  From any thread."""
+        self._releasing = True
+        self._trainer.wake()
+
+    def watch(self) -> None:
+        """Kill the trainer if the database has not confirmed the attempt for too long.
+
+        From any thread: this one may be waiting for the database right then.
+        """
+        if self._clock() - self._confirmed_at > self._timing.lease_s:
+            self._trainer.kill()
+
+    def _begin(self, job: Callable[[], tuple[dict[str, Any], bytes]]) -> None:
+        try:
+            header, checkpoint = job()
+        except CorruptError as error:
+            problem = {"code": "data_corrupt", "detail": str(error)}
+            self._end(lambda uow: transitions.fail(uow.session, *self._key, problem))  # T6
+        else:
+            self._trainer.send("train", checkpoint, **header)
+
+    # What the trainer says.
+
+    def _on_frame(self, frame: Frame) -> None:
+        self._advanced_at = self._clock()
+        try:
+            match frame.kind:
+                case "started":
+                    self._on_started(frame)
+                case "unit":
+                    self._commit(frame.payload, **_unit(frame.header))
+                case "progress":
+                    self._expect(frame.header)
+                case "done":
+                    self._succeed(frame)
+                case "stopped":
+                    self._end_stopped()
+                case "failed":
+                    error = frame.header["error"]
+                    self._end(lambda uow: transitions.fail(uow.session, *self._key, dict(error)))
+        except (KeyError, TypeError, ValueError) as error:
+            log.exception("job %s: attempt %d: a report that cannot be read", *self._key)
+            self._crash({"code": "internal", "detail": f"a report that cannot be read: {error!r}"})
+        # What took time here was not the trainer's standing still.
+        self._advanced_at = self._clock()
+
+    def _on_started(self, frame: Frame) -> None:
+        self._expect(frame.header)
+        if frame.payload:  # the initial weights: from now on the job has a checkpoint
+            self._commit(frame.payload, prev=0, step=0, epoch=0, loss=None, metrics_rows=[])
+
+    def _expect(self, header: dict[str, Any]) -> None:
+        self._quiet_s = max(self._timing.hung_s, float(header["quiet_s"]))
+
+    def _on_death(self) -> None:
+        if self._stop is not None:
+            self._end_stopped()
+        else:
+            self._crash(self._trainer.reason())
+
+    # What the clock says.
+
+    def _on_time(self) -> None:
+        now = self._clock()
+        silent_s = now - self._advanced_at
+        if now - self._confirmed_at > self._timing.lease_s:
+            raise UnavailableError("no write was confirmed in time")
+        if self._stop is not None and now > self._stop_by:
+            self._trainer.kill()
+            self._end_stopped()
+        elif silent_s > self._quiet_s:
+            self._trainer.kill()
+            self._crash({"code": "hung", "detail": f"no progress for {silent_s:.0f} s"})
+        elif now - self._confirmed_at >= self._timing.heartbeat_s:
+            self._heartbeat()
+        elif now - self._peeked_at >= self._timing.peek_s:
+            self._peek()
+        limit_s = self._claim.max_seconds
+        if limit_s is not None and now - self._begun_at > limit_s and not self._over:
+            self._ask_to_stop("deadline")
+
+    def _heartbeat(self) -> None:
+        self._heed(
+            self._write(lambda uow: transitions.heartbeat(uow.session, *self._key))  # T3
+        )
+
+    def _peek(self) -> None:
+        self._peeked_at = self._clock()
+        try:
+            with self._database.read() as session:
+                signals = transitions.peek(session, *self._key)
+        except UnavailableError:
+            return  # the heartbeat is what decides
+        self._heed(signals)
+
+    def _heed(self, signals: Signals | None) -> None:
+        """Act on what the row wants of this attempt."""
+        if signals is None:
+            raise _FencedError
+        if signals.cancel:
+            self._ask_to_stop("cancel")
+        elif signals.pause:
+            self._ask_to_stop("pause")
+
+    def _ask_to_stop(self, reason: str) -> None:
+        """Ask the trainer for a last unit; a cancellation overrides what was asked before."""
+        if self._over or self._stop == reason or (self._stop and reason != "cancel"):
+            return
+        if self._stop is None:
+            self._trainer.send("stop", reason=reason)
+        self._stop = reason
+        self._stop_by = self._clock() + self._timing.grace_s[reason]
+
+    # What the database is told.
+
+    def _write(self, act: Callable[[UnitOfWork], Any]) -> Any:
+        """Run a unit of work; what it returns says whether it was refused."""
+        since = self._clock()
+        result = self._database.transact(act)
+        if result:
+            self._confirmed_at = since
+        return result
+
+    def _commit(self, checkpoint: bytes, **unit: Any) -> None:
+        since = self._clock()
+
+        def commit(uow: UnitOfWork, staged: StagedBlob) -> Signals | None:  # T4
+            return transitions.commit_unit(uow.session, *self._key, blob=staged, **unit)
+
+        signals = self._attached(checkpoint, commit)
+        self._trainer.send("committed", step=unit["step"], cost_s=self._clock() - since)
+        self._heed(signals)
+
+    def _succeed(self, frame: Frame) -> None:
+        header, claim = frame.header, self._claim
+        unstored = transitions.NewModel(
+            bundle=blobs.StagedBlob("", 0, ()),
+            spec=claim.config["architecture"],
+            recipe=claim.recipe,
+            **header["model"],
+        )
+
+        def succeed(uow: UnitOfWork, staged: StagedBlob) -> bool:  # T5
+            model = dataclasses.replace(unstored, bundle=staged)
+            return transitions.succeed(
+                uow.session,
+                *self._key,
+                step=header["step"],
+                metrics=header["metrics"],
+                model=model,
+            )
+
+        if not self._attached(frame.payload, succeed):
+            raise _FencedError
+        self._over = True
+
+    def _attached(self, data: bytes, act: Callable[[UnitOfWork, StagedBlob], Any]) -> Any:
+        """Stage bytes and write what refers to them, again if a chunk was collected in between."""
+        since = self._clock()
+        result = blobs.attached(
+            self._database, lambda: blobs.stage(self._database, self._beating(data)), act
+        )
+        if result:
+            self._confirmed_at = max(self._confirmed_at, since)
+        return result
+
+    def _beating(self, data: bytes) -> Iterator[bytes]:
+        """Cut bytes into chunks, and keep the attempt alive between them."""
+        for start in range(0, len(data), blobs.CHUNK_BYTES):
+            if self._clock() - self._confirmed_at >= self._timing.heartbeat_s:
+                self._heartbeat()
+            yield data[start : start + blobs.CHUNK_BYTES]
+
+    def _end_stopped(self) -> None:
+        if self._stop == "deadline":
+            detail = f"took longer than max_seconds ({self._claim.max_seconds:g} s)"
+            error = {"code": "deadline", "detail": detail}
+            self._end(lambda uow: transitions.fail(uow.session, *self._key, error))  # T6
+        else:
+            self._end(lambda uow: transitions.release(uow.session, *self._key))  # T7
+
+    def _crash(self, reason: dict[str, Any]) -> None:
+        log.warning("job %s: attempt %d crashed: %s", *self._key, reason)
+        self._end(lambda uow: transitions.retry(uow.session, *self._key, reason))  # T8
+
+    def _give_back(self, error: Exception) -> None:
+        with suppress(_FencedError, UnavailableError):
+            self._crash({"code": "internal", "detail": f"{type(error).__name__} in the worker"})
+
+    def _end(self, act: Callable[[UnitOfWork], Any]) -> None:
+        if not self._write(act):
+            raise _FencedError
+        self._over = True
+
+
+def _unit(header: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "prev": int(header["prev"]),
+        "step": int(header["step"]),
+        "epoch": int(header["epoch"]),
+        "loss": header["loss"],
+        "metrics_rows": list(header["rows"]),
+    }

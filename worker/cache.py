@@ -1,0 +1,91 @@
+"""Prepared datasets as files of this machine, by content hash: what trainers read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from service.errors import CorruptError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Cache"]
+
+IN_USE_S = 3600.0  # a file touched since may be about to be opened
+
+
+class Cache:
+    """A folder of verified files.  Any number of threads and processes may share it."""
+
+    def __init__(self, folder: Path, *, limit_bytes: int = 4 << 30) -> None:
+        self._folder = folder
+        self._limit_bytes = limit_bytes
+        self._lock = threading.Lock()
+        self._verified: dict[str, tuple[int, int, int]] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def fetch(self, sha256: str, read: Callable[[str], bytes]) -> Path:
+        """Return the path of the bytes of this hash; ``read`` gets them where they are not here.
+
+        Raises: CorruptError, if what ``read`` returns has another hash.
+        """
+        path = self._folder / f"{sha256}.safetensors"
+        with self._lock:
+            if self._is_sound(path, sha256):
+                os.utime(path)
+            else:
+                data = read(sha256)
+                if hashlib.sha256(data).hexdigest() != sha256:
+                    raise CorruptError(f"the bytes read for {sha256} have another hash")
+                self._make_room(len(data))
+                _write(path, data)
+            self._verified[sha256] = _identity(path)
+        return path
+
+    def _is_sound(self, path: Path, sha256: str) -> bool:
+        """Verify once in this process's life, and again when the file has changed."""
+        try:
+            if self._verified.get(sha256) == _identity(path):
+                return True
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+        except FileNotFoundError:
+            return False
+
+    def _make_room(self, coming_bytes: int) -> None:
+        """Remove the files used longest ago, until what comes fits."""
+        files = []
+        for path in self._folder.iterdir():
+            try:
+                files.append((path.stat().st_mtime, path.stat().st_size, path))
+            except FileNotFoundError:  # another worker made room
+                continue
+        total = sum(size for _, size, _ in files) + coming_bytes
+        for used_at, size, path in sorted(files):
+            if total <= self._limit_bytes or used_at > time.time() - IN_USE_S:
+                return
+            path.unlink(missing_ok=True)
+            total -= size
+
+
+def _identity(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file that is whole or not there, whoever else writes it."""
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

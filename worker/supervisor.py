@@ -1,0 +1,130 @@
+"""Claims a job, gives the trainer what it needs, and stays with the attempt until its end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+
+from service.errors import CorruptError
+from service.store import blobs, transitions
+from service.store.tables import EpochMetrics
+from worker.attempt import Attempt, Timing
+from worker.cache import Cache
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from service.settings import Settings
+    from service.store.database import Database
+    from service.store.transitions import Claim
+    from worker.process import TrainerProcess
+
+__all__ = ["Supervisor"]
+
+log = logging.getLogger(__name__)
+
+SPARE_BYTES = 256 << 20
+
+
+class Supervisor:
+    """What all slots of a worker share.  ``run`` is called by each slot's own thread."""
+
+    def __init__(self, database: Database, settings: Settings, worker_id: str) -> None:
+        self._database = database
+        self._worker_id = worker_id
+        self._timing = Timing(settings.heartbeat_s, settings.lease_ttl_s)
+        self._cache = Cache(settings.cache_dir)
+        self._lock = threading.Lock()
+        self._attempts: set[Attempt] = set()
+        self._releasing = False
+
+    def run(self, job_id: str, take: Callable[[], TrainerProcess]) -> bool:
+        """Make one attempt, if the job can be claimed (T2); return whether it could."""
+        claim = self._database.transact(
+            lambda uow: transitions.claim(
+                uow.session, job_id, worker=self._worker_id, now=time.time()
+            )
+        )
+        if claim is None:
+            return False
+        log.info("job %s: attempt %d from step %d", claim.job_id, claim.attempt, claim.step)
+        attempt = Attempt(self._database, claim, take(), self._timing)
+        with self._lock:
+            self._attempts.add(attempt)
+            if self._releasing:
+                attempt.release()
+        try:
+            attempt.run(lambda: self._job(claim))
+        finally:
+            with self._lock:
+                self._attempts.discard(attempt)
+        return True
+
+    def next_queued(self) -> str | None:
+        """Name a job that waits and is due, or None."""
+        with self._database.read() as session:
+            return transitions.next_queued(session, time.time())
+
+    def release(self) -> None:
+        """Ask for the end of every attempt, now and from now on, each with its last unit kept."""
+        with self._lock:
+            self._releasing = True
+            for attempt in self._attempts:
+                attempt.release()
+
+    def watch(self) -> None:
+        """Kill the trainers of attempts that the database has not confirmed for too long."""
+        with self._lock:
+            for attempt in self._attempts:
+                attempt.watch()
+
+    def _job(self, claim: Claim) -> tuple[dict[str, Any], bytes]:
+        """Return the message that makes the trainer start, and the checkpoint to start from.
+
+        Raises: CorruptError, if the dataset is not what was stored.
+        """
+        dataset = self._cache.fetch(claim.prepared, self._blob)
+        start, checkpoint = self._checkpoint(claim)
+        replay = None
+        if start < claim.step:  # the newest is damaged: do the steps again, and compare
+            replay = {"step": claim.step, "sha256": claim.checkpoints[0].blob}
+        header = {
+            "config": claim.config,
+            "recipe": claim.recipe,
+            "dataset": str(dataset),
+            "memory_bytes": _allowed_bytes(claim, dataset.stat().st_size),
+            "last": self._last_epoch(claim) if start == claim.steps else None,
+            "replay": replay,
+        }
+        return header, checkpoint
+
+    def _checkpoint(self, claim: Claim) -> tuple[int, bytes]:
+        """Return the newest checkpoint that can be read, and its step; none is step 0."""
+        for kept in claim.checkpoints:
+            try:
+                return kept.step, self._blob(kept.blob)
+            except CorruptError as error:
+                log.warning("job %s: step %d: %s", claim.job_id, kept.step, error)
+        return 0, b""
+
+    def _last_epoch(self, claim: Claim) -> dict[str, Any] | None:
+        """Return what the last epoch measured, for a trainer that has none left to do."""
+        mine = EpochMetrics.job_id == claim.job_id
+        with self._database.read() as session:
+            row = session.scalar(
+                select(EpochMetrics).where(mine).order_by(EpochMetrics.epoch.desc()).limit(1)
+            )
+        return None if row is None else {"train": row.train, "validation": row.validation}
+
+    def _blob(self, sha256: str) -> bytes:
+        with self._database.read() as session:
+            return blobs.read(session, sha256)
+
+
+def _allowed_bytes(claim: Claim, dataset_bytes: int) -> int:
+    """Return what the trainer may allocate: the estimate, with room for copies and its own."""
+    return 2 * claim.memory_bytes + 4 * dataset_bytes + SPARE_BYTES

@@ -1,0 +1,262 @@
+"""One job in the trainer process: build it from the message, train, report, hand over the model."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import resource
+import statistics
+import time
+import traceback
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors.numpy import load_file
+
+from chainrule.bundle import weights_safetensors, write_bundle
+from chainrule.checkpoint import Checkpoint
+from chainrule.errors import CheckpointError, DivergedError, LocatedError, ShapeError
+from chainrule.fingerprint import fingerprint
+from chainrule.fitting import EpochReport, TrainingLoop, evaluate
+from chainrule.network import Network
+from chainrule.recipe import Recipe
+from chainrule.spec import TrainingSpec, parse, summarize
+from worker.trainer.units import Pace
+
+if TYPE_CHECKING:
+    from worker.frames import Frame
+    from worker.trainer.channel import Channel
+
+__all__ = ["serve"]
+
+PROGRESS_S = 0.2
+RECENT_BATCHES = 50
+EVALUATION_ROWS = 256
+SLOWEST_FLOPS_PER_S = 1e9  # for the first batch, of which nothing is known yet
+PATIENCE = 20  # a silence is suspect only after so many times what was to be expected
+
+
+def serve(channel: Channel) -> None:
+    """Say ``ready``, take one job, and report it to its end."""
+    channel.send("ready")
+    frame = channel.first()
+    try:
+        Training(channel, frame).run()
+    except DivergedError as error:
+        _fail(channel, "diverged", error.detail, epoch=error.epoch, step=error.step)
+    except MemoryError:
+        _fail(channel, "out_of_memory", "the job needs more memory than it was given")
+    except CheckpointError as error:
+        _fail(channel, "data_corrupt", str(error))
+    except NonReproducibleError as error:
+        _fail(channel, "non_reproducible", str(error))
+    except (LocatedError, ShapeError) as error:
+        _fail(channel, "data_invalid", str(error))
+    except Exception as error:  # whatever it is, the job's owner is to know
+        traceback.print_exc()
+        _fail(channel, "internal", f"{type(error).__name__}: {error}")
+
+
+class Training:
+    """The job of one ``train`` message."""
+
+    def __init__(self, channel: Channel, frame: Frame) -> None:
+        header = frame.header
+        _limit_memory(header["memory_bytes"])
+        self._channel = channel
+        self._last: dict[str, Any] | None = header["last"]
+        self._config = header["config"]
+        self._recipe = Recipe.from_json(header["recipe"])
+        self._tensors = load_file(header["dataset"])
+        self._split = self._recipe.indices(self._tensors)
+        training = parse(TrainingSpec, self._config["training"])
+        self._precision = training.precision
+        self._net = Network(self._config["architecture"], training.seed, training.precision)
+        self._loop = TrainingLoop(
+            self._net,
+            self._rows(self._split.train),
+            training,
+            validation=self._rows(self._split.validation) if len(self._split.validation) else None,
+            checkpoint=Checkpoint.from_bytes(frame.payload) if frame.payload else None,
+            target_scale=self._recipe.target_scale,
+        )
+        self._replay: dict[str, Any] | None = header["replay"]
+        self._fresh = not frame.payload and self._replay is None
+        self._committed = self._replay["step"] if self._replay else self._loop.step
+        self._epochs: list[dict[str, Any]] = []
+        self._at_epoch_end = False
+        self._pace = Pace()
+        self._batches: deque[float] = deque(maxlen=RECENT_BATCHES)
+        self._batch_s = self._first_guess_s()
+        self._told_at = self._stepped_at = time.monotonic()
+
+    def run(self) -> None:
+        """Train to the end, or until told to stop; report units on the way."""
+        loop = self._loop
+        self._start()
+        for report in loop.run():
+            if isinstance(report, EpochReport):
+                self._note_epoch(report)
+            else:
+                self._note_batch()
+                if loop.step == (loop.epoch + 1) * loop.steps_per_epoch:
+                    continue  # the epoch's own report comes next and belongs to the same unit
+            if self._replay is not None:
+                self._check_replay(self._replay)
+            elif self._channel.stop is None and self._is_due():
+                self._end_unit()
+            if self._channel.stop is not None:
+                self._end_unit()
+                self._channel.send("stopped", step=loop.step)
+                return
+        self._channel.wait_committed()
+        self._end_unit()
+        self._finish()
+
+    def _start(self) -> None:
+        """Announce the job; a fresh one commits its initial weights, so that it always has some."""
+        place: dict[str, Any] = {"step": self._loop.step, "steps": self._loop.steps}
+        place["quiet_s"] = self._quiet_s()
+        if self._fresh:
+            checkpoint = self._loop.checkpoint().to_bytes()
+            self._channel.send_unit("started", checkpoint, **place)
+        else:
+            self._channel.send("started", **place)
+
+    def _is_due(self) -> bool:
+        """Whether to end a unit here, if none is on its way."""
+        if self._channel.busy:
+            return False
+        if self._at_epoch_end:
+            return self._pace.is_due_after_epoch()
+        loop = self._loop
+        left = (loop.epoch + 1) * loop.steps_per_epoch - loop.step
+        return self._pace.is_due_within_epoch(left * self._batch_s)
+
+    def _check_replay(self, replay: dict[str, Any]) -> None:
+        """Learn again what was committed but cannot be read back; the same bits must come out."""
+        if self._loop.step < replay["step"]:
+            return
+        found = hashlib.sha256(self._loop.checkpoint().to_bytes()).hexdigest()
+        if found != replay["sha256"]:
+            raise NonReproducibleError(self._loop.step)
+        self._replay, self._epochs = None, []
+
+    def _note_batch(self) -> None:
+        now = time.monotonic()
+        self._at_epoch_end = False
+        self._batches.append(now - self._stepped_at)
+        self._stepped_at = now
+        if now - self._told_at >= PROGRESS_S:
+            self._told_at = now
+            self._batch_s = statistics.median(self._batches)
+            self._channel.send("progress", step=self._loop.step, quiet_s=self._quiet_s())
+
+    def _note_epoch(self, report: EpochReport) -> None:
+        self._epochs.append(
+            {
+                "epoch": report.epoch,
+                "step": report.step,
+                "train": _finite(report.train),
+                "validation": _finite(report.validation) if report.validation else None,
+                "learning_rate": report.learning_rate,
+                "seconds": report.seconds,
+                "samples_per_s": report.samples_per_s,
+            }
+        )
+        self._last = self._epochs[-1]
+        self._at_epoch_end = True
+        self._stepped_at = time.monotonic()  # the validation was no batch
+
+    def _end_unit(self) -> None:
+        """Send all since the last unit, if there is any."""
+        loop = self._loop
+        if loop.step <= self._committed:
+            return
+        checkpoint = loop.checkpoint().to_bytes()
+        self._channel.send_unit(
+            "unit",
+            checkpoint,
+            prev=self._committed,
+            step=loop.step,
+            epoch=loop.epoch,
+            loss=self._judged() if self._at_epoch_end else None,
+            rows=self._epochs,
+        )
+        self._committed, self._epochs = loop.step, []
+        self._pace.cut(len(checkpoint), self._channel.cost_s)
+
+    def _judged(self) -> float | None:
+        """Return what a checkpoint is called the best for: the loss of its epoch."""
+        last = self._epochs[-1]
+        return (last["validation"] or last["train"])["loss"]  # type: ignore[no-any-return]
+
+    def _finish(self) -> None:
+        last = self._last or {}
+        metrics = {
+            "train": last.get("train"),
+            "validation": last.get("validation"),
+            "test": self._test(),
+        }
+        bundle = write_bundle(
+            self._net, recipe=self._recipe, training=self._config["training"], metrics=metrics
+        )
+        self._channel.send(
+            "done",
+            bundle,
+            step=self._loop.step,
+            metrics=metrics,
+            model={
+                "fingerprint": fingerprint(),
+                "weights_sha256": hashlib.sha256(weights_safetensors(self._net)).hexdigest(),
+            },
+        )
+
+    def _test(self) -> dict[str, float | None] | None:
+        if not len(self._split.test):
+            return None
+        x, y = self._rows(self._split.test)
+        rows = max(self._loop.training.batch_size, EVALUATION_ROWS)
+        scale = self._recipe.target_scale
+        return _finite(evaluate(self._net, x, y, self._loop.loss, rows, target_scale=scale))
+
+    def _rows(self, indices: Any) -> tuple[Any, Any]:
+        return self._recipe.apply(self._tensors, indices, self._precision)
+
+    def _quiet_s(self) -> float:
+        """Say for how long the supervisor may hear nothing without suspecting a hang.
+
+        A batch is one silence, the evaluation of all rows that are kept aside another.
+        """
+        size = self._loop.training.batch_size
+        kept_aside = max(len(self._split.validation), len(self._split.test))
+        return self._batch_s * max(PATIENCE, 3 * kept_aside / size)
+
+    def _first_guess_s(self) -> float:
+        """Say what a batch may take at the very most, before there was one."""
+        flops = summarize(self._net.spec)["flops_per_sample"]
+        return float(3 * self._loop.training.batch_size * flops / SLOWEST_FLOPS_PER_S)
+
+
+class NonReproducibleError(Exception):
+    """The same steps gave other bits than those that were committed."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"learning again up to step {step} did not give the bits committed there")
+
+
+def _limit_memory(allowed_bytes: int) -> None:
+    """Let the process grow by so much and no more; memory-mapped files do not count."""
+    fields = Path("/proc/self/status").read_text("ascii").split()
+    used = int(fields[fields.index("VmData:") + 1]) * 1024
+    resource.setrlimit(resource.RLIMIT_DATA, (used + allowed_bytes, used + allowed_bytes))
+
+
+def _finite(metrics: Any) -> dict[str, float | None]:
+    """Return the numbers as JSON knows them: one that is not finite is null."""
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+
+
+def _fail(channel: Channel, code: str, detail: str, **place: Any) -> None:
+    channel.send("failed", error={"code": code, "detail": detail, **place})
