@@ -43,7 +43,7 @@ fix: install-dev  ## let ruff mend what it can
 migrate: install  ## bring the database of CHAINRULE_DATABASE_URL up to date
 	$(BIN)/python -m service.store.migrate
 
-bench: bench-engine bench-service  ## every benchmark
+bench: bench-service bench-engine  ## every benchmark; tables here, JSON in benchmarks/results
 
 bench-engine: install-dev  ## training steps beside PyTorch, if it is installed
 	$(BIN)/python -m benchmarks.engine

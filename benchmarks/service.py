@@ -131,7 +131,7 @@ def _pss_mb(session: int) -> float:
             fields = status.read_text("utf-8").rpartition(")")[2].split()
             if int(fields[3]) == session:
                 rollup = (status.parent / "smaps_rollup").read_text("utf-8")
-                total_kb += int(re.search(r"^Pss:\s+(\d+)", rollup, re.MULTILINE)[1])  # type: ignore[index]
+                total_kb += int(re.search(r"^Pss:\s+(\d+)", rollup, re.MULTILINE)[1])
         except (FileNotFoundError, ProcessLookupError):
             continue
     return total_kb * 1024 / 1e6

@@ -18,8 +18,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chainrule.config import environment
 from chainrule.errors import ChainruleError
+from service import logs
+from service.actions import keys
 from service.actions.recovery import Recovery
-from service.api import logs
 from service.api.server import Server
 from service.api.uploads import spool_folder
 from service.app import create_app
@@ -49,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.configure()
     try:
         settings = Settings.from_env(environment())
+        settings.check_exposure()
         with ExitStack() as stack:
             _serve(settings, given.fd, stack)
     except (ChainruleError, OSError) as error:
@@ -63,6 +65,7 @@ def _serve(settings: Settings, fd: int | None, stack: ExitStack) -> None:
     database = Database(settings.database_url)
     stack.callback(database.dispose)
     _check_schema(database)
+    keys.ensure_key(database, settings)  # the configured key, or one of its own
     listening = stack.enter_context(closing(_listen(settings, fd)))
     parser = stack.enter_context(closing(Parser()))
     bell = stack.enter_context(closing(Bell(make_celery(settings))))

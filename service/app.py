@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from apiflask import APIFlask
 from werkzeug.routing import BaseConverter
 
+from service.actions.cache import Cache
+from service.actions.keyring import Keyring
 from service.api import (
     architectures,
     auth,
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["create_app"]
 
+BODIES_BYTES = 4 * 2**20  # some thousand jobs, as they were read last
+
 
 class StepConverter(BaseConverter):
     """The number of a step; never longer than a database takes."""
@@ -55,7 +59,9 @@ def create_app(settings: Settings, database: Database, bell: Bell, parser: Parse
         json_errors=False,
     )
     app.json = StrictProvider(app)
-    app.extensions["chainrule"] = Parts(settings, database, bell, parser)
+    app.extensions["chainrule"] = Parts(
+        settings, database, bell, parser, Keyring(database), Cache(BODIES_BYTES)
+    )
     app.url_map.converters["step"] = StepConverter
     for kind, pattern in ID_PATTERNS.items():
         app.url_map.converters[kind] = type(f"{kind}Id", (BaseConverter,), {"regex": pattern})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chainrule.config import ClientConfig
+from chainrule.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,10 +66,25 @@ class Settings(ClientConfig):
         """Whether everything lives in the data directory of one machine."""
         return self.database_url.startswith("sqlite")
 
+    def check_exposure(self) -> None:
+        """Refuse to listen beyond this machine on a generated key, which nobody chose to give out.
+
+        Raises: ConfigError.
+        """
+        if self.api_key is None and not _is_loopback(self.host):
+            raise ConfigError([f"CHAINRULE_API_KEY must be set to listen on {self.host}"])
+
     @property
     def cache_dir(self) -> Path:
         """Where workers keep prepared datasets, by content hash."""
         return self.data_dir / "cache"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _database(text: str) -> str:

@@ -28,7 +28,7 @@ from service.store import blobs, transitions
 from service.store.tables import Base
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from flask.testing import FlaskClient
 
@@ -125,7 +125,7 @@ class Api:
         return self.database.transact(lambda uow: keys.create(uow, "other", tenant="other")[1])
 
 
-def training(api: Api, job_id: str) -> Iterator[EpochReport]:
+def training(api: Api, job_id: str) -> Generator[EpochReport]:
     """Train a job here, as a worker would: an epoch of it is committed before each report."""
     database = api.database
     claim = database.transact(
@@ -201,6 +201,6 @@ def api(database, parser, tmp_path):
         data_dir=tmp_path, database_url=database.url, max_upload_bytes=MAX_UPLOAD_BYTES
     )
     bell = NotingBell()
-    app = create_app(settings, database, bell, parser)  # type: ignore[arg-type]
+    app = create_app(settings, database, bell, parser)
     key = database.transact(lambda uow: keys.create(uow, "test")[1])
     return Api(app.test_client(), database, bell, settings, key)

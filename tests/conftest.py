@@ -16,12 +16,12 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
-from scene import Scene
 from sqlalchemy import make_url
 
 from service.store import migrate
 from service.store.database import Database
 from service.store.tables import Base
+from tests.scene import Scene
 
 LOCAL_POSTGRES = "postgresql://postgres@127.0.0.1/postgres"
 LOCAL_REDIS = "redis://127.0.0.1:6379"

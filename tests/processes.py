@@ -7,7 +7,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-from waiting import eventually
+from tests.waiting import eventually
 
 
 def clean_environment(**settings):
@@ -63,12 +63,3 @@ def parent(pid):
 def of_group(leader, word):
     """The pids in a group whose command line has a word."""
     return [pid for pid, command in group(leader).items() if word in command]
-
-
-def cpu_s(pid):
-    """The processor time that a process has used, in seconds; 0 if it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

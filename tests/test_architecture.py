@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
@@ -116,7 +117,7 @@ def test_every_revision_can_be_undone(sqlite_url, new_postgres):
         migrate.upgrade(url)
         engine = engines.create(url)
         with engines.writer(engine).begin() as connection:
-            migrate.command.downgrade(migrate.alembic_config(connection), "base")
+            command.downgrade(migrate.alembic_config(connection), "base")
         with engine.connect() as connection:
             inspected = MigrationContext.configure(connection)
             left = compare_metadata(inspected, Base.metadata)

@@ -9,13 +9,14 @@ from sqlalchemy import select, text
 
 from service.actions import jobs, models
 from service.actions.requests import JobRequest
+from service.broker.bell import Bell
 from service.ids import new_id
 from service.settings import Settings
 from service.store import blobs
 from service.store.tables import Checkpoint, Dataset, EpochMetrics, Job, JobEvent, Model, Step
 
 TENANT = "default"
-FEW_EPOCHS = 120  # of the slow job: some seconds
+FEW_EPOCHS = 80  # of the slow job: some seconds
 LAYERS = [
     {"kind": "dense", "units": 128, "activation": "relu"},
     {"kind": "dense", "units": 64, "activation": "relu"},
@@ -23,8 +24,11 @@ LAYERS = [
 ]
 
 
-class SilentBell:
+class SilentBell(Bell):
     """A doorbell that nobody hears; the poller finds the jobs."""
+
+    def __init__(self):
+        pass
 
     def ring(self, job_id):
         pass

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import signal
 import sys
-import threading
 import time
 
 from chainrule.config import environment
-from service.api import logs
+from chainrule.errors import ChainruleError
+from service import logs
 from service.settings import Settings
 from worker.app import Worker
 
+ENDING = (signal.SIGTERM, signal.SIGINT)
 SAME_WISH_S = 1.0  # a signal to the group and one from ``up`` are one wish
 
 
@@ -23,34 +23,32 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m worker", description="Run training jobs.")
     parser.add_argument("--id", help="take up what the last worker of this name left running")
     worker_id = parser.parse_args(arguments).id
-    settings = Settings.from_env(environment())
     logs.configure()
-    for library in ("alembic", "celery", "kombu"):
-        logging.getLogger(library).setLevel(logging.ERROR)
-    ending = _ending()
-    worker = Worker(settings, worker_id)
+    # Blocked in every thread: else any of them may take a signal, and the one that waits sleeps on.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        worker = Worker(Settings.from_env(environment()), worker_id)
+    except ChainruleError as error:
+        sys.exit(f"chainrule worker: {error}")
     worker.start()
-    ending.wait()
+    signal.sigwait(ENDING)
+    _end_at_once_when_asked_again()
     worker.stop()
     sys.stderr.flush()
     os._exit(0)  # a thread that waits for a broker must not hold up the end
 
 
-def _ending() -> threading.Event:
-    """Return an event that the first signal sets."""
-    asked_at: list[float] = []
-    event = threading.Event()
+def _end_at_once_when_asked_again() -> None:
+    """Leave without another word at the next signal, if it comes later than the same wish would."""
+    asked_at = time.monotonic()
 
     def end(number: int, _frame: object) -> None:
-        now = time.monotonic()
-        if asked_at and now - asked_at[0] > SAME_WISH_S:
+        if time.monotonic() - asked_at > SAME_WISH_S:
             os._exit(128 + number)
-        asked_at.append(now)
-        event.set()
 
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, end)
-    return event
+    for number in ENDING:
+        signal.signal(number, end)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 WATCH_S = 0.5
 RECOVER_S = 1.0
-BUSY_POLL_S = 0.25  # once a job was found, the next may be waiting too
+BUSY_POLL_S = 0.25  # once a job was found, or all slots are busy: the next may be waiting
 RELEASE_S = 4.0  # for the last units of all slots
 LEAVE_S = 1.0  # for what has nothing to lose
 RETRY_SHARE = 0.7  # of the TTL: how long a write is tried before the attempt is given up
@@ -67,9 +67,8 @@ class Worker:
 
     def start(self) -> None:
         """Start working.  Neither the database nor Redis need be there yet."""
-        self._dispatch.start()
-        self._rounds.start("watch", self._watch)
         self._rounds.start("beat", self._beat)
+        self._rounds.start("watch", self._watch)
         self._rounds.start("poll", self._poll)
         self._rounds.start("recovery", self._recover)
         if self._settings.redis_url is not None:  # else the poller runs every job
@@ -86,6 +85,7 @@ class Worker:
         if self._doorbell.is_alive():
             self._doorbell.join(LEAVE_S)  # it may be waiting for a broker that is not there
         self._bell.close()
+        self._database.retry_s = LEAVE_S
         self._unregister()
         self._database.dispose()
 
@@ -94,15 +94,16 @@ class Worker:
         return WATCH_S
 
     def _beat(self) -> float:
-        """Say that this worker is there; first of all take up what its predecessor left."""
-        if self._reaps:
+        """Say that this worker is there; the slots open once it is known."""
+        if self._registered:
+            self._database.transact(lambda uow: workers.beat(uow, self.id))
+            return self._settings.heartbeat_s
+        if self._reaps:  # before this process owns attempts under the same name
             reap_worker(self._database, self.id)
             self._reaps = False
-        if not self._registered:
-            self._database.transact(self._register)
-            self._registered = True
-        else:
-            self._database.transact(lambda uow: workers.beat(uow, self.id))
+        self._database.transact(self._register)
+        self._registered = True
+        self._dispatch.start()
         return self._settings.heartbeat_s
 
     def _register(self, uow: UnitOfWork) -> None:
@@ -116,8 +117,8 @@ class Worker:
             log.info("the database is away: this worker is forgotten in a while")
 
     def _poll(self) -> float:
-        if self._dispatch.poll():
-            return BUSY_POLL_S
+        if self._dispatch.poll() or not self._dispatch.free:
+            return BUSY_POLL_S  # a look that finds no free slot asks nobody
         return self._settings.poll_s * random.uniform(0.9, 1.1)  # noqa: S311 workers apart, no secret
 
     def _recover(self) -> float:

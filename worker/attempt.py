@@ -10,7 +10,7 @@ import dataclasses
 import logging
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from service.errors import CorruptError, UnavailableError
 from service.store import blobs, transitions
@@ -37,7 +37,7 @@ class Timing:
     hung_s = 30.0  # of silence, or what the trainer says to expect (20 median batches) if longer
     lease_share = 0.8  # of the TTL without a confirmed write: stop before others take the job
     # For the last unit, by why the trainer is asked to stop.
-    grace_s = {"cancel": 0.25, "pause": 10.0, "release": 1.2, "deadline": 2.0}  # noqa: RUF012
+    grace_s: ClassVar = {"cancel": 0.25, "pause": 10.0, "release": 1.2, "deadline": 2.0}
 
     def __init__(self, heartbeat_s: float, ttl_s: float) -> None:
         self.heartbeat_s = heartbeat_s

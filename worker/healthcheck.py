@@ -6,8 +6,8 @@ import socket
 import sys
 
 from chainrule.config import environment
+from chainrule.errors import ChainruleError
 from service.actions import workers
-from service.errors import UnavailableError
 from service.settings import Settings
 from service.store.database import Database
 
@@ -20,7 +20,7 @@ def main() -> int:
     try:
         with database.read() as session:
             hosts = [worker.info.get("host") for worker in workers.list_seen(session)]
-    except UnavailableError as error:
+    except ChainruleError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     finally:

@@ -39,7 +39,7 @@ __all__ = ["UpError", "main"]
 END_S = 6.0  # for the API and the worker; the broker gets END_BROKER_S after them
 END_BROKER_S = 1.0
 LOOK_S = 0.1  # between looks at /readyz, until it is ready
-PREPARE_S = 120.0
+MIGRATE_S = 120.0
 
 
 class UpError(Exception):
@@ -84,7 +84,7 @@ def _run(signals: _Signals, stack: ExitStack, *, as_json: bool) -> None:
     stack.callback(end_all, children, END_S)
     for broker in brokers:
         broker.keep()
-    _prepare(signals, environ)
+    _migrate(signals, environ)
     python = [sys.executable, "-m"]
     children += [
         Child("worker", [*python, "worker", "--id", _worker_id(data_dir)], environ),
@@ -112,21 +112,21 @@ def _keep(signals: _Signals, children: list[Child], settings: Settings, *, as_js
         signals.wait(min([*waits, *([] if ready else [LOOK_S])], default=None))
 
 
-def _prepare(signals: _Signals, environ: dict[str, str]) -> None:
-    """Migrate the database and make sure of the key, in a process that is gone afterwards."""
-    command = bound_command([sys.executable, "-m", "worker.prepare"])
+def _migrate(signals: _Signals, environ: dict[str, str]) -> None:
+    """Migrate the database, in a process that is gone afterwards."""
+    command = bound_command([sys.executable, "-m", "service.store.migrate"])
     process = subprocess.Popen(command, env=environ)  # noqa: S603 our own program
-    deadline = time.monotonic() + PREPARE_S
+    deadline = time.monotonic() + MIGRATE_S
     try:
         while process.poll() is None:
             if time.monotonic() > deadline:
-                raise UpError(f"preparing the database took more than {PREPARE_S:g} s")
+                raise UpError(f"migrating the database took more than {MIGRATE_S:g} s")
             signals.wait(1.0)
     finally:
         process.kill()
         process.wait()
     if process.returncode:
-        raise UpError("the database or the key could not be prepared (the reason is above)")
+        raise UpError("the database could not be migrated (the reason is above)")
 
 
 def _settings(environ: dict[str, str]) -> Settings:

@@ -8,7 +8,7 @@ import click
 
 from chainrule.cli.demo import demo
 from chainrule.cli.queries import cancel, download, jobs, predict, system
-from chainrule.cli.stack import up
+from chainrule.cli.stack import keys, up
 from chainrule.cli.training import train, watch
 from chainrule.errors import (
     ApiError,
@@ -42,7 +42,7 @@ def app() -> None:
     """
 
 
-for _command in (up, demo, train, jobs, watch, cancel, download, predict, system):
+for _command in (up, demo, train, jobs, watch, cancel, download, predict, keys, system):
     app.add_command(_command)
 
 

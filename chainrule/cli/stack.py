@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Self
 
-__all__ = ["Stack", "up"]
+__all__ = ["Stack", "keys", "up"]
 
 COMMAND = [sys.executable, "-m", "worker.up"]
 START_S = 60.0
@@ -68,6 +68,18 @@ def up(
     given = {f"CHAINRULE_{name}": str(v) for name, v in options.items() if v is not None}
     command = [*COMMAND, "--json"] if as_json else COMMAND
     os.execve(command[0], command, environment() | given)  # noqa: S606 our own argument list
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def keys(arguments: tuple[str, ...]) -> None:
+    """Manage API keys: create NAME, list, revoke ID.
+
+    Works on the database itself (CHAINRULE_DATABASE_URL or the data directory), not over HTTP.
+    """
+    _check_installed()
+    command = [sys.executable, "-m", "service.keys", *arguments]
+    os.execve(command[0], command, environment())  # noqa: S606 our own program
 
 
 class Stack:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, case, func, select
+from sqlalchemy.orm import aliased
 
 from service.actions.paging import Page, newest
 from service.actions.plans import Plan, plan
@@ -14,6 +15,7 @@ from service.store import blobs, transitions
 from service.store.tables import Checkpoint, EpochMetrics, Job, JobEvent
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
     from sqlalchemy.orm import Session
 
     from service.actions.requests import JobRequest
@@ -34,7 +36,23 @@ __all__ = [
     "plan",
     "queue_position",
     "submit",
+    "version",
 ]
+
+_ahead = aliased(Job)
+_PLACE = case(
+    (
+        Job.state == "queued",
+        select(func.count())
+        .where(_ahead.state == "queued", _ahead.seq <= Job.seq)
+        .scalar_subquery(),
+    )
+)
+_EVENT = select(func.max(JobEvent.seq)).where(JobEvent.job_id == Job.id).scalar_subquery()
+# Built once: building it takes longer than running it.
+_VERSION = select(Job.id, _EVENT, Job.step, Job.dataset_id, _PLACE).where(
+    Job.id == bindparam("job_id"), Job.tenant_id == bindparam("tenant")
+)
 
 
 def submit(
@@ -122,8 +140,19 @@ def queue_position(session: Session, job: Job) -> int | None:
     """Return a queued job's place in the queue, from 1; None for any other job."""
     if job.state != "queued":
         return None
-    ahead = (Job.state == "queued", Job.seq < job.seq)
-    return 1 + (session.scalar(select(func.count()).select_from(Job).where(*ahead)) or 0)
+    return session.scalar(select(_PLACE).where(Job.id == job.id))
+
+
+def version(session: Session | Connection, tenant: str, job_id: str) -> tuple[Any, ...]:
+    """Return what changes whenever anything else that a reader sees of a job does; one SELECT.
+
+    Each change of ``state``, ``attempt`` or ``cancel`` is an event, epochs change with ``step``.
+    Raises: NotFoundError.
+    """
+    found = session.execute(_VERSION, {"job_id": job_id, "tenant": tenant}).first()
+    if found is None:
+        raise NotFoundError("job", job_id)
+    return tuple(found)
 
 
 def metrics(session: Session, job_id: str) -> list[EpochMetrics]:

@@ -31,7 +31,7 @@ __all__ = [
     "Principal",
     "authenticate",
     "create",
-    "ensure_embedded_key",
+    "ensure_key",
     "list_all",
     "new_secret",
     "register",
@@ -107,7 +107,7 @@ def list_all(session: Session, tenant: str) -> list[ApiKey]:
     return list(session.scalars(owned.order_by(ApiKey.created_at, ApiKey.id)))
 
 
-def ensure_embedded_key(database: Database, settings: Settings) -> str:
+def ensure_key(database: Database, settings: Settings) -> str:
     """Make sure that there is a key, and return its secret: the configured or the generated one.
 
     A generated secret goes into the data directory (mode 0600), where the command line finds it.

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from flask import g, request
 
-from service.actions import keys
 from service.api.context import parts
 from service.api.problems import RequestError
 
@@ -43,8 +42,7 @@ def _authenticate() -> None:
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not secret.strip():
         raise RequestError(401, "send Authorization: Bearer <key>", WWW_Authenticate=REALM)
-    with parts().database.read() as session:
-        principal = keys.authenticate(session, secret.strip())
+    principal = parts().keyring.authenticate(secret.strip())
     if principal is None:
         invalid = f'{REALM}, error="invalid_token"'
         raise RequestError(401, "the key is not known, or revoked", WWW_Authenticate=invalid)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, cast
 from flask import current_app, g
 
 if TYPE_CHECKING:
+    from service.actions.cache import Cache
+    from service.actions.keyring import Keyring
     from service.actions.keys import Principal
     from service.broker.bell import Bell
     from service.parsing import Parser
@@ -19,12 +21,14 @@ __all__ = ["Parts", "parts", "tenant"]
 
 @dataclass(frozen=True)
 class Parts:
-    """What ``create_app`` was given."""
+    """What ``create_app`` was given, and what the application remembers (nothing is global)."""
 
     settings: Settings
     database: Database
     bell: Bell
     parser: Parser
+    keyring: Keyring
+    bodies: Cache[bytes]  # of jobs, by their tags
 
 
 def parts() -> Parts:

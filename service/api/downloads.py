@@ -7,7 +7,7 @@ import hashlib
 import io
 from typing import TYPE_CHECKING
 
-from flask import current_app, jsonify, request, send_file
+from flask import current_app, request, send_file
 
 from service.api.schemas import plain
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from flask import Response
     from pydantic import BaseModel
 
-__all__ = ["attachment", "not_modified", "tagged"]
+__all__ = ["attachment", "not_modified", "rendered", "tagged"]
 
 
 def attachment(data: bytes, *, name: str, media_type: str) -> Response:
@@ -41,9 +41,14 @@ def not_modified(tag: str) -> Response | None:
     return _tagged(current_app.response_class(status=304), tag)
 
 
-def tagged(view: BaseModel, tag: str) -> Response:
+def rendered(view: BaseModel) -> bytes:
+    """Return a view as the JSON of an answer."""
+    return current_app.json.dumps(plain(view)).encode()
+
+
+def tagged(body: bytes, tag: str) -> Response:
     """Answer with JSON that a client may keep and ask about by its tag."""
-    return _tagged(jsonify(plain(view)), tag)
+    return _tagged(current_app.response_class(body, mimetype="application/json"), tag)
 
 
 def _tagged(response: Response, tag: str) -> Response:

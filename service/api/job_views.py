@@ -26,6 +26,7 @@ from service.api.views import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sqlalchemy import Connection
     from sqlalchemy.orm import Session
 
     from service.actions.plans import Plan
@@ -61,13 +62,9 @@ def job_view(session: Session, job: Job) -> JobView:
     )
 
 
-def job_tag(session: Session, job: Job) -> str:
-    """Return what changes whenever the job's view does, from the row alone unless it is queued.
-
-    Epochs change with ``step``, transitions with ``state``, ``attempt`` and ``cancel``.
-    """
-    place = jobs.queue_position(session, job)
-    seen = [VERSION, job.id, job.state, job.attempt, job.crashes, job.step, job.cancel, place]
+def job_tag(session: Session | Connection, who: str, job_id: str) -> str:
+    """Return what changes whenever the job's view does.  Raises: NotFoundError."""
+    seen = (VERSION, *jobs.version(session, who, job_id))
     return hashlib.sha256(repr(seen).encode()).hexdigest()[:32]
 
 

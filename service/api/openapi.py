@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["install"]
 
 PUBLIC = ("/healthz", "/readyz")
-
 DESCRIPTION = """\
 Trains neural networks by backpropagation: upload a dataset, submit a job, poll it, download the
 model or let the service predict.  Every error is an RFC 9457 problem document that names the place.

@@ -11,7 +11,7 @@ from waitress import wasyncore
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import create_server
-from waitress.task import ErrorTask
+from waitress.task import ErrorTask, WSGITask
 
 from service.api.problems import PROBLEM, document
 
@@ -53,10 +53,23 @@ class ProblemTask(ErrorTask):
         self.write(body)
 
 
+class Task(WSGITask):
+    """Answers a request; the connection stays open after an answer that has no body, such as 304.
+
+    waitress closes after every answer without a length.  Source: RFC 9112, section 6.3.
+    """
+
+    def set_close_on_finish(self) -> None:
+        asked = self.request.headers.get("CONNECTION", "").lower() == "close"
+        if self.has_body or asked or self.version == "1.0":
+            super().set_close_on_finish()
+
+
 class Channel(HTTPChannel):
     """A connection."""
 
     parser_class = Parser
+    task_class = Task
     error_task_class = ProblemTask
 
 

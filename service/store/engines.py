@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -12,15 +14,18 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pysqlite3.dbapi2
 from sqlalchemy import create_engine, event, make_url
+from sqlalchemy.exc import InvalidatePoolError
 
 from service.errors import IncompatibleError
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
+    from sqlalchemy.pool import ConnectionPoolEntry
 
-__all__ = ["BUSY_TIMEOUT_S", "create", "normalize", "reader", "transient", "writer"]
+__all__ = ["BUSY_TIMEOUT_S", "create", "normalize", "reader", "single", "transient", "writer"]
 
 BUSY_TIMEOUT_S = 5.0
+TRUSTED_S = 1.0  # a connection that was used since is not asked whether it is still there
 SQLITE_FLOOR = (3, 51, 3)  # below it two connections can corrupt a WAL: sqlite.org/wal.html
 PRAGMAS = {
     "busy_timeout": int(BUSY_TIMEOUT_S * 1000),
@@ -57,23 +62,7 @@ def create(url: str) -> Engine:
     address = normalize(url)
     if address.get_backend_name() == "sqlite":
         return _sqlite(address)
-    return create_engine(
-        address,
-        json_serializer=_dumps,
-        pool_size=10,
-        max_overflow=40,
-        pool_timeout=BUSY_TIMEOUT_S,
-        pool_pre_ping=True,
-        connect_args={
-            "connect_timeout": 3,
-            "options": POSTGRES_OPTIONS,
-            "application_name": "chainrule",
-            "keepalives_idle": 5,
-            "keepalives_interval": 2,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 10_000,
-        },
-    )
+    return _postgres(address)
 
 
 def reader(engine: Engine) -> Engine:
@@ -81,6 +70,13 @@ def reader(engine: Engine) -> Engine:
     if engine.dialect.name == "sqlite":
         return engine.execution_options(begin="BEGIN")
     return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+def single(engine: Engine) -> Engine:
+    """Return the same engine for single SELECTs: they need no transaction to see one snapshot."""
+    if engine.dialect.name == "sqlite":
+        return engine.execution_options(begin=None)
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
 def writer(engine: Engine) -> Engine:
@@ -99,6 +95,40 @@ def transient(error: BaseException | None) -> bool:
     return code in (BUSY, LOCKED, FULL)
 
 
+def _postgres(address: URL) -> Engine:
+    engine = create_engine(
+        address,
+        json_serializer=_dumps,
+        pool_size=10,
+        pool_use_lifo=True,
+        max_overflow=40,
+        pool_timeout=BUSY_TIMEOUT_S,
+        connect_args={
+            "connect_timeout": 3,
+            "options": POSTGRES_OPTIONS,
+            "application_name": "chainrule",
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 10_000,
+        },
+    )
+
+    @event.listens_for(engine, "checkin")
+    def note(_connection: object, record: ConnectionPoolEntry) -> None:
+        record.info["used"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def ping(connection: Any, record: ConnectionPoolEntry, _fairy: object) -> None:
+        if time.monotonic() - record.info.get("used", math.inf) > TRUSTED_S:
+            try:
+                engine.dialect.do_ping(connection)
+            except psycopg.OperationalError as error:
+                raise InvalidatePoolError from error  # the pool connects anew, now and later
+
+    return engine
+
+
 def _sqlite(address: URL) -> Engine:
     path = Path(str(address.database))
     if pysqlite3.dbapi2.sqlite_version_info < SQLITE_FLOOR:
@@ -110,6 +140,7 @@ def _sqlite(address: URL) -> Engine:
         module=pysqlite3.dbapi2,
         json_serializer=_dumps,
         pool_size=20,
+        pool_use_lifo=True,  # the connection used last has its pages at hand
         max_overflow=40,
         pool_timeout=BUSY_TIMEOUT_S,
         connect_args={"timeout": BUSY_TIMEOUT_S},
@@ -137,7 +168,9 @@ def _prepare(connection: Any, _record: object) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN IMMEDIATE"))
+    begin = connection.get_execution_options().get("begin", "BEGIN IMMEDIATE")
+    if begin is not None:
+        connection.exec_driver_sql(begin)
 
 
 def _refuse_remote(path: Path) -> None:

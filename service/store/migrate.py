@@ -80,6 +80,7 @@ def _locked(url: str) -> Iterator[None]:
         yield
         return
     lock = Path(f"{address.database}.migrate.lock")
+    lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -3,11 +3,11 @@ import signal
 from contextlib import ExitStack
 
 import pytest
-import training_jobs
-from processes import group, of_group, process
-from waiting import eventually
 
 from service.store.database import Database
+from tests import training_jobs
+from tests.processes import group, of_group, process
+from tests.waiting import eventually
 
 
 class WorkerProcess:
@@ -25,19 +25,6 @@ class WorkerProcess:
     def trainers(self):
         """The pids of its trainers."""
         return of_group(self.pid, "worker.trainer")
-
-    def busy_trainer(self, job_id):
-        """The pid of the trainer that this job's attempt runs in: the one that computes."""
-        from processes import cpu_s
-
-        def look():
-            before = {pid: cpu_s(pid) for pid in self.trainers()}
-            step = training_jobs.read(self.database, job_id).step
-            eventually(lambda: training_jobs.read(self.database, job_id).step > step)
-            used = {pid: cpu_s(pid) - spent for pid, spent in before.items()}
-            return max(used, key=used.get, default=None)
-
-        return eventually(look)
 
     def kill(self):
         os.kill(self.pid, signal.SIGKILL)

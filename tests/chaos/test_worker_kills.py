@@ -5,11 +5,17 @@ import signal
 import time
 
 import pytest
-import training_jobs
-from processes import group, parent
-from waiting import eventually
+
+from tests import training_jobs
+from tests.processes import group, parent
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.timeout(300)
+# What takes long and does not depend on the engine is shown on one.
+sqlite, postgresql = (
+    pytest.mark.parametrize("database_url", [name], indirect=True)
+    for name in ("sqlite", "postgresql")
+)
 
 
 def submit(database):
@@ -44,6 +50,7 @@ def test_a_killed_worker_leaves_no_orphan_and_its_successor_ends_the_job_with_th
     assert training_jobs.read(database, job_id).attempt == 3
 
 
+@postgresql
 def test_another_worker_takes_over_when_the_lease_is_over(new_worker, database, undisturbed):
     job_id = submit(database)
     first = new_worker(name="first")
@@ -73,6 +80,7 @@ def test_a_worker_told_to_end_gives_its_job_back_uncounted(new_worker, database,
     assert (job.attempt, job.crashes) == (2, 0)
 
 
+@sqlite
 def test_a_signal_to_the_whole_group_kills_no_trainer(new_worker, database):
     job_id = training_jobs.submit_slow(database)
     worker = new_worker()
@@ -84,6 +92,7 @@ def test_a_signal_to_the_whole_group_kills_no_trainer(new_worker, database):
     assert not any(d.get("code") for d in training_jobs.details(database, job_id))
 
 
+@sqlite
 def test_a_second_signal_ends_a_worker_at_once(new_worker, database):
     job_id = training_jobs.submit_slow(database)
     worker = new_worker()
@@ -97,6 +106,7 @@ def test_a_second_signal_ends_a_worker_at_once(new_worker, database):
     eventually(lambda: not group(worker.pid), within_s=20)
 
 
+@postgresql
 def test_a_worker_that_slept_past_its_lease_writes_nothing_afterwards(new_worker, database):
     job_id = training_jobs.submit_slow(database)
     sleeper = new_worker(name="sleeper")
@@ -125,6 +135,7 @@ def test_jobs_run_without_redis_from_the_start_and_the_worker_ends_cleanly(new_w
     assert worker.process.wait(60) == 0, worker.log.read_text()
 
 
+@sqlite
 def test_a_trainer_dies_with_its_worker_even_when_it_computes(new_worker, database):
     job_id = training_jobs.submit_slow(database)
     worker = new_worker(trainers=2)

@@ -181,10 +181,10 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_go_on(say, configured, ta
     command = [*CLI, "train", str(table), *SMALL[:-1], "1000000", "--batch-size", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         lines = iter(process.stdout.readline, b"")
-        job_id = next(re.search(rb"job_\w+", line)[0] for line in lines if b"queued" in line)
+        found = next(re.search(rb"job_\w+", line)[0] for line in lines if b"queued" in line)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=10)
-    job_id = job_id.decode()
+    job_id = found.decode()
     assert process.returncode == 130
     assert f"chainrule watch {job_id}" in err.decode()
     _, out, _ = say("jobs", "--json")

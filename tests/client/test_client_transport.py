@@ -36,6 +36,8 @@ class Scripted(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
+    server: Scripted
+
     def answer(self):
         length = int(self.headers.get("Content-Length", 0))
         self.server.requests.append((self.command, self.path, self.rfile.read(length)))

@@ -8,8 +8,9 @@ import urllib.error
 import urllib.request
 
 import pytest
-from processes import clean_environment, group, of_group
-from waiting import eventually
+
+from tests.processes import clean_environment, group, of_group
+from tests.waiting import eventually
 
 
 class Up:
@@ -29,7 +30,9 @@ class Up:
                 text=True,
                 start_new_session=True,
             )
-        self.url = None
+        assert self.process.stdout is not None
+        self.lines = self.process.stdout
+        self.url = ""
 
     @property
     def pid(self):
@@ -37,10 +40,10 @@ class Up:
 
     def ready(self):
         """Wait until it says so, and return it."""
-        line = self.process.stdout.readline()
+        line = self.lines.readline()
         assert line.startswith("listening on "), self.log.read_text()
         self.url = line.split()[2]
-        assert self.process.stdout.readline() == "ready\n", self.log.read_text()
+        assert self.lines.readline() == "ready\n", self.log.read_text()
         return self
 
     @property
@@ -89,7 +92,7 @@ class Up:
         if self.process.poll() is None:
             os.killpg(self.pid, signal.SIGKILL)
         self.process.wait()
-        self.process.stdout.close()
+        self.lines.close()
         eventually(lambda: not group(self.pid))
 
 

@@ -8,8 +8,9 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from processes import group, of_group
-from waiting import eventually
+
+from tests.processes import group, of_group
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -146,10 +147,10 @@ def test_a_data_directory_that_is_not_empty_or_too_long_for_a_socket_is_accepted
 
 def test_it_speaks_json_if_asked_to(start):
     up = start(arguments=["--json"])
-    first = json.loads(up.process.stdout.readline())
+    first = json.loads(up.lines.readline())
     assert first["url"].startswith("http://127.0.0.1:")
     assert first["key_path"] == str(up.data_dir / "api-key")
-    assert json.loads(up.process.stdout.readline()) == {"ready": True}
+    assert json.loads(up.lines.readline()) == {"ready": True}
 
 
 def test_no_secret_reaches_the_trainer(start):

@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-from engine_cases import CASES, LOSS_NAMES, case_id, draw
 
 import chainrule
 from chainrule.checkpoint import Checkpoint
@@ -15,6 +14,7 @@ from chainrule.layers import LAYERS
 from chainrule.network import Network
 from chainrule.spec import KINDS
 from chainrule.spec.layers import ACTIVATIONS
+from tests.engine.engine_cases import CASES, LOSS_NAMES, case_id, draw
 
 every_case = pytest.mark.parametrize(("spec", "shape"), CASES, ids=map(case_id, CASES))
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from engine_cases import LOSS_NAMES, dense, draw
 
 from chainrule.fitting import TrainingLoop
 from chainrule.losses import LOSSES
 from chainrule.network import Network
 from chainrule.spec.layers import ACTIVATIONS
+from tests.engine.engine_cases import LOSS_NAMES, dense, draw
 
 torch = pytest.importorskip("torch", reason="PyTorch is the other side of these comparisons")
 

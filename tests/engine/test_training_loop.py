@@ -8,7 +8,6 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from engine_cases import CASES, case_id, draw
 
 import chainrule
 from chainrule.checkpoint import Checkpoint
@@ -16,6 +15,7 @@ from chainrule.errors import CheckpointError, DataError, DivergedError
 from chainrule.fitting import EpochReport, StepReport, TrainingLoop, evaluate
 from chainrule.network import Network
 from chainrule.spec import summarize
+from tests.engine.engine_cases import CASES, case_id, draw
 
 SPEC = {
     "name": "small",

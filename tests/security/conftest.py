@@ -1,5 +1,5 @@
 """The API, for tests that ask for it."""
 
-from api_testing import api, parser
+from tests.api_testing import api, parser
 
 __all__ = ["api", "parser"]

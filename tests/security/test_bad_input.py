@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from api_testing import MAX_UPLOAD_BYTES, Api, flowers, network
+
+from tests.api_testing import MAX_UPLOAD_BYTES, Api, flowers, network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,6 +96,9 @@ CASES = {
     ),
     "a layer of a trillion weights": job(
         422, LAYER, "parameters", architecture=network(1_000_000, 1_000_000, "auto")
+    ),
+    "a network that needs more memory than a job may have": job(
+        422, "/architecture", "MiB", architecture=network(11_000, 11_000, "auto")
     ),
     "no architecture": job(422, "", "architecture", architecture=None),
     # The loss and the head.

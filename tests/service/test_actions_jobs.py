@@ -342,3 +342,47 @@ def test_workers_are_seen_while_they_beat(scene):
     assert scene.sql("SELECT id FROM workers") == [("w2",)]
     scene.database.transact(lambda uow: workers.unregister(uow, "w2"))
     assert seen() == []
+
+
+def test_the_version_of_a_job_changes_with_all_that_happens_to_it(scene):
+    first, job_id = scene.job(), scene.job()
+    seen = []
+
+    def look():
+        with scene.database.glance() as connection:
+            seen.append(jobs.version(connection, "default", job_id))
+        with scene.database.read() as session:
+            assert jobs.version(session, "default", job_id) == seen[-1]
+            place = jobs.queue_position(session, jobs.get(session, "default", job_id))
+        assert seen[-1][-1] == place
+
+    def crash(claim):
+        return scene.act(transitions.retry, claim, {"code": "crashed"})
+
+    look()
+    scene.cancel(first)
+    look()
+    for step in (1, 2):
+        claim = scene.claim(job_id)
+        look()
+        scene.commit(claim, step - 1, step)
+        look()
+        assert crash(claim) == "queued"
+        look()
+    claim = scene.claim(job_id)
+    look()
+    scene.cancel(job_id)
+    look()
+    assert scene.act(transitions.release, claim) == "cancelled"
+    look()
+    scene.sql("UPDATE jobs SET dataset_id = NULL")
+    look()
+    assert len(set(seen)) == len(seen) == 12
+
+
+def test_a_job_of_another_tenant_has_no_version(scene):
+    job_id = scene.job()
+    with scene.database.glance() as connection:
+        for tenant, name in (("other", job_id), ("default", "job_none")):
+            with pytest.raises(NotFoundError):
+                jobs.version(connection, tenant, name)

@@ -6,7 +6,8 @@ import io
 import json
 
 import numpy as np
-from api_testing import flowers, network
+
+from tests.api_testing import flowers, network
 
 
 def npz(**arrays) -> bytes:

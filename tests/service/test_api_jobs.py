@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import replace
 
 import pytest
-from api_testing import network, trained, training
 
 from chainrule.checkpoint import Checkpoint
+from service.actions import jobs
+from service.app import create_app
 from service.store import transitions
+from tests.api_testing import network, trained, training
 
 VIEW = {
     "id",
@@ -150,6 +153,46 @@ def test_an_unchanged_job_costs_an_empty_answer(api):
     for _ in reports:
         pass
     look("succeeded")
+
+
+def test_a_remembered_job_is_not_shown_to_another_tenant(api):
+    job = api.submit()
+    stranger = api.other_tenant()
+    tag = api.get(job["links"]["self"]).headers["ETag"]
+    assert api.get(job["links"]["self"], headers={"If-None-Match": tag}).status_code == 304
+    for headers in ({}, {"If-None-Match": tag}, {"If-None-Match": "*"}):
+        assert api.get(job["links"]["self"], key=stranger, headers=headers).status_code == 404
+
+
+def test_what_one_application_remembers_is_what_another_reads(api, parser):
+    job = api.submit(training={"epochs": 3, "batch_size": 16})
+    for _ in training(api, job["id"]):
+        api.get(job["links"]["self"])
+        remembered = api.get(job["links"]["self"])
+        app = create_app(api.settings, api.database, api.bell, parser)
+        fresh = replace(api, client=app.test_client()).get(job["links"]["self"])
+        assert (fresh.headers["ETag"], fresh.data) == (remembered.headers["ETag"], remembered.data)
+        assert fresh.content_type == remembered.content_type == "application/json"
+
+
+def test_a_job_that_moves_on_while_it_is_read_has_the_tag_of_what_is_shown(api, monkeypatch):
+    job = api.submit()
+    reports = training(api, job["id"])
+    version, moved = jobs.version, []
+
+    def moving(*args):
+        seen = version(*args)
+        if not moved:
+            moved.append(next(reports))
+        return seen
+
+    monkeypatch.setattr(jobs, "version", moving)
+    shown = api.get(job["links"]["self"])
+    assert shown.json["progress"]["epoch"] == 1
+    tag = {"If-None-Match": shown.headers["ETag"]}
+    assert api.get(job["links"]["self"], headers=tag).status_code == 304
+    assert api.get(job["links"]["self"]).data == shown.data
+    reports.close()
 
 
 def test_the_jobs_ahead_change_the_tag_of_a_queued_one(api):

@@ -9,10 +9,10 @@ import io
 
 import numpy as np
 import pytest
-from api_testing import flowers, trained
 from safetensors.numpy import load
 
 import chainrule
+from tests.api_testing import flowers, trained
 
 
 @pytest.fixture

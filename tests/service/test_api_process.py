@@ -13,12 +13,12 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from api_testing import flowers, network
-from processes import clean_environment
-from waiting import eventually
 
 from service.actions import keys
 from service.store.database import Database
+from tests.api_testing import flowers, network
+from tests.processes import clean_environment
+from tests.waiting import eventually
 
 KEY = "cr_the-key-of-the-test"
 JSON = {"Content-Type": "application/json"}

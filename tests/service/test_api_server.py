@@ -32,10 +32,15 @@ def echo(environ, start_response):
     return [body]
 
 
+def unchanged(_environ, start_response):
+    start_response("304 NOT MODIFIED", [("ETag", '"1"')])
+    return []
+
+
 @contextmanager
-def running(tmp_path):
+def running(tmp_path, application=echo):
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = Server(echo, listening, settings(tmp_path))
+        server = Server(application, listening, settings(tmp_path))
         thread = threading.Thread(target=server.run)
         thread.start()
         try:
@@ -112,6 +117,19 @@ def test_a_client_that_sends_on_after_413_still_reads_the_answer(tmp_path):
                 for _ in range(100):
                     connection.sendall(b"a" * 100_000)
             assert connection.recv(65536).startswith(b"HTTP/1.1 413")
+
+
+def test_an_answer_without_a_body_keeps_the_connection(tmp_path):
+    ask = b"GET / HTTP/1.1\r\nHost: x\r\n"
+    with running(tmp_path, unchanged) as (_, address, _):
+        answer = talk(address, ask + b"\r\n" + ask + b"Connection: close\r\n\r\n")
+        first, second = (part.lower() for part in answer.split(b"\r\n\r\n")[:2])
+        assert first.startswith(b"http/1.1 304")
+        assert b"connection" not in first
+        assert b"connection: close" in second
+        assert answer.endswith(b"\r\n\r\n")
+        for old in (b"", b"Connection: keep-alive\r\n"):
+            assert b"onnection: close" in talk(address, b"GET / HTTP/1.0\r\n" + old + b"\r\n")
 
 
 def test_stopping_waits_for_the_request_in_flight(tmp_path):

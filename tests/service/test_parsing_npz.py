@@ -58,7 +58,7 @@ def message(data):
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_what_numpy_saves_is_read_bit_for_bit(save):
     rng = np.random.default_rng(0)
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "f8": rng.normal(size=(5, 3)),
         "f4": rng.normal(size=(5, 2, 2)).astype(np.float32),
         "fortran": np.asfortranarray(rng.normal(size=(5, 3, 2))),

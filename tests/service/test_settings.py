@@ -93,7 +93,7 @@ def test_a_key_is_known_by_its_secret_until_it_is_revoked(database):
 
 def test_the_embedded_key_is_made_once_for_its_owners_eyes_only(database, tmp_path):
     settings = Settings.from_env({"CHAINRULE_DATA_DIR": str(tmp_path / "new")})
-    secrets = [keys.ensure_embedded_key(database, settings) for _ in range(2)]
+    secrets = [keys.ensure_key(database, settings) for _ in range(2)]
     assert secrets[0] == secrets[1] == settings.key_path.read_text().strip()
     assert stat.S_IMODE(settings.key_path.stat().st_mode) == 0o600
     assert [path.name for path in settings.data_dir.iterdir()] == ["api-key"]
@@ -105,7 +105,28 @@ def test_the_embedded_key_is_made_once_for_its_owners_eyes_only(database, tmp_pa
 def test_a_configured_key_is_registered_and_written_nowhere(database, tmp_path):
     environment = {"CHAINRULE_DATA_DIR": str(tmp_path / "new"), "CHAINRULE_API_KEY": "sesame"}
     settings = Settings.from_env(environment)
-    assert keys.ensure_embedded_key(database, settings) == "sesame"
+    assert keys.ensure_key(database, settings) == "sesame"
     assert not settings.key_path.exists()
     with database.read() as session:
         assert keys.authenticate(session, "sesame")
+
+
+@pytest.mark.parametrize(
+    ("host", "key", "fine"),
+    [
+        ("127.0.0.1", None, True),
+        ("::1", None, True),
+        ("localhost", None, True),
+        ("0.0.0.0", None, False),
+        ("db.internal", None, False),
+        ("0.0.0.0", "sesame", True),
+    ],
+)
+def test_a_generated_key_is_for_this_machine_alone(tmp_path, host, key, fine):
+    variables = {"HOME": str(tmp_path), "CHAINRULE_HOST": host, "CHAINRULE_API_KEY": key or ""}
+    settings = Settings.from_env(variables)
+    if fine:
+        settings.check_exposure()
+    else:
+        with pytest.raises(ConfigError, match=f"CHAINRULE_API_KEY must be set to listen on {host}"):
+            settings.check_exposure()

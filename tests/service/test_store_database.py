@@ -170,6 +170,19 @@ def test_a_reader_sees_one_snapshot_beside_a_writer(scene):
         assert session.scalars(names).all() == ["changed"]
 
 
+def test_a_glance_holds_no_snapshot_and_leaves_none_behind(scene):
+    scene.job()
+    names = select(Job.name)
+    with scene.database.glance() as connection:
+        assert connection.scalar(names) == "job"
+        scene.sql("UPDATE jobs SET name = 'changed'")
+        assert connection.scalar(names) == "changed"
+    with scene.database.read() as session:
+        assert session.scalars(names).all() == ["changed"]
+        scene.sql("UPDATE jobs SET name = 'again'")
+        assert session.scalars(names).all() == ["changed"]
+
+
 def test_a_reader_goes_on_while_a_writer_holds_the_lock(scene):
     scene.job()
     inside, leave = threading.Event(), threading.Event()
@@ -294,6 +307,26 @@ def test_a_connection_that_the_server_ends_is_replaced(postgres_url):
     assert store.transact(act) == 42
     assert len(runs) == 2
     assert runs[0] != runs[1]
+    store.dispose()
+    other.dispose()
+
+
+def test_a_connection_that_died_idle_is_replaced_before_it_is_used(postgres_url, monkeypatch):
+    store, other = Database(postgres_url), Database(postgres_url)
+
+    def kill():
+        with store.read() as session:
+            pid = session.scalar(text("SELECT pg_backend_pid()"))
+        end = text(f"SELECT pg_terminate_backend({pid}, 5000)")
+        other.transact(lambda uow: uow.session.execute(end))
+
+    kill()
+    with pytest.raises(UnavailableError):
+        store.ping()  # it was used just now, so it is not asked
+    store.ping()
+    kill()
+    monkeypatch.setattr(engines, "TRUSTED_S", -1.0)
+    store.ping()
     store.dispose()
     other.dispose()
 

@@ -2,11 +2,11 @@ import threading
 from dataclasses import replace
 
 import pytest
-import training_jobs
-from waiting import eventually
 
 from service.settings import Settings
 from service.store.database import Database
+from tests import training_jobs
+from tests.waiting import eventually
 from worker.dispatch import Dispatch
 from worker.supervisor import Supervisor
 

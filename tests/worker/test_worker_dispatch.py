@@ -2,8 +2,8 @@ import queue
 import threading
 
 import pytest
-from waiting import eventually
 
+from tests.waiting import eventually
 from worker.dispatch import Dispatch
 
 
@@ -12,7 +12,7 @@ class Jobs:
 
     def __init__(self, queued=()):
         self.queued = list(queued)
-        self.begun = queue.SimpleQueue()
+        self.begun: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.go_on = threading.Semaphore(0)
         self.lock = threading.Lock()
         self.claimable = True

@@ -6,13 +6,13 @@ import signal
 import time
 
 import pytest
-import training_jobs
-from waiting import eventually
 
 from chainrule.checkpoint import Checkpoint
 from service.actions import models
 from service.actions.recovery import Recovery
 from service.errors import UnavailableError
+from tests import training_jobs
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -58,7 +58,7 @@ def test_the_first_checkpoint_is_that_of_step_zero(slots, database):
 def test_a_killed_trainer_costs_no_bit(slots, database, undisturbed):
     job_id = training_jobs.submit_slow(database, epochs=training_jobs.FEW_EPOCHS)
     begun(slots, job_id)
-    seen = []
+    seen: list[int] = []
     for _ in range(2):
         trainer = new_trainer(slots, *seen)
         step = training_jobs.read(database, job_id).step
@@ -195,10 +195,12 @@ def test_an_attempt_that_the_database_does_not_confirm_is_given_up(new_slots, da
     assert training_jobs.read(database, job_id).state == "running"
     recovery = Recovery(database, lambda job_id: None, ttl_s=0.5)
     recovery.tick()
-    eventually(
-        lambda: recovery.tick() or training_jobs.read(database, job_id).state == "queued",
-        every_s=0.1,
-    )
+
+    def is_reaped():
+        recovery.tick()
+        return training_jobs.read(database, job_id).state == "queued"
+
+    eventually(is_reaped, every_s=0.1)
     training_jobs.cancel(database, job_id)
 
 

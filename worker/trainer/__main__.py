@@ -9,6 +9,8 @@ import sys
 
 from worker.bound import bind_to_parent
 
+NICE = 5  # where cores are short, the API answers before training goes on
+
 
 def main(parent: int) -> None:
     """Prepare the process, import what takes long, say ``ready``, and serve one job."""
@@ -17,6 +19,7 @@ def main(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.nice(NICE)
     source, sink = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)  # what a library prints must not end up between two frames

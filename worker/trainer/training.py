@@ -12,8 +12,6 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors.numpy import load_file
-
 from chainrule.bundle import weights_safetensors, write_bundle
 from chainrule.checkpoint import Checkpoint
 from chainrule.errors import CheckpointError, DivergedError, LocatedError, ShapeError
@@ -22,6 +20,7 @@ from chainrule.fitting import EpochReport, TrainingLoop, evaluate
 from chainrule.network import Network
 from chainrule.recipe import Recipe
 from chainrule.spec import TrainingSpec, parse, summarize
+from worker.trainer.dataset import open_tensors
 from worker.trainer.units import Pace
 
 if TYPE_CHECKING:
@@ -53,7 +52,10 @@ def serve(channel: Channel) -> None:
         _fail(channel, "non_reproducible", str(error))
     except (LocatedError, ShapeError) as error:
         _fail(channel, "data_invalid", str(error))
-    except Exception as error:  # whatever it is, the job's owner is to know
+    except BaseException as error:  # whatever it is, the job's owner is to know
+        if type(error).__name__ == "PanicException":  # Rust where Python raises MemoryError
+            _fail(channel, "out_of_memory", "the job needs more memory than it was given")
+            return
         traceback.print_exc()
         _fail(channel, "internal", f"{type(error).__name__}: {error}")
 
@@ -68,7 +70,7 @@ class Training:
         self._last: dict[str, Any] | None = header["last"]
         self._config = header["config"]
         self._recipe = Recipe.from_json(header["recipe"])
-        self._tensors = load_file(header["dataset"])
+        self._tensors = open_tensors(Path(header["dataset"]))
         self._split = self._recipe.indices(self._tensors)
         training = parse(TrainingSpec, self._config["training"])
         self._precision = training.precision

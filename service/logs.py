@@ -33,3 +33,5 @@ def configure() -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    for library in ("alembic", "celery", "kombu"):  # they tell at length what is no news here
+        logging.getLogger(library).setLevel(logging.ERROR)

@@ -1,0 +1,252 @@
+"""The trainer process by itself, spoken to as its supervisor does."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import save
+
+from chainrule.checkpoint import Checkpoint
+from chainrule.recipe import Recipe
+from chainrule.spec import DataSpec
+from tests import training_jobs
+from tests.waiting import eventually
+from worker.frames import Frame
+from worker.process import Ended, TrainerProcess, Wake
+from worker.spare import Spare
+
+ROOM = 1 << 30
+
+
+@pytest.fixture
+def trainer():
+    started = TrainerProcess()
+    yield started
+    started.kill()
+    started.end()
+
+
+@pytest.fixture
+def job(tmp_path):
+    """The message of a small digits job."""
+    tensors, schema = training_jobs.digits()
+    path = tmp_path / "prepared.safetensors"
+    path.write_bytes(save(tensors))
+    data = DataSpec.model_validate({"target": "digit"})
+    recipe, _ = Recipe.fit(tensors, schema, data, seed=1)
+    layers = [
+        {"kind": "dense", "units": 16, "activation": "relu"},
+        {"kind": "dense", "units": 10},
+    ]
+    training = {"loss": {"kind": "softmax_cross_entropy"}, "epochs": 3, "seed": 1}
+    return {
+        "config": {
+            "architecture": {"input": {"shape": [64]}, "layers": layers},
+            "training": training,
+        },
+        "recipe": recipe.to_json(),
+        "dataset": str(path),
+        "memory_bytes": ROOM,
+        "last": None,
+        "replay": None,
+    }
+
+
+def next_frame(trainer):
+    """The next event, which must be a frame."""
+    event = trainer.next(60)
+    assert isinstance(event, Frame), event
+    return event
+
+
+def frames_of(trainer):
+    """All frames until the end, each unit acknowledged as it comes."""
+    frames = []
+    while not isinstance(event := trainer.next(60), Ended):
+        assert event is not None, "nothing for a minute"
+        frames.append(event)
+        if event.kind in {"started", "unit"}:
+            trainer.send("committed", step=event.header["step"], cost_s=0.001)
+    return frames
+
+
+def run(job, checkpoint=b"", **changes):
+    trainer = TrainerProcess()
+    try:
+        trainer.send("train", checkpoint, **(job | changes))
+        return frames_of(trainer)
+    finally:
+        trainer.kill()
+        trainer.end()
+
+
+def failure(frames):
+    assert frames[-1].kind == "failed"
+    return frames[-1].header["error"]
+
+
+def test_a_job_is_told_from_its_start_to_its_model(job):
+    frames = run(job)
+    kinds = [frame.kind for frame in frames if frame.kind != "progress"]
+    assert kinds[:2] == ["ready", "started"]
+    assert kinds[-1] == "done"
+    assert set(kinds[2:-1]) == {"unit"}
+    started, *units, done = [f for f in frames if f.kind in {"started", "unit", "done"}]
+    assert Checkpoint.from_bytes(started.payload).loop["step"] == 0
+    assert [u.header["prev"] for u in units] == [0, *(u.header["step"] for u in units[:-1])]
+    assert units[-1].header["step"] == started.header["steps"] == done.header["step"]
+    rows = [row for unit in units for row in unit.header["rows"]]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert units[0].header["rows"], "the first epoch ends a unit"
+    assert done.header["metrics"]["test"]["accuracy"] > 0.5
+    assert done.header["metrics"]["validation"] == rows[-1]["validation"]
+
+
+def test_a_job_taken_up_after_its_last_step_ends_with_the_same_bundle(job):
+    frames = run(job)
+    *_, last, done = [f for f in frames if f.kind in {"unit", "done"}]
+    again = run(job, last.payload, last=last.header["rows"][-1])
+    assert [f.kind for f in again] == ["ready", "started", "done"]
+    assert again[-1] == done
+
+
+def test_a_replay_sends_nothing_until_it_has_proved_itself(job):
+    frames = run(job)
+    first, *_, done = [f for f in frames if f.kind in {"unit", "done"}]
+    sha256 = hashlib.sha256(first.payload).hexdigest()
+    again = run(job, replay={"step": first.header["step"], "sha256": sha256})
+    units = [f for f in again if f.kind == "unit"]
+    assert units[0].header["prev"] == first.header["step"]
+    assert again[-1] == done
+
+
+def test_a_replay_that_gives_other_bits_fails(job):
+    error = failure(run(job, replay={"step": 45, "sha256": "0" * 64}))
+    assert error["code"] == "non_reproducible"
+
+
+def test_a_stop_is_answered_with_a_last_unit(job, trainer):
+    job["config"]["training"]["epochs"] = 100_000
+    trainer.send("train", **job)
+    while (event := trainer.next(60)).kind != "unit":
+        if event.kind == "started":
+            trainer.send("committed", step=0, cost_s=0.001)
+    eventually(lambda: next_frame(trainer).kind == "progress")
+    trainer.send("stop", reason="cancel")
+    unit, stopped = [f for f in frames_of(trainer) if f.kind != "progress"]
+    assert (unit.kind, stopped.kind) == ("unit", "stopped")
+    assert unit.header["prev"] == event.header["step"]
+    assert Checkpoint.from_bytes(unit.payload).loop["step"] == stopped.header["step"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"memory_bytes": 1 << 20}, "out_of_memory"),
+        ({"dataset": "/nonexistent"}, "internal"),
+    ],
+)
+def test_what_goes_wrong_is_told_with_its_code(job, changes, code):
+    assert failure(run(job, **changes))["code"] == code
+
+
+def test_a_checkpoint_of_another_job_is_refused(job):
+    other = run(job)[1].payload
+    job["config"]["training"]["batch_size"] = 16
+    assert failure(run(job, other))["code"] == "data_corrupt"
+
+
+def test_a_network_that_does_not_fit_the_data_is_refused(job):
+    job["config"]["architecture"]["input"]["shape"] = [63]
+    assert failure(run(job))["code"] == "data_invalid"
+
+
+def test_a_trainer_leaves_when_its_pipe_closes(trainer):
+    assert next_frame(trainer).kind == "ready"
+    trainer._process.stdin.close()
+    assert trainer._process.wait(60) == 0
+
+
+def test_a_trainer_at_work_leaves_when_its_pipe_closes(job, trainer):
+    job["config"]["training"]["epochs"] = 100_000
+    trainer.send("train", **job)
+    eventually(lambda: next_frame(trainer).kind == "started")
+    trainer._process.stdin.close()
+    assert trainer._process.wait(60) == 1
+
+
+def test_a_trainer_ignores_the_signals_of_a_terminal(trainer):
+    assert next_frame(trainer).kind == "ready"
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(trainer.pid, number)
+    assert trainer.next(0.2) is None
+    assert trainer.alive
+
+
+def test_a_trainer_of_another_parent_leaves_at_once():
+    ended = subprocess.run(
+        [sys.executable, "-m", "worker.trainer", "1"], stdin=subprocess.PIPE, check=False
+    )
+    assert ended.returncode == 1
+
+
+def test_a_trainer_sees_no_setting_and_writes_no_core(monkeypatch):
+    monkeypatch.setenv("CHAINRULE_DATABASE_URL", "postgresql://canary")
+    monkeypatch.setenv("PGPASSWORD", "canary")
+    trainer = TrainerProcess()
+    assert next_frame(trainer).kind == "ready"
+    place = Path(f"/proc/{trainer.pid}")
+    environ = (place / "environ").read_bytes()
+    limits = (place / "limits").read_text()
+    descriptors = len(list((place / "fd").iterdir()))
+    trainer.kill()
+    trainer.end()
+    assert b"canary" not in environ
+    assert b"OPENBLAS_NUM_THREADS=1" in environ
+    assert "Max core file size        0                    0" in limits
+    assert descriptors <= 6, "the three standard ones, both pipes, nothing of the worker"
+
+
+@pytest.mark.parametrize(
+    ("number", "name"), [(signal.SIGKILL, "SIGKILL"), (signal.SIGSEGV, "SIGSEGV")]
+)
+def test_a_trainer_that_dies_of_a_signal_is_told_by_its_name(trainer, number, name):
+    assert next_frame(trainer).kind == "ready"
+    os.kill(trainer.pid, number)
+    assert isinstance(trainer.next(60), Ended)
+    assert trainer.reason()["code"] == "crashed"
+    assert trainer.reason()["signal"] == name
+
+
+def test_a_message_to_a_dead_trainer_is_dropped(trainer):
+    trainer.kill()
+    eventually(lambda: isinstance(trainer.next(60), Ended))
+    trainer.send("train", bytes(1_000_000))
+    trainer.send("stop", reason="cancel")
+
+
+def test_a_wait_for_a_trainer_can_be_ended_from_elsewhere(trainer):
+    assert next_frame(trainer).kind == "ready"
+    trainer.wake()
+    assert trainer.next(60) == Wake()
+    assert trainer.next(0.01) is None
+
+
+def test_the_spare_that_died_is_replaced_by_a_living_one():
+    spare = Spare()
+    spare.prepare()
+    first = spare._waiting
+    assert first is not None
+    first.kill()
+    eventually(lambda: not first.alive)
+    taken = spare.take()
+    assert taken.pid != first.pid
+    assert taken.alive
+    taken.kill()
+    taken.end()
+    spare.prepare()
+    spare.discard()
