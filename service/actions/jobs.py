@@ -15,7 +15,6 @@ from service.store import blobs, transitions
 from service.store.tables import Checkpoint, EpochMetrics, Job, JobEvent
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
     from sqlalchemy.orm import Session
 
     from service.actions.requests import JobRequest
@@ -27,6 +26,7 @@ __all__ = [
     "cancel",
     "checkpoint_bytes",
     "checkpoints",
+    "current_version",
     "enqueue",
     "events",
     "get",
@@ -39,6 +39,7 @@ __all__ = [
     "version",
 ]
 
+Version = tuple[Any, ...]
 _ahead = aliased(Job)
 _PLACE = case(
     (
@@ -49,7 +50,6 @@ _PLACE = case(
     )
 )
 _EVENT = select(func.max(JobEvent.seq)).where(JobEvent.job_id == Job.id).scalar_subquery()
-# Built once: building it takes longer than running it.
 _VERSION = select(Job.id, _EVENT, Job.step, Job.dataset_id, _PLACE).where(
     Job.id == bindparam("job_id"), Job.tenant_id == bindparam("tenant")
 )
@@ -143,16 +143,19 @@ def queue_position(session: Session, job: Job) -> int | None:
     return session.scalar(select(_PLACE).where(Job.id == job.id))
 
 
-def version(session: Session | Connection, tenant: str, job_id: str) -> tuple[Any, ...]:
-    """Return what changes whenever anything else that a reader sees of a job does; one SELECT.
+def version(session: Session, tenant: str, job_id: str) -> Version:
+    """Return what changes whenever anything else that a reader sees of a job does.
 
     Each change of ``state``, ``attempt`` or ``cancel`` is an event, epochs change with ``step``.
     Raises: NotFoundError.
     """
-    found = session.execute(_VERSION, {"job_id": job_id, "tenant": tenant}).first()
-    if found is None:
-        raise NotFoundError("job", job_id)
-    return tuple(found)
+    row = session.execute(_VERSION, {"tenant": tenant, "job_id": job_id}).first()
+    return _found(None if row is None else tuple(row), job_id)
+
+
+def current_version(database: Database, tenant: str, job_id: str) -> Version:
+    """Return the same as it is right now, in one round trip.  Raises: NotFoundError."""
+    return _found(database.glance(_VERSION, tenant=tenant, job_id=job_id), job_id)
 
 
 def metrics(session: Session, job_id: str) -> list[EpochMetrics]:
@@ -180,3 +183,9 @@ def checkpoint_bytes(session: Session, job_id: str, step: int) -> bytes:
     if sha256 is None:
         raise NotFoundError("checkpoint", f"{step} of job {job_id}")
     return blobs.read(session, sha256)
+
+
+def _found(version: Version | None, job_id: str) -> Version:
+    if version is None:
+        raise NotFoundError("job", job_id)
+    return version

@@ -36,7 +36,7 @@ def install(app: Flask) -> None:
 def _authenticate() -> None:
     if request.endpoint in PUBLIC:
         return
-    if any(name.lower() in IN_QUERY for name in request.args):
+    if request.query_string and any(name.lower() in IN_QUERY for name in request.args):
         # A key in an address ends up in logs and histories.
         raise RequestError(400, "send the key as Authorization: Bearer <key>, never in the address")
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")

@@ -26,7 +26,6 @@ from service.api.views import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import Connection
     from sqlalchemy.orm import Session
 
     from service.actions.plans import Plan
@@ -62,10 +61,9 @@ def job_view(session: Session, job: Job) -> JobView:
     )
 
 
-def job_tag(session: Session | Connection, who: str, job_id: str) -> str:
-    """Return what changes whenever the job's view does.  Raises: NotFoundError."""
-    seen = (VERSION, *jobs.version(session, who, job_id))
-    return hashlib.sha256(repr(seen).encode()).hexdigest()[:32]
+def job_tag(version: tuple[Any, ...]) -> str:
+    """Return what changes whenever the view of a job does."""
+    return hashlib.sha256(repr((VERSION, *version)).encode()).hexdigest()[:32]
 
 
 def plan_view(plan: Plan) -> PlanView:

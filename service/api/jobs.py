@@ -86,14 +86,13 @@ def list_jobs(query: JobsQuery) -> Any:
 def read_job(job_id: str) -> Any:
     """Read a job.  As long as it is unchanged, reading it again costs one row."""
     p, who = parts(), tenant()
-    with p.database.glance() as connection:
-        tag = job_tag(connection, who, job_id)
+    tag = job_tag(jobs.current_version(p.database, who, job_id))
     if answer := not_modified(tag):
         return answer
     body = p.bodies.find(tag)
     if body is None:
         with p.database.read() as session:  # the job may have moved on: the tag of this snapshot
-            tag = job_tag(session, who, job_id)
+            tag = job_tag(jobs.version(session, who, job_id))
             body = rendered(job_view(session, jobs.get(session, who, job_id)))
         p.bodies.keep(tag, body, len(body))
     return tagged(body, tag)

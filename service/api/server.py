@@ -60,7 +60,8 @@ class Task(WSGITask):
     """
 
     def set_close_on_finish(self) -> None:
-        asked = self.request.headers.get("CONNECTION", "").lower() == "close"
+        request: Any = self.request
+        asked = request.headers.get("CONNECTION", "").lower() == "close"
         if self.has_body or asked or self.version == "1.0":
             super().set_close_on_finish()
 

@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -20,11 +20,12 @@ from sqlalchemy.orm import Session
 
 from service.errors import UnavailableError
 from service.store import engines
+from service.store.glances import Glances
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Select
 
 __all__ = ["Database", "UnitOfWork", "nonce"]
 
@@ -69,7 +70,7 @@ class Database:
         self.retry_s = retry_s
         self.engine = engines.create(url)
         self._reader, self._writer = engines.reader(self.engine), engines.writer(self.engine)
-        self._single = engines.single(self.engine)
+        self._glances = Glances(url)
         # Threads of one process queue up here: SQLite's own waiting is polling, and not fair.
         self._mutex = threading.Lock() if self.engine.dialect.name == "sqlite" else None
 
@@ -82,14 +83,18 @@ class Database:
         with _answering(), Session(self._reader, expire_on_commit=False) as session:
             yield session
 
-    @contextmanager
-    def glance(self) -> Iterator[Connection]:
-        """Open a connection for one SELECT, which sees one snapshot without a transaction.
+    def glance(self, statement: Select[Any], **values: str) -> tuple[Any, ...] | None:
+        """Return the first row of a SELECT, by the shortest way.
 
-        It spares the round trips of BEGIN and ROLLBACK.  Raises: as ``read``.
+        ``statement``: as ``Glances.row``.  Raises: as ``read``.
         """
-        with _answering(), self._single.connect() as connection:
-            yield connection
+        with _answering():
+            try:
+                return self._glances.row(statement, values)
+            except self._glances.errors:  # perhaps a lost connection: the long way knows them all
+                with self.read() as session:
+                    row = session.execute(statement, values).first()
+                return None if row is None else tuple(row)
 
     def transact(self, act: Callable[[UnitOfWork], T]) -> T:
         """Run a closure and commit, again from the start after a transient error.
@@ -123,6 +128,7 @@ class Database:
     def dispose(self) -> None:
         """Close the pooled connections."""
         self.engine.dispose()
+        self._glances.dispose()
 
     def _once(self, act: Callable[[UnitOfWork], T], kept: dict[str, str]) -> tuple[UnitOfWork, T]:
         with (

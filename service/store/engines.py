@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
     from sqlalchemy.pool import ConnectionPoolEntry
 
-__all__ = ["BUSY_TIMEOUT_S", "create", "normalize", "reader", "single", "transient", "writer"]
+__all__ = ["BUSY_TIMEOUT_S", "create", "normalize", "reader", "transient", "writer"]
 
 BUSY_TIMEOUT_S = 5.0
 TRUSTED_S = 1.0  # a connection that was used since is not asked whether it is still there
@@ -57,12 +57,24 @@ def normalize(url: str) -> URL:
     raise IncompatibleError("the database must be a postgresql:// or a sqlite:///file address")
 
 
-def create(url: str) -> Engine:
-    """Return an engine that has not connected yet.  Raises: IncompatibleError."""
+def create(url: str, *, autocommit: bool = False) -> Engine:
+    """Return an engine that has not connected yet.  Raises: IncompatibleError.
+
+    ``autocommit``: for statements that each stand alone, and name their parameters.
+    """
     address = normalize(url)
-    if address.get_backend_name() == "sqlite":
-        return _sqlite(address)
-    return _postgres(address)
+    options: dict[str, Any] = {
+        "json_serializer": _dumps,
+        "max_overflow": 40,
+        "pool_timeout": BUSY_TIMEOUT_S,
+        "pool_use_lifo": True,  # the connection used last has its pages at hand
+    }
+    is_sqlite = address.get_backend_name() == "sqlite"
+    if autocommit:
+        options["isolation_level"] = "AUTOCOMMIT"
+        options["pool_reset_on_return"] = None
+        options["paramstyle"] = "named" if is_sqlite else "pyformat"
+    return _sqlite(address, options) if is_sqlite else _postgres(address, options)
 
 
 def reader(engine: Engine) -> Engine:
@@ -70,13 +82,6 @@ def reader(engine: Engine) -> Engine:
     if engine.dialect.name == "sqlite":
         return engine.execution_options(begin="BEGIN")
     return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-
-
-def single(engine: Engine) -> Engine:
-    """Return the same engine for single SELECTs: they need no transaction to see one snapshot."""
-    if engine.dialect.name == "sqlite":
-        return engine.execution_options(begin=None)
-    return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
 def writer(engine: Engine) -> Engine:
@@ -95,14 +100,11 @@ def transient(error: BaseException | None) -> bool:
     return code in (BUSY, LOCKED, FULL)
 
 
-def _postgres(address: URL) -> Engine:
+def _postgres(address: URL, options: dict[str, Any]) -> Engine:
     engine = create_engine(
         address,
-        json_serializer=_dumps,
+        **options,
         pool_size=10,
-        pool_use_lifo=True,
-        max_overflow=40,
-        pool_timeout=BUSY_TIMEOUT_S,
         connect_args={
             "connect_timeout": 3,
             "options": POSTGRES_OPTIONS,
@@ -129,7 +131,7 @@ def _postgres(address: URL) -> Engine:
     return engine
 
 
-def _sqlite(address: URL) -> Engine:
+def _sqlite(address: URL, options: dict[str, Any]) -> Engine:
     path = Path(str(address.database))
     if pysqlite3.dbapi2.sqlite_version_info < SQLITE_FLOOR:
         version = pysqlite3.dbapi2.sqlite_version
@@ -137,12 +139,9 @@ def _sqlite(address: URL) -> Engine:
     _refuse_remote(path)
     engine = create_engine(
         address,
+        **options,
         module=pysqlite3.dbapi2,
-        json_serializer=_dumps,
         pool_size=20,
-        pool_use_lifo=True,  # the connection used last has its pages at hand
-        max_overflow=40,
-        pool_timeout=BUSY_TIMEOUT_S,
         connect_args={"timeout": BUSY_TIMEOUT_S},
     )
     event.listen(engine, "do_connect", lambda *_: _private(path))
@@ -168,9 +167,7 @@ def _prepare(connection: Any, _record: object) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    begin = connection.get_execution_options().get("begin", "BEGIN IMMEDIATE")
-    if begin is not None:
-        connection.exec_driver_sql(begin)
+    connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN IMMEDIATE"))
 
 
 def _refuse_remote(path: Path) -> None:

@@ -284,7 +284,7 @@ def test_a_failure_of_ours_tells_the_client_nothing(api, monkeypatch):
     def fail(*_: object) -> None:
         raise RuntimeError("secret of the house")
 
-    monkeypatch.setattr("service.actions.jobs.get", fail)
+    monkeypatch.setattr("service.actions.jobs.current_version", fail)
     answer = api.get(f"/v1/jobs/job_{UNKNOWN}")
     assert answer.status_code == 500
     assert answer.mimetype == "application/problem+json"

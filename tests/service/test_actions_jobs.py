@@ -349,8 +349,7 @@ def test_the_version_of_a_job_changes_with_all_that_happens_to_it(scene):
     seen = []
 
     def look():
-        with scene.database.glance() as connection:
-            seen.append(jobs.version(connection, "default", job_id))
+        seen.append(jobs.current_version(scene.database, "default", job_id))
         with scene.database.read() as session:
             assert jobs.version(session, "default", job_id) == seen[-1]
             place = jobs.queue_position(session, jobs.get(session, "default", job_id))
@@ -382,7 +381,8 @@ def test_the_version_of_a_job_changes_with_all_that_happens_to_it(scene):
 
 def test_a_job_of_another_tenant_has_no_version(scene):
     job_id = scene.job()
-    with scene.database.glance() as connection:
-        for tenant, name in (("other", job_id), ("default", "job_none")):
-            with pytest.raises(NotFoundError):
-                jobs.version(connection, tenant, name)
+    for tenant, name in (("other", job_id), ("default", "job_none")):
+        with pytest.raises(NotFoundError):
+            jobs.current_version(scene.database, tenant, name)
+        with scene.database.read() as session, pytest.raises(NotFoundError):
+            jobs.version(session, tenant, name)

@@ -178,7 +178,7 @@ def test_what_one_application_remembers_is_what_another_reads(api, parser):
 def test_a_job_that_moves_on_while_it_is_read_has_the_tag_of_what_is_shown(api, monkeypatch):
     job = api.submit()
     reports = training(api, job["id"])
-    version, moved = jobs.version, []
+    version, moved = jobs.current_version, []
 
     def moving(*args):
         seen = version(*args)
@@ -186,7 +186,7 @@ def test_a_job_that_moves_on_while_it_is_read_has_the_tag_of_what_is_shown(api, 
             moved.append(next(reports))
         return seen
 
-    monkeypatch.setattr(jobs, "version", moving)
+    monkeypatch.setattr(jobs, "current_version", moving)
     shown = api.get(job["links"]["self"])
     assert shown.json["progress"]["epoch"] == 1
     tag = {"If-None-Match": shown.headers["ETag"]}

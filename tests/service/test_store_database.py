@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from sqlalchemy import make_url, select, text
+from sqlalchemy import Text, bindparam, func, literal, make_url, select, text
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.orm import Session
 
@@ -170,17 +170,29 @@ def test_a_reader_sees_one_snapshot_beside_a_writer(scene):
         assert session.scalars(names).all() == ["changed"]
 
 
-def test_a_glance_holds_no_snapshot_and_leaves_none_behind(scene):
-    scene.job()
-    names = select(Job.name)
-    with scene.database.glance() as connection:
-        assert connection.scalar(names) == "job"
-        scene.sql("UPDATE jobs SET name = 'changed'")
-        assert connection.scalar(names) == "changed"
-    with scene.database.read() as session:
-        assert session.scalars(names).all() == ["changed"]
-        scene.sql("UPDATE jobs SET name = 'again'")
-        assert session.scalars(names).all() == ["changed"]
+def test_a_glance_sees_what_is_there_now_and_holds_nothing(scene):
+    look = select(Job.name, Job.step, Job.dataset_id).where(Job.id == bindparam("job_id"))
+    job_id = scene.job()
+    row = scene.row(job_id)
+    assert scene.database.glance(look, job_id=job_id) == ("job", 0, row.dataset_id)
+    scene.sql(
+        "UPDATE jobs SET name = 'changed', dataset_id = NULL, state = 'cancelled', ended_at = 1"
+    )
+    assert scene.database.glance(look, job_id=job_id) == ("changed", 0, None)
+    assert scene.database.glance(look, job_id="job_none") is None
+
+
+def test_a_glance_over_a_lost_connection_goes_another_way(postgres_url):
+    store, other = Database(postgres_url), Database(postgres_url)
+    look = select(func.pg_backend_pid(), literal("x") + bindparam("more", type_=Text))
+    pid, told = store.glance(look, more="y")
+    assert told == "xy"
+    end = text(f"SELECT pg_terminate_backend({pid}, 5000)")
+    other.transact(lambda uow: uow.session.execute(end))
+    assert store.glance(look, more="z")[1] == "xz"
+    assert store.glance(look, more="z")[0] != pid
+    store.dispose()
+    other.dispose()
 
 
 def test_a_reader_goes_on_while_a_writer_holds_the_lock(scene):
@@ -286,6 +298,8 @@ def test_a_locked_sqlite_is_unavailable_and_not_an_error_of_ours(sqlite_url, mon
 
 def test_a_postgres_that_is_not_there_is_unavailable():
     store = Database("postgresql://nobody@127.0.0.1:1/nowhere", retry_s=0.1)
+    with pytest.raises(UnavailableError):
+        store.glance(select(Job.name))
     with pytest.raises(UnavailableError):
         store.ping()
     with pytest.raises(UnavailableError):
