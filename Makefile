@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev up demo test check fix migrate bench bench-engine bench-service clean
+.PHONY: help install install-dev up demo test coverage check fix migrate bench bench-engine bench-service clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -27,6 +27,9 @@ demo: install  ## train, download and check a digits classifier, end to end
 
 test: install-dev  ## run the tests (PYTEST="-k name" for a few)
 	$(BIN)/pytest $(PYTEST)
+
+coverage: install-dev  ## run the tests and show which lines and branches none of them took
+	$(BIN)/pytest --cov $(PYTEST)
 
 check: install-dev  ## lint, format, types, imports, spelling
 	$(BIN)/ruff check

@@ -143,15 +143,13 @@ def test_a_stop_is_answered_with_a_last_unit(job, trainer):
     assert Checkpoint.from_bytes(unit.payload).loop["step"] == stopped.header["step"]
 
 
-@pytest.mark.parametrize(
-    ("changes", "code"),
-    [
-        ({"memory_bytes": 1 << 20}, "out_of_memory"),
-        ({"dataset": "/nonexistent"}, "internal"),
-    ],
-)
-def test_what_goes_wrong_is_told_with_its_code(job, changes, code):
-    assert failure(run(job, **changes))["code"] == code
+def test_a_file_that_is_not_there_is_told_as_ours(job):
+    assert failure(run(job, dataset="/nonexistent"))["code"] == "internal"
+
+
+def test_a_network_larger_than_its_memory_is_told_as_such(job):
+    job["config"]["architecture"]["layers"][0]["units"] = 1_000_000  # 300 MB of parameters
+    assert failure(run(job, memory_bytes=64 << 20))["code"] == "out_of_memory"
 
 
 def test_a_checkpoint_of_another_job_is_refused(job):

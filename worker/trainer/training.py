@@ -45,7 +45,7 @@ def serve(channel: Channel) -> None:
     except DivergedError as error:
         _fail(channel, "diverged", error.detail, epoch=error.epoch, step=error.step)
     except MemoryError:
-        _fail(channel, "out_of_memory", "the job needs more memory than it was given")
+        _fail_for_memory(channel)
     except CheckpointError as error:
         _fail(channel, "data_corrupt", str(error))
     except NonReproducibleError as error:
@@ -54,7 +54,7 @@ def serve(channel: Channel) -> None:
         _fail(channel, "data_invalid", str(error))
     except BaseException as error:  # whatever it is, the job's owner is to know
         if type(error).__name__ == "PanicException":  # Rust where Python raises MemoryError
-            _fail(channel, "out_of_memory", "the job needs more memory than it was given")
+            _fail_for_memory(channel)
             return
         traceback.print_exc()
         _fail(channel, "internal", f"{type(error).__name__}: {error}")
@@ -252,7 +252,15 @@ def _limit_memory(allowed_bytes: int) -> None:
     """Let the process grow by so much and no more; memory-mapped files do not count."""
     fields = Path("/proc/self/status").read_text("ascii").split()
     used = int(fields[fields.index("VmData:") + 1]) * 1024
-    resource.setrlimit(resource.RLIMIT_DATA, (used + allowed_bytes, used + allowed_bytes))
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (used + allowed_bytes, hard))
+
+
+def _fail_for_memory(channel: Channel) -> None:
+    """Report it with the limit lifted: where nothing can be allocated, nothing can be said."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
+    _fail(channel, "out_of_memory", "the job needs more memory than it was given")
 
 
 def _finite(metrics: Any) -> dict[str, float | None]:
