@@ -114,11 +114,13 @@ class ApiError(ClientError):
     def __init__(self, status: int, problem: dict[str, Any]) -> None:
         self.status = status
         self.problem = problem
+        title = str(problem.get("detail") or problem.get("title") or "no detail")
         places = [
-            f"{e.get('pointer', '')}: {e.get('detail', '')}" for e in problem.get("errors", ())
+            f"{e.get('pointer', '')}: {e.get('detail', '')}"
+            for e in problem.get("errors", ())
+            if str(e.get("detail", "")) not in title  # most details say it all, place by place
         ]
-        title = problem.get("detail") or problem.get("title") or "no detail"
-        super().__init__(f"{status}: " + "; ".join([str(title), *places]))
+        super().__init__(f"{status}: " + "; ".join([title, *places]))
 
 
 class UnreachableError(ClientError):

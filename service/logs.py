@@ -1,4 +1,4 @@
-"""Logs: JSON lines to stderr, of our own events and of the libraries'."""
+"""Logs: JSON lines to stderr; a person at a terminal gets only what is out of the ordinary."""
 
 from __future__ import annotations
 
@@ -17,8 +17,14 @@ def configure() -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
+    watched = sys.stderr.isatty()
+    level = logging.WARNING if watched else logging.INFO
+    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
+    if watched:
+        renderer = structlog.dev.ConsoleRenderer()
     structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer()],
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
@@ -27,11 +33,12 @@ def configure() -> None:
         structlog.stdlib.ProcessorFormatter(
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
+                renderer,
             ],
             foreign_pre_chain=shared,
         )
     )
-    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
-    for library in ("alembic", "celery", "kombu"):  # they tell at length what is no news here
+    logging.basicConfig(handlers=[handler], level=level, force=True)
+    # These tell at length what is no news here.
+    for library in ("alembic", "celery", "kombu", "waitress.queue"):
         logging.getLogger(library).setLevel(logging.ERROR)

@@ -67,7 +67,8 @@ class Child:
         self._due_at = self._clock() + delay_s
         if not delay_s:
             self._start()
-        return f"{self.name} ended with {_describe(code)}; again in {delay_s:g} s"
+        again = f"starting it again in {delay_s:g} s" if delay_s else "started again"
+        return f"{self.name} ended with {_describe(code)}; {again}"
 
     @property
     def wait_s(self) -> float | None:

@@ -58,7 +58,10 @@ def main(arguments: list[str]) -> int:
             _say(f"chainrule up: {error}", sys.stderr)
             return 1
         except _Interrupted:
-            pass
+            if not as_json:
+                _say("stopping")
+    if not as_json:
+        _say("stopped; jobs that had not ended go on at the next start")
     return 0
 
 

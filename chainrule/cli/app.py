@@ -8,6 +8,7 @@ import click
 
 from chainrule.cli.demo import demo
 from chainrule.cli.queries import cancel, download, jobs, predict, system
+from chainrule.cli.shared import NOT_FOUND
 from chainrule.cli.stack import keys, up
 from chainrule.cli.training import train, watch
 from chainrule.errors import (
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["app", "run"]
 
 _OUR_WORD = (ClientError, ConfigError, LocatedError)  # what was asked cannot be done as asked
-FAILED, USAGE, NOT_FOUND, AUTH, UNREACHABLE, INTERRUPTED = 1, 2, 3, 4, 5, 130
+FAILED, USAGE, AUTH, UNREACHABLE, INTERRUPTED = 1, 2, 4, 5, 130
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

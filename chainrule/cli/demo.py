@@ -17,10 +17,10 @@ import numpy as np
 
 import chainrule.bundle
 from chainrule.cli.layers import architecture_of
+from chainrule.cli.progress import follow
 from chainrule.cli.rows import read_rows
 from chainrule.cli.shared import Session, json_option, metrics_line
 from chainrule.cli.stack import Stack
-from chainrule.cli.training import follow
 from chainrule.errors import ChainruleError
 
 if TYPE_CHECKING:

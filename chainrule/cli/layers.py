@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from chainrule.errors import SpecError
-from chainrule.spec import ArchitectureSpec, parse
+from chainrule.spec import ArchitectureSpec, nodes, parse
 
-__all__ = ["architecture_of"]
+__all__ = ["architecture_of", "chain"]
 
 PLAIN = {"flatten"}
 
@@ -15,14 +15,25 @@ PLAIN = {"flatten"}
 def architecture_of(text: str) -> dict[str, Any]:
     """Return the architecture of a short form; the layer that fits the target is added at its end.
 
-    Items are ``UNITS [ACTIVATION]``, ``dropout RATE`` and ``flatten``.
+    Items are ``UNITS [ACTIVATION]``, ``dropout RATE`` and ``flatten``; an ``auto`` at the end
+    stands for the added layer.
     Raises: SpecError, at the item that is none of these.
     """
     items = [item.split() for item in text.split(",")] if text.strip() else []
+    if items and items[-1] == ["auto"]:
+        items.pop()
     hidden = [_layer(index, words) for index, words in enumerate(items)]
     document = {"layers": [*hidden, {"kind": "dense", "units": "auto"}]}
     parse(ArchitectureSpec, document)
     return document
+
+
+def chain(architecture: dict[str, Any]) -> str:
+    """Return a completed architecture in short: ``4-16-3, 131 parameters``."""
+    walked = nodes(parse(ArchitectureSpec, architecture))
+    shapes = [walked[0].input_shape, *(node.output_shape for node in walked if node.weights)]
+    sizes = "-".join("x".join(map(str, shape)) for shape in shapes)
+    return f"{sizes}, {sum(node.parameters for node in walked):,} parameters"
 
 
 def _layer(index: int, words: list[str]) -> dict[str, Any]:
@@ -36,7 +47,7 @@ def _layer(index: int, words: list[str]) -> dict[str, Any]:
         case [kind] if kind in PLAIN:
             return {"kind": kind}
         case _:
-            wanted = "must be 'UNITS [ACTIVATION]', 'dropout RATE' or 'flatten'"
+            wanted = "must be 'UNITS [ACTIVATION]', 'dropout RATE', 'flatten' or, last, 'auto'"
             raise SpecError.at(f"layers[{index}]", f"{wanted}, got {' '.join(words)!r}")
 
 

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 import chainrule.bundle
 from chainrule.cli.rows import read_rows
-from chainrule.cli.shared import Session, talks
+from chainrule.cli.shared import Session, job_of, or_not_found, talks
 
 if TYPE_CHECKING:
     from chainrule.client import Job, Model
@@ -32,7 +32,7 @@ def jobs(session: Session, state: str | None, name: str | None, limit: int) -> N
     if session.as_json:
         session.answer([job.view for job in found])
         return
-    head = ("job", "name", "state", "epoch", "loss", "created")
+    head = ("job", "name", "state", "epoch", "validation loss", "created")
     session.table([head, *map(_job_row, found)])
 
 
@@ -41,7 +41,7 @@ def jobs(session: Session, state: str | None, name: str | None, limit: int) -> N
 @talks
 def cancel(session: Session, job_id: str) -> None:
     """Stop JOB; its last checkpoint is kept."""
-    job = session.client.job(job_id).cancel()
+    job = job_of(session, job_id).cancel()
     if session.as_json:
         session.answer(job.view)
     session.say(f"{job.id} is {'stopping' if job.state == 'running' else job.state}")
@@ -68,7 +68,8 @@ def cancel(session: Session, job_id: str) -> None:
 @talks
 def download(session: Session, source: str, output: Path, format_: str) -> None:
     """Download the model that JOB has trained, or MODEL."""
-    path = _model(session, source).download(output, format_)
+    with or_not_found(f"no job or model {source}"):
+        path = _model(session, source).download(output, format_)
     if session.as_json:
         session.answer({"path": str(path), "bytes": path.stat().st_size})
     session.say(f"saved {escape(str(path))}, {path.stat().st_size:,} bytes")
@@ -76,22 +77,28 @@ def download(session: Session, source: str, output: Path, format_: str) -> None:
 
 @click.command()
 @click.argument("source", metavar="JOB|MODEL|BUNDLE")
-@click.argument("rows", metavar="FILE", type=click.Path(path_type=Path, allow_dash=True))
+@click.argument(
+    "rows",
+    metavar="FILE",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True),
+)
 @talks
 def predict(session: Session, source: str, rows: Path) -> None:
     """Predict the rows of FILE, one prediction a line.
 
     FILE is CSV as in training (the target may be left out), JSON ({"rows": [...]},
-    {"inputs": [...]} or a list), NPZ with one array or `inputs`, or - for CSV on stdin. A
-    downloaded BUNDLE needs no service. --json adds the probabilities.
+    {"inputs": [...]} or a list), NPZ with one array or that of the training, or - for CSV on stdin.
+    A downloaded BUNDLE needs no service. --json adds the probabilities.
     """
     if Path(source).is_file():
         model = chainrule.bundle.load(Path(source))
-        kind, values = read_rows(rows)
+        _, values = read_rows(rows, _array_of(model.manifest["recipe"]))
         answer: dict[str, Any] = model.predict(values)
     else:
-        kind, values = read_rows(rows)
-        answer = _model(session, source).predict(**{kind: values})
+        with or_not_found(f"no file {source}, and no job or model of that name"):
+            trained = session.client.model(_model(session, source).id)
+        kind, values = read_rows(rows, _array_of(trained.view["preprocessing"]))
+        answer = trained.predict(**{kind: values})
     if session.as_json:
         session.answer(answer)
     else:
@@ -116,17 +123,30 @@ def _model(session: Session, source: str) -> Model:
     return session.client.job(source).model()
 
 
+def _array_of(recipe: dict[str, Any] | None) -> str | None:
+    """Return the name of the array that a recipe reads; None for a table or no recipe."""
+    return recipe["inputs"].get("name") if recipe else None
+
+
 def _job_row(job: Job) -> tuple[str, ...]:
     progress = job.view.get("progress") or {}
-    loss = ((job.view.get("metrics") or {}).get("train") or {}).get("loss")
     return (
         job.id,
         job.view["name"],
         job.state,
         f"{progress.get('epoch', 0)}/{progress.get('epochs', 0)}",
-        "" if loss is None else f"{loss:.4f}",
+        _loss(job),
         _when(job.view["created_at"]),
     )
+
+
+def _loss(job: Job) -> str:
+    """Write the validation loss; that of the training, marked, where nothing is held out."""
+    for part, mark in (("validation", ""), ("train", " (train)")):
+        loss = ((job.view.get("metrics") or {}).get(part) or {}).get("loss")
+        if loss is not None:
+            return f"{loss:.4f}{mark}"
+    return ""
 
 
 def _flat(document: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

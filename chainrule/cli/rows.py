@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 __all__ = ["read_rows"]
 
 
-def read_rows(path: Path) -> tuple[str, Any]:
+def read_rows(path: Path, array: str | None = None) -> tuple[str, Any]:
     """Return ``("rows", [{...}])`` or ``("inputs", array-like)``, by the file's kind.
 
-    A path of - is CSV on stdin.
+    A path of - is CSV on stdin; ``array`` is the one of an NPZ that the model has learnt from.
     Raises: DataError, if the file does not hold either.
     """
     if str(path) == "-":
         return "rows", _csv(sys.stdin.read())
     match path.suffix.lower():
         case ".npz":
-            return "inputs", _npz(path)
+            return "inputs", _npz(path, array or "inputs")
         case ".json":
             return _json(path.read_text("utf-8"))
         case _:
@@ -59,15 +59,15 @@ def _json(text: str) -> tuple[str, Any]:
             raise DataError.at("", 'must be {"rows": [...]}, {"inputs": [...]} or a list')
 
 
-def _npz(path: Path) -> Any:
+def _npz(path: Path, wanted: str) -> Any:
     import numpy as np  # noqa: PLC0415 most commands do without it
 
     try:
         with np.load(path, allow_pickle=False) as file:
             names = file.files
-            name = "inputs" if "inputs" in names else names[0] if len(names) == 1 else None
+            name = wanted if wanted in names else names[0] if len(names) == 1 else None
             if name is None:
-                raise DataError.at("", f"must hold one array or one named inputs, got {names}")
+                raise DataError.at("", f"must hold one array or one named {wanted}, got {names}")
             return file[name]
     except (ValueError, OSError) as error:
         raise DataError.at("", f"not an NPZ file: {error}") from error

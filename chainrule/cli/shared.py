@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property, wraps
@@ -12,13 +13,25 @@ import click
 from rich.console import Console
 
 from chainrule.client import Client
+from chainrule.errors import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from chainrule.client import Job
 
-__all__ = ["Session", "json_option", "metrics_line", "talks", "took"]
+__all__ = [
+    "Session",
+    "best_line",
+    "job_of",
+    "json_option",
+    "metrics_line",
+    "or_not_found",
+    "talks",
+    "took",
+]
+
+NOT_FOUND = 3
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, on stdout.")
 
@@ -72,9 +85,38 @@ def talks(function: Callable[..., int | None]) -> Callable[..., int | None]:
     return wrapper
 
 
+class _NotFoundError(click.ClickException):
+    exit_code = NOT_FOUND
+
+
+@contextmanager
+def or_not_found(message: str) -> Iterator[None]:
+    """Name what was looked for when the service says that there is nothing (exit code 3)."""
+    try:
+        yield
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        raise _NotFoundError(message) from None
+
+
+def job_of(session: Session, job_id: str) -> Job:
+    """Return a job, or end with exit code 3."""
+    with or_not_found(f"no job {job_id}"):
+        return session.client.job(job_id)
+
+
 def metrics_line(metrics: Mapping[str, Any]) -> str:
     """Write ``{"loss": 0.1234, "accuracy": 0.9}`` as ``loss 0.1234  accuracy 0.9000``."""
     return "  ".join(f"{name} {value:.4f}" for name, value in metrics.items() if value is not None)
+
+
+def best_line(job: Job) -> str:
+    """Tell the best epoch of a job that has gone on after it, which the model is not."""
+    best = job.view.get("best")
+    if not best or best["epoch"] == job.view["progress"]["epoch"]:
+        return ""
+    return f"epoch {best['epoch']}, loss {best['loss']:.4f}; the model is the last epoch's"
 
 
 def took(job: Job) -> str:

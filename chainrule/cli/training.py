@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from chainrule.cli.layers import architecture_of
-from chainrule.cli.shared import Session, metrics_line, talks, took
+from chainrule.cli.layers import architecture_of, chain
+from chainrule.cli.progress import follow
+from chainrule.cli.shared import Session, best_line, job_of, metrics_line, or_not_found, talks, took
 from chainrule.client.payload import document
 
 if TYPE_CHECKING:
     from chainrule.client import Dataset, Job
 
-__all__ = ["follow", "train", "watch"]
+__all__ = ["train", "watch"]
 
 INTERRUPTED = 130
 MAX_WARNINGS = 5
+FEW_VALUES = 10  # a number with no more distinct values may well be a class
 
 
 @click.command()
@@ -58,8 +59,8 @@ def train(session: Session, source: str, stay: bool, output: Path | None, **opti
     \b
       chainrule train iris.csv --target species --layers "16 relu" --epochs 60
 
-    The last layer is added to fit the target. What is not given is the service's default. Ctrl-C
-    leaves the job running.
+    The last layer is added to fit the target, or written as `auto`. What is not given is the
+    service's default. Ctrl-C leaves the job running.
     """  # noqa: D301 click wants the backspace
     if options["architecture"] and options["layers"] is not None:
         raise click.UsageError("give --architecture or --layers, not both")
@@ -74,6 +75,8 @@ def train(session: Session, source: str, stay: bool, output: Path | None, **opti
     job = session.client.train(
         dataset, architecture, _training(options), data=_data(options), name=options["name"]
     )
+    if not session.as_json:
+        _remark(session, dataset, job, chosen=bool(options["task"] or options["loss"]))
     if stay:
         return _finish(session, job, output)
     if session.as_json:
@@ -87,31 +90,7 @@ def train(session: Session, source: str, stay: bool, output: Path | None, **opti
 @talks
 def watch(session: Session, job_id: str) -> int:
     """Follow JOB until it ends; Ctrl-C leaves it running."""
-    return _finish(session, session.client.job(job_id), None)
-
-
-def follow(session: Session, job: Job) -> None:
-    """Wait for a job, showing how far it is and its last losses."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=session.err, transient=True, disable=session.as_json) as bar:
-        task = bar.add_task(job.state, total=1.0, note="")
-
-        def show(job: Job) -> None:
-            progress = job.view.get("progress") or {}
-            note = f"epoch {progress.get('epoch', 0)}/{progress.get('epochs', 0)}"
-            for part in ("train", "validation"):
-                loss = ((job.view.get("metrics") or {}).get(part) or {}).get("loss")
-                note += f"  {part} {loss:.4f}" if loss is not None else ""
-            done = progress.get("fraction") or 0.0
-            bar.update(task, completed=done, description=job.state, note=note)
-
-        job.wait(show)
+    return _finish(session, job_of(session, job_id), None)
 
 
 def _finish(session: Session, job: Job, output: Path | None) -> int:
@@ -137,9 +116,26 @@ def _finish(session: Session, job: Job, output: Path | None) -> int:
 
 
 def _headline(job: Job) -> str:
-    """Say which job it is and what the service took the task to be."""
+    """Say which job it is and what the service took the task and the network to be."""
+    data, network = job.view["config"]["data"], chain(job.view["config"]["architecture"])
+    task = f"{data['task']} of {escape(str(data['target']))}"
+    return f"{job.state} [bold]{job.id}[/bold]: {task}, {network}"
+
+
+def _remark(session: Session, dataset: Dataset, job: Job, *, chosen: bool) -> None:
+    """Tell what a table's target may make its owner wonder at; ``chosen``: the task is theirs."""
     data = job.view["config"]["data"]
-    return f"{job.state} [bold]{job.id}[/bold]: {data['task']} of {escape(str(data['target']))}"
+    columns = {column["name"]: column for column in dataset.view["columns"]}
+    column = columns.get(data["target"])
+    if column is None:
+        return
+    name = escape(repr(column["name"]))
+    if column["missing"]:
+        session.err.print(f"[yellow]dropped[/yellow] {column['missing']:,} rows without {name}")
+    whole, few = column["type"] == "integer", column["unique"] <= FEW_VALUES
+    if data["task"] == "regression" and whole and few and not chosen:
+        values = f"{column['unique']} distinct whole numbers"
+        session.err.print(f"[yellow]hint[/yellow] {name} has {values}: --task classification?")
 
 
 def _report(session: Session, job: Job) -> None:
@@ -148,13 +144,16 @@ def _report(session: Session, job: Job) -> None:
     for part, metrics in (job.view.get("metrics") or {}).items():
         if metrics:
             session.say(f"  {part:<11}{metrics_line(metrics)}")
+    if job.state == "succeeded" and (best := best_line(job)):
+        session.say(f"  best       {best}")
     if job.view.get("model_id"):
         session.say(f"  model      {job.view['model_id']}")
 
 
-def _dataset(session: Session, source: str) -> Dataset | str:
+def _dataset(session: Session, source: str) -> Dataset:
     if source.startswith("ds_") and not Path(source).exists():
-        return source
+        with or_not_found(f"no file and no dataset {source}"):
+            return session.client.dataset(source)
     if not Path(source).is_file():
         raise click.BadParameter(f"there is no file {source!r}", param_hint="FILE")
     dataset = session.client.upload(source)

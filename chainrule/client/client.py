@@ -83,7 +83,7 @@ class Client:
 
     def train(
         self,
-        dataset: Dataset | str,
+        dataset: Dataset | Path | str,
         architecture: Specification,
         training: Specification | None = None,
         *,
@@ -92,11 +92,16 @@ class Client:
     ) -> Job:
         """Queue a training job and return at once.
 
-        ``dataset`` is an uploaded dataset or its id; ``architecture`` a specification (a mapping,
-        JSON text or an ``ArchitectureSpec``) or the id of a stored one (``arch_...``); ``training``
-        and ``data`` are the parts of those names of ``POST /v1/jobs``.
+        ``dataset`` is an uploaded dataset, its id, or a file to upload; ``architecture`` a
+        specification (a mapping, JSON text or an ``ArchitectureSpec``) or the id of a stored one
+        (``arch_...``); ``training`` and ``data`` are the parts of those names of ``POST /v1/jobs``.
         Raises: ApiError 422, stating the place of everything that does not add up.
         """
+        is_id = isinstance(dataset, str) and dataset.startswith("ds_")
+        if isinstance(dataset, Path) or (
+            isinstance(dataset, str) and not is_id and Path(dataset).is_file()
+        ):
+            dataset = self.upload(dataset)
         request: dict[str, Any] = {
             "dataset_id": dataset.id if isinstance(dataset, Dataset) else dataset
         }

@@ -46,7 +46,8 @@ class _Resource:
         return f"/v1/{self.collection}/{self.id}"
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.id}>"
+        name = self.view.get("name")  # a model as its job knows it is but an id
+        return " ".join([f"<{type(self).__name__}", self.id, *([repr(name)] if name else [])]) + ">"
 
 
 class Dataset(_Resource):
@@ -122,6 +123,11 @@ class Job(_Resource):
     def done(self) -> bool:
         """Whether the state is final."""
         return self.state in FINAL_STATES
+
+    def __repr__(self) -> str:
+        progress = self.view["progress"]
+        epochs = f"epoch {progress['epoch']}/{progress['epochs']}"
+        return f"{super().__repr__()[:-1]}: {self.summary()}, {epochs}>"
 
     def refresh(self) -> Self:
         """Read the job anew; an unchanged job costs an empty answer."""

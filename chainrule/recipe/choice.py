@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chainrule.errors import Problem, SpecError
-from chainrule.recipe.values import listed
+from chainrule.recipe.values import counted, listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,11 +82,11 @@ def _one_array(
         raise SpecError.at("inputs", detail)
     rows, targets = known[chosen[0]]["shape"][0], known[target]["shape"][0]
     if rows != targets:
-        detail = f"array {target!r} has {targets:,} rows, {chosen[0]!r} has {rows:,}"
+        detail = f"array {target!r} has {counted(targets, 'row')}, {chosen[0]!r} has {rows:,}"
         raise SpecError.at("target", detail)
     return chosen
 
 
 def _too_many(column: Mapping[str, Any]) -> str:
-    name, unique = column["name"], column["unique"]
-    return f"column {name!r} is text with {unique:,} different values, too many to be categories"
+    values = counted(column["unique"], "different value")
+    return f"column {column['name']!r} is text with {values}, too many or too long to be categories"

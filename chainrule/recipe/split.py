@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chainrule.errors import SpecError
+from chainrule.recipe.values import counted
 from chainrule.streams import generator
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def split_rows(rows: Array, spec: SplitSpec, seed: int) -> Split:
     kept = validation + test
     if kept >= len(rows):
         wanted = f"validation {validation:,}, test {test:,}"
-        detail = f"leaves no row to train on: {len(rows):,} have a target ({wanted})"
+        detail = f"leaves no row to train on: {counted(len(rows), 'row')} with a target ({wanted})"
         raise SpecError.at("split", detail)
     order = generator(seed, "split").permutation(len(rows))
     parts = (order[kept:], order[:validation], order[validation:kept])

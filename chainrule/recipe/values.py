@@ -13,7 +13,16 @@ from chainrule.errors import DataError, Problem
 if TYPE_CHECKING:
     from chainrule.kernels import Array
 
-__all__ = ["BLANKS", "MISSING", "listed", "read_number", "read_text", "shown", "to_array"]
+__all__ = [
+    "BLANKS",
+    "MISSING",
+    "counted",
+    "listed",
+    "read_number",
+    "read_text",
+    "shown",
+    "to_array",
+]
 
 MISSING = frozenset(
     ("", "NA", "N/A", "NaN", "nan", "NAN", "-nan", "-NaN", "null", "NULL", "None", "?")
@@ -91,6 +100,11 @@ def shown(value: object) -> str:
     text = str(value) if not isinstance(value, str) else value
     text = text if len(text) <= 40 else text[:39] + "…"
     return repr(text) if isinstance(value, str) else text
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number of things in words: ``1 row``, ``1,000 rows``."""
+    return f"{count:,} {noun}" + "s" * (count != 1)
 
 
 def listed(names: list[str]) -> str:

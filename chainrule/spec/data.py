@@ -19,8 +19,8 @@ class SplitSpec(Document):
     """Shares of the rows kept aside, drawn at random by the job's seed."""
 
     kind: Literal["random"] = "random"
-    validation: Share = 0.1
-    test: Share = 0.1
+    validation: Share = Field(0.1, description="Share of the rows measured after each epoch.")
+    test: Share = Field(0.1, description="Share of the rows measured once, at the end.")
 
     @model_validator(mode="after")
     def _leaves_rows_to_train_on(self) -> SplitSpec:
@@ -32,7 +32,7 @@ class SplitSpec(Document):
 class DataSpec(Document):
     """The data of a job: names are columns of a table, or arrays of an NPZ or JSON dataset."""
 
-    inputs: Name | list[Name] = "*"
-    target: Name | None = None
-    task: Task | None = None
-    split: SplitSpec = SplitSpec()
+    inputs: Name | list[Name] = Field("*", description='Names, or "*": all that can go in.')
+    target: Name | None = Field(None, description='What to learn; arrays default to "targets".')
+    task: Task | None = Field(None, description="By default the loss decides, else the target.")
+    split: SplitSpec = Field(SplitSpec(), description="Shares of the rows kept from training.")

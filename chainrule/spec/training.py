@@ -90,15 +90,23 @@ ScheduleSpec = ConstantSpec
 class TrainingSpec(Document):
     """All that shapes the weights besides the data and the architecture."""
 
-    loss: Annotated[LossSpec | None, BeforeValidator(_named)] = None
-    optimizer: Annotated[OptimizerSpec, BeforeValidator(_named)] = AdamSpec()
-    schedule: Annotated[ScheduleSpec, BeforeValidator(_named)] = ConstantSpec()
-    epochs: int = Field(10, ge=1, le=1_000_000)
-    batch_size: int = Field(32, ge=1, le=1_000_000)
-    shuffle: bool = True
-    seed: int = Field(0, ge=0, lt=2**53)
-    precision: Literal["float32", "float64"] = "float32"
-    max_seconds: float | None = Field(None, gt=0.0, le=30 * 86400.0)
+    loss: Annotated[LossSpec | None, BeforeValidator(_named)] = Field(
+        None, description="By default the task's: softmax_cross_entropy or mean_squared_error."
+    )
+    optimizer: Annotated[OptimizerSpec, BeforeValidator(_named)] = Field(
+        AdamSpec(), description="An object, or a kind alone for its defaults."
+    )
+    schedule: Annotated[ScheduleSpec, BeforeValidator(_named)] = Field(
+        ConstantSpec(), description="How the learning rate changes from step to step."
+    )
+    epochs: int = Field(10, ge=1, le=1_000_000, description="Passes over the training rows.")
+    batch_size: int = Field(32, ge=1, le=1_000_000, description="Rows of one step.")
+    shuffle: bool = Field(True, description="Whether each epoch takes the rows in another order.")
+    seed: int = Field(0, ge=0, lt=2**53, description="Of the split, weights, order and dropout.")
+    precision: Literal["float32", "float64"] = Field("float32", description="Of all numbers.")
+    max_seconds: float | None = Field(
+        None, gt=0.0, le=30 * 86400.0, description="An attempt that takes longer fails the job."
+    )
 
 
 def default_loss(task: Task) -> LossName:

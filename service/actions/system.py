@@ -7,8 +7,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import pysqlite3.dbapi2
-from chainrule.fingerprint import fingerprint
 
+from chainrule.fingerprint import fingerprint
 from service.actions import workers
 from service.errors import UnavailableError
 

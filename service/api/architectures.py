@@ -9,6 +9,7 @@ from flask import url_for
 from chainrule.spec import ArchitectureSpec, parse, summarize
 from service.actions import architectures
 from service.api.context import parts, tenant
+from service.api.examples import ARCHITECTURE
 from service.api.paging import PageQuery, page
 from service.api.schemas import Blueprint, ValidateQuery
 from service.api.views import ArchitecturePage, ArchitectureView, timestamp
@@ -22,7 +23,7 @@ bp = Blueprint("architectures", __name__, url_prefix="/v1/architectures", tag="A
 
 
 @bp.post("")
-@bp.input(ArchitectureSpec, arg_name="document")
+@bp.input(ArchitectureSpec, arg_name="document", example=ARCHITECTURE)
 @bp.input(ValidateQuery, location="query", arg_name="query")
 @bp.output(ArchitectureView, 201)
 @bp.doc(responses={200: "It adds up; with validate_only nothing was stored"})

@@ -11,6 +11,7 @@ from service.actions import jobs
 from service.actions.requests import JobRequest
 from service.api.context import parts, tenant
 from service.api.downloads import attachment, not_modified, rendered, tagged
+from service.api.examples import JOB
 from service.api.job_views import (
     checkpoint_view,
     epoch_view,
@@ -45,7 +46,7 @@ class MetricsQuery(Query):
 
 
 @bp.post("")
-@bp.input(JobRequest, arg_name="document")
+@bp.input(JobRequest, arg_name="document", example=JOB)
 @bp.input(ValidateQuery, location="query", arg_name="query")
 @bp.output(JobView, 202)
 @bp.doc(responses={200: "It adds up; with validate_only nothing was stored"})

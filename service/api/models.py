@@ -11,6 +11,7 @@ from chainrule.spec import Document
 from service.actions import models
 from service.api.context import parts, tenant
 from service.api.downloads import attachment
+from service.api.examples import PREDICTION
 from service.api.paging import PageQuery, page
 from service.api.schemas import Blueprint, Query, content
 from service.api.views import ModelPage, ModelView, PredictionView, timestamp
@@ -81,7 +82,7 @@ def download_model(model_id: str, query: DownloadQuery) -> Response:
 
 
 @bp.post("/<mdl:model_id>/predict")
-@bp.input(PredictRequest, arg_name="document")
+@bp.input(PredictRequest, arg_name="document", example=PREDICTION)
 @bp.output(PredictionView)
 def predict(model_id: str, document: PredictRequest) -> Any:
     """Predict, one prediction for each row, in order.

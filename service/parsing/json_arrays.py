@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from chainrule.errors import DataError
-from chainrule.recipe.values import to_array
+from chainrule.recipe.values import counted, to_array
 from service.parsing.result import FILE
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def read_json(data: bytes) -> dict[str, Array]:
         if not array.size:
             raise DataError.at(name, "is empty")
         if len(array) != len(arrays["inputs"]):
-            detail = f"has {len(array):,} rows, inputs has {len(arrays['inputs']):,}"
+            detail = f"has {counted(len(array), 'row')}, inputs has {len(arrays['inputs']):,}"
             raise DataError.at(name, detail)
     return arrays
 

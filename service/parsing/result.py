@@ -9,6 +9,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from chainrule.errors import DataError
+from chainrule.recipe.values import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +50,7 @@ def array_schema(arrays: dict[str, Array]) -> dict[str, Any]:
     for name, array in arrays.items():
         bad = array.size - int(np.count_nonzero(np.isfinite(array)))
         if bad:
-            warnings.append(f"array {name!r} has {bad:,} values that are not finite")
+            warnings.append(f"array {name!r} has {counted(bad, 'value')} not finite")
     described = [
         {"name": name, "shape": list(array.shape), "dtype": str(array.dtype)}
         for name, array in arrays.items()

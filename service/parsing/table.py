@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from chainrule.errors import DataError, Problem, step
-from chainrule.recipe.values import BLANKS, MISSING, shown
+from chainrule.recipe.values import BLANKS, MISSING, counted, shown
 from service.parsing.layout import Layout, lay_out
 from service.parsing.result import FILE
 
@@ -183,6 +183,7 @@ def _warn(column: dict[str, Any], rows: int, warnings: list[str]) -> None:
     elif unique == 1 and rows > 1:
         warnings.append(f"{place} has the same value in every row that has one")
     elif column["type"] == "text":
-        warnings.append(f"{place} is text with {unique:,} different values: it cannot be used")
+        values = counted(unique, "different value")
+        warnings.append(f"{place} is text with {values}: it cannot be used")
     elif unique == rows >= _ID_ROWS and (running or column["type"] == "categorical"):
         warnings.append(f"{place} has a different value in every row: an id teaches nothing")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 
+import numpy as np
 import pytest
 
 from chainrule.cli.app import run
@@ -112,7 +113,48 @@ def test_what_cannot_be_done_as_asked_is_exit_code_2(say, configured, table, wor
 
 def test_an_unknown_job_is_exit_code_3(say, configured):
     code, _, err = say("watch", "job_00000000000070008000000000000000")
-    assert (code, "404" in err) == (3, True)
+    assert (code, "no job job_0000" in err) == (3, True)
+
+
+@pytest.mark.parametrize("command", ["predict", "download"])
+def test_a_model_that_is_not_there_is_exit_code_3_and_named(say, configured, table, command):
+    code, _, err = say(command, "nope.zip", *([table] if command == "predict" else []))
+    assert (code, "model" in err, "nope.zip" in err) == (3, True, True)
+
+
+def test_rows_that_are_not_there_are_a_usage_error(say):
+    code, _, err = say("predict", "x.zip", "nothere.csv")
+    assert (code, "'nothere.csv' does not exist" in err) == (2, True)
+
+
+def test_train_tells_the_network_and_where_there_is_no_terminal_draws_nothing(
+    say, configured, table
+):
+    code, out, err = say("train", table, *SMALL[:4], "--layers", "8 tanh, auto", "--epochs", "2")
+    assert (code, err) == (0, "")
+    assert "classification of color, 2-8-2, 42 parameters" in out
+
+
+def test_a_doubtful_target_is_remarked_on(say, configured, tmp_path):
+    path = tmp_path / "yes.csv"
+    path.write_text("x,yes\n" + "".join(f"{i}.5,{i % 2}\n" for i in range(40)) + "3.5,\n")
+    words = ["train", path, "--target", "yes", "--epochs", "1", "--detach"]
+    err = say(*words)[2]
+    assert "dropped 1 rows without 'yes'" in err
+    assert "'yes' has 2 distinct whole numbers: --task classification?" in err
+    assert "hint" not in say(*words, "--task", "classification")[2]
+
+
+def test_an_npz_is_predicted_as_it_was_trained_on(say, configured, tmp_path):
+    x = np.random.default_rng(0).standard_normal((60, 2, 2)).astype(np.float32)
+    path, bundle = tmp_path / "data.npz", tmp_path / "model.zip"
+    np.savez(path, images=x, labels=(x[:, 0, 0] > 0).astype(np.int64))
+    words = ["--target", "labels", "--layers", "flatten", "--epochs", "1", "-o", bundle, "--json"]
+    code, out, err = say("train", path, *words)
+    assert code == 0, err
+    remote = say("predict", json.loads(out)["model_id"], path)
+    assert (remote[0], len(remote[1].splitlines())) == (0, 60)
+    assert say("predict", bundle, path) == remote
 
 
 def test_a_refused_key_is_exit_code_4_and_says_what_to_set(say, configured):
@@ -140,6 +182,8 @@ def test_bad_variables_are_exit_code_2_all_at_once(say, monkeypatch):
 def test_jobs_lists_what_was_trained(say, configured, job):
     code, out, _ = say("jobs", "--state", "succeeded")
     assert code == 0
+    assert "validation loss" in out
+    assert f"{job['metrics']['validation']['loss']:.4f}" in out
     assert job["id"] in out
     code, out, _ = say("jobs", "--json", "--limit", "1")
     assert [found["id"] for found in json.loads(out)] == [job["id"]]

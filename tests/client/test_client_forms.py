@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chainrule.cli.layers import architecture_of
+from chainrule.cli.layers import architecture_of, chain
 from chainrule.cli.rows import read_rows
 from chainrule.errors import DataError, SpecError
 
@@ -19,6 +19,15 @@ def test_the_short_form_ends_with_the_layer_that_fits_the_target():
     ]
 
 
+def test_the_short_form_takes_the_last_layer_as_written_too():
+    assert architecture_of("16 relu, auto") == architecture_of("16 relu")
+
+
+def test_a_network_is_told_in_short():
+    layers = [{"kind": "flatten"}, {"kind": "dense", "units": 3}]
+    assert chain({"input": {"shape": [2, 2]}, "layers": layers}) == "2x2-3, 15 parameters"
+
+
 def test_an_empty_short_form_is_a_linear_model():
     assert architecture_of(" ")["layers"] == [{"kind": "dense", "units": "auto"}]
 
@@ -26,6 +35,7 @@ def test_an_empty_short_form_is_a_linear_model():
 @pytest.mark.parametrize(
     ("text", "place"),
     [
+        ("auto, 64", r"layers\[0\]"),
         ("128 relu, relu 64", r"layers\[1\]"),
         ("128 rellu", r"layers\[0\]\.activation"),
         ("0 relu", r"layers\[0\]\.units"),
@@ -84,6 +94,7 @@ def test_an_npz_holds_one_array_or_one_named_inputs(tmp_path):
     kind, inputs = read_rows(path)
     assert kind == "inputs"
     assert inputs.shape == (2, 3)
+    assert read_rows(path, "other")[1].shape == (2,)
     np.savez(path, a=np.ones(2), b=np.zeros(2))
     with pytest.raises(DataError, match="one array"):
         read_rows(path)

@@ -47,6 +47,15 @@ def test_a_job_is_followed_to_its_end_and_its_model_predicts(client, table):
     assert np.allclose(np.sum(answer["probabilities"], axis=1), 1)
 
 
+@pytest.mark.parametrize("kind", [Path, str])
+def test_a_file_is_uploaded_to_be_trained_on(client, table, kind):
+    job = client.train(kind(table), NETWORK, TRAINING, data=COLOR, name="clouds")
+    assert job.view["dataset_id"] == client.upload(table).id
+    assert repr(job) == f"<Job {job.id} 'clouds': queued, epoch 0/30>"
+    model = client.model(job.wait(timeout_s=60).view["model_id"])
+    assert repr(model) == f"<Model {model.id} 'clouds'>"
+
+
 def test_the_downloaded_bundle_predicts_the_same_without_the_service(trained, tmp_path):
     path = trained.download(tmp_path)
     assert path == tmp_path / f"{trained.view['model_id']}.zip"
@@ -100,6 +109,7 @@ def test_what_does_not_add_up_is_refused_with_its_place(client, table):
         client.train(client.upload(table), NETWORK, {"epochs": 0}, data=COLOR)
     assert caught.value.status == 422
     assert caught.value.problem["errors"][0]["pointer"] == "/training/epochs"
+    assert str(caught.value) == "422: training.epochs: must be >= 1, got 0"
 
 
 def test_a_job_that_is_not_there_is_a_404(client):

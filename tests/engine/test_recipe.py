@@ -175,7 +175,7 @@ def test_too_few_rows_for_the_split_are_counted():
     with pytest.raises(SpecError) as error:
         fit(data, target="y")
     assert problem(error) == (
-        "split: leaves no row to train on: 2 have a target (validation 1, test 1)"
+        "split: leaves no row to train on: 2 rows with a target (validation 1, test 1)"
     )
 
 

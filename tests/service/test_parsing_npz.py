@@ -91,7 +91,7 @@ def test_the_schema_tells_shapes_types_and_what_is_odd():
     assert schema["arrays"][0] == {"name": "x", "shape": [2, 1], "dtype": "float64"}
     assert schema["warnings"] == [
         "the arrays differ in their number of rows: 'x' 2, 'y' 3",
-        "array 'x' has 1 values that are not finite",
+        "array 'x' has 1 value not finite",
     ]
 
 
@@ -266,7 +266,7 @@ def test_json_arrays_are_read():
         (b'{"inputs": [[1], [1, 2]]}', "inputs[1]: has shape (2,), the rows before (1,)"),
         (b'{"inputs": [[1, "a"]]}', "inputs[0][1]: must be a number, got 'a'"),
         (b'{"inputs": [[1, null]]}', "inputs[0][1]: must be a number, got null"),
-        (b'{"inputs": [[1], [2]], "targets": [1]}', "targets: has 1 rows, inputs has 2"),
+        (b'{"inputs": [[1], [2]], "targets": [1]}', "targets: has 1 row, inputs has 2"),
         (b'{"inputs": []}', "inputs: is empty"),
         (b'{"inputs": 1}', "inputs: must be a list of rows, got 1"),
         (b'{"inputs": [[1]]} x', "file: is not JSON: line 1, column 19"),

@@ -340,8 +340,13 @@ def test_a_paused_job_is_cancelled_at_once(scene):
 def test_an_ended_job_cannot_be_cancelled_and_another_tenants_is_not_there(scene):
     claim = scene.running()
     scene.act(transitions.fail, claim, CRASH)
-    with pytest.raises(ConflictError, match="failed already"):
+    with pytest.raises(ConflictError, match=f"^{claim.job_id} has failed already"):
         scene.cancel(claim.job_id)
+    done = scene.running(steps=2)
+    scene.commit(done, 0, 2)
+    assert scene.succeed(done, 2)
+    with pytest.raises(ConflictError, match=f"^{done.job_id} has succeeded already"):
+        scene.cancel(done.job_id)
     with pytest.raises(NotFoundError) as missing:
         scene.cancel(claim.job_id, tenant="other")
     with pytest.raises(NotFoundError) as unknown:

@@ -36,6 +36,7 @@ __all__ = [
 
 MAX_CRASHES = 3
 MAX_BACKOFF_S = 300.0
+_ENDED = {"succeeded": "has succeeded", "failed": "has failed", "cancelled": "was cancelled"}
 
 
 def backoff_s(crashes: int) -> float:
@@ -116,7 +117,7 @@ def cancel(session: Session, job_id: str, tenant: str) -> str:
         },
     )
     if row is None:
-        raise ConflictError(f"job {job_id} is {before.state} already")
+        raise ConflictError(f"{job_id} {_ENDED[before.state]} already")
     asked = {"asked": "cancel"} if row.state == "running" else None
     event = JobEvent(job_id=job_id, attempt=row.attempt, who="api", detail=asked)
     record(session, event, before.state, row.state)

@@ -1,0 +1,26 @@
+"""Requests that the OpenAPI document shows: complete, and good but for the ids."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["ARCHITECTURE", "JOB", "PREDICTION"]
+
+ARCHITECTURE: dict[str, Any] = {
+    "name": "classifier",
+    "layers": [
+        {"kind": "dense", "units": 16, "activation": "relu"},
+        {"kind": "dropout", "rate": 0.1},
+        {"kind": "dense", "units": "auto"},
+    ],
+}
+JOB: dict[str, Any] = {
+    "name": "iris",
+    "dataset_id": "ds_01930a6f4c1e7b2a9d5e8f3047c6b1a2",
+    "architecture": ARCHITECTURE,
+    "data": {"target": "species"},
+    "training": {"optimizer": {"kind": "adam", "learning_rate": 0.01}, "epochs": 100},
+}
+PREDICTION: dict[str, Any] = {
+    "rows": [{"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}]
+}

@@ -1,0 +1,64 @@
+"""How a job is followed where there is no terminal."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from chainrule.cli import progress
+from chainrule.cli.shared import Session, best_line
+
+
+class Scripted:
+    """A job that shows the given attempts and epochs, one after the other."""
+
+    def __init__(self, *shown):
+        self.shown = [self.view_of(*each) for each in shown]
+        self.view = self.shown[0]
+        self.state, self.done = "running", False
+
+    @staticmethod
+    def view_of(attempt, epoch):
+        done = {"epoch": epoch, "epochs": 4, "fraction": epoch / 4}
+        metrics = {"train": {"loss": 0.5}, "validation": None}
+        return {"attempt": attempt, "progress": done, "metrics": metrics}
+
+    def wait(self, on_progress):
+        for view in self.shown:
+            self.view = view
+            on_progress(self)
+
+
+@pytest.fixture
+def told():
+    def told(job):
+        text = io.StringIO()
+        progress.follow(Session(err=Console(file=text)), job)
+        return text.getvalue().splitlines()
+
+    return told
+
+
+def test_progress_is_a_line_now_and_then(told, monkeypatch):
+    assert told(Scripted((0, 0), (1, 1), (1, 2))) == []
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0)
+    assert told(Scripted((1, 1))) == ["running  25%  epoch 1/4  train 0.5000"]
+
+
+def test_a_takeover_is_told_once(told):
+    takeover = "attempt 2: goes on from the last checkpoint, epoch 2/4"
+    assert told(Scripted((0, 0), (1, 2), (2, 2), (2, 3))) == [takeover]
+
+
+@pytest.mark.parametrize(
+    ("best", "line"),
+    [
+        (None, ""),
+        ({"epoch": 4, "loss": 1.0}, ""),
+        ({"epoch": 1, "loss": 2.31}, "epoch 1, loss 2.3100; the model is the last epoch's"),
+    ],
+)
+def test_the_best_epoch_is_told_when_it_is_not_the_last(best, line):
+    job = Scripted((1, 4))
+    job.view["best"] = best
+    assert best_line(job) == line
