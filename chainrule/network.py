@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-__all__ = ["Network"]
+__all__ = ["BLOCK_BYTES", "Network"]
 
-_PREDICT_ROWS = 1024  # of one block: bounds the memory of a prediction
+BLOCK_BYTES = 64 << 20  # of activations in one forward pass: bounds the memory of a prediction
+_BLOCK_ROWS = 1024
 
 
 class Network:
@@ -99,16 +101,23 @@ class Network:
 
         return x, backward
 
+    def block_rows(self, most: int = _BLOCK_ROWS) -> int:
+        """Return how many rows to run forward at once: ``most``, or fewer where layers are wide."""
+        row_bytes = self.dtype.itemsize * sum(math.prod(node.output_shape) for node in self.nodes)
+        return max(1, min(most, BLOCK_BYTES // row_bytes))
+
     def predict(self, x: ArrayLike, batch_size: int | None = None) -> Array:
-        """Return the raw outputs of the last layer.
+        """Return the raw outputs of the last layer, computed ``batch_size`` rows at a time.
 
         Shapes: x (rows, *input_shape) -> (rows, *output_shape).
-        Raises: ShapeError.
+        Raises: ShapeError; SpecError, if the batch size is no whole number from 1.
         """
+        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+            raise SpecError.at("batch_size", f"must be a whole number >= 1, got {batch_size!r}")
         values = np.asarray(x)
         check_shape(values, ("rows", *self.input_shape), owner="the network")
         result = np.empty((len(values), *self.output_shape), self.dtype)
-        size = batch_size or _PREDICT_ROWS
+        size = batch_size or self.block_rows()
         tape = Tape(dtype=self.dtype)
         with np.errstate(all="ignore"):
             for start in range(0, len(values), size):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import resource
 import signal
 import socket
 import sys
@@ -22,7 +23,7 @@ from service import logs
 from service.actions import keys
 from service.actions.recovery import Recovery
 from service.api.server import Server
-from service.api.uploads import spool_folder
+from service.api.uploads import spool_folder, sweep
 from service.app import create_app
 from service.broker.app import make_celery
 from service.broker.bell import Bell
@@ -61,7 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(settings: Settings, fd: int | None, stack: ExitStack) -> None:
     # What waitress spools goes where uploads go, not into a /tmp that may be small, or shared.
-    tempfile.tempdir = str(spool_folder(settings.data_dir))
+    folder = spool_folder(settings.data_dir)
+    sweep(folder)
+    tempfile.tempdir = str(folder)
+    _allow_connections()
     database = Database(settings.database_url)
     stack.callback(database.dispose)
     _check_schema(database)
@@ -77,6 +81,12 @@ def _serve(settings: Settings, fd: int | None, stack: ExitStack) -> None:
     threading.Thread(target=_recover, args=(recovery, stopped), daemon=True).start()
     log.info("serving on %s", listening.getsockname())
     server.run()
+
+
+def _allow_connections() -> None:
+    """Take as many file descriptors as the system allows: each connection is one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _recover(recovery: Recovery, stopped: threading.Event) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from chainrule.errors import Problem, SpecError
+from chainrule.network import BLOCK_BYTES
 from chainrule.recipe import Recipe
 from chainrule.spec import ArchitectureSpec, LossSpec, complete, nodes, parse, summarize
 from service.actions import architectures, datasets
@@ -29,6 +30,7 @@ PROCESS_BYTES = 96 * 2**20  # an interpreter with numpy, before any data
 SLOTS = {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2}
 FLOPS_PER_S = 5e9  # of one core on small layers; for the estimate of time alone
 STEP_S = 60e-6
+EVALUATION_ROWS = 256
 SHAPE_KEEPING = ("activation", "dropout")
 
 
@@ -143,14 +145,17 @@ def _check_head(spec: ArchitectureSpec, recipe: Recipe) -> None:
 def _memory(
     summary: dict[str, Any], tensors: Tensors, recipe: Recipe, training: TrainingSpec
 ) -> int:
-    """Estimate the trainer's memory: process, data twice over, network, and a checkpoint's copy."""
+    """Estimate the trainer's memory: process, data twice over, network, checkpoint, evaluation."""
     itemsize = 8 if training.precision == "float64" else 4
     rows = sum(recipe.rows[part] for part in ("train", "validation", "test"))
     features = rows * (math.prod(recipe.input_shape) + recipe.output_units) * itemsize
     prepared = sum(tensor.nbytes for tensor in tensors.values())
     kept = 1 + SLOTS[training.optimizer.kind]
     checkpoint = 2 * itemsize * kept * int(summary["parameters"])
-    return int(PROCESS_BYTES + features + prepared + summary["memory_bytes"] + checkpoint)
+    row = sum(layer["activation_bytes"] for layer in summary["layers"])
+    evaluation = max(row, min(EVALUATION_ROWS * row, BLOCK_BYTES))
+    parts = (PROCESS_BYTES, features, prepared, summary["memory_bytes"], checkpoint, evaluation)
+    return int(sum(parts))
 
 
 def _admit(steps: int, memory_bytes: int, most_bytes: int) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Server"]
 
 MAX_HEADER_BYTES = 32 * 1024
+MAX_CONNECTIONS = 2000  # idle ones cost little; the default of 100 is soon used up
 IDLE_S = 30
 GRACE_S = 1.5  # what a request in flight may still take, once the process is told to end
 
@@ -89,6 +90,7 @@ class Server:
                 max_request_body_size=settings.max_upload_bytes + 1,  # refused from there on
                 max_request_header_size=MAX_HEADER_BYTES,
                 channel_timeout=IDLE_S,
+                connection_limit=MAX_CONNECTIONS,
                 cleanup_interval=5,
                 asyncore_use_poll=True,
                 ident=None,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
@@ -15,11 +16,12 @@ if TYPE_CHECKING:
 
     from flask import Request
 
-__all__ = ["FORMATS", "MEDIA_TYPES", "spool_folder", "spooled"]
+__all__ = ["FORMATS", "MEDIA_TYPES", "spool_folder", "spooled", "sweep"]
 
 FORMATS = {"text/csv": "csv", "application/x-npz": "npz", "application/json": "json"}
 MEDIA_TYPES = {format_: media for media, format_ in FORMATS.items()}
 PIECE_BYTES = 2**20
+STALE_S = 3600.0  # no upload lasts that long
 
 
 def spool_folder(data_dir: Path) -> Path:
@@ -27,6 +29,14 @@ def spool_folder(data_dir: Path) -> Path:
     folder = data_dir / "uploads"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
+
+
+def sweep(folder: Path) -> None:
+    """Remove what uploads left behind when their API process was killed."""
+    for path in folder.glob("upload-*"):
+        with suppress(FileNotFoundError):  # another process of ours sweeps too
+            if time.time() - path.stat().st_mtime > STALE_S:
+                path.unlink()
 
 
 @contextmanager

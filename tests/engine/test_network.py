@@ -8,7 +8,7 @@ import pytest
 import chainrule
 from chainrule.errors import DataError, ShapeError, SpecError
 from chainrule.layers import Dense
-from chainrule.network import Network
+from chainrule.network import BLOCK_BYTES, Network
 from chainrule.streams import generator
 from chainrule.tape import Tape, aligned
 
@@ -173,3 +173,19 @@ def test_streams_differ_by_seed_purpose_and_key():
     draws = {generator(*name).bytes(16) for name in names}
     assert len(draws) == len(names)
     assert generator(3, "split", 1, 2).bytes(16) == generator(3, "split", 1, 2).bytes(16)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 1.5, "a"])
+def test_a_batch_size_that_is_none_is_refused(batch_size):
+    net = Network({"input": {"shape": [3]}, "layers": [{"kind": "dense", "units": 2}]})
+    with pytest.raises(SpecError, match="batch_size: must be a whole number >= 1"):
+        net.predict(np.zeros((4, 3)), batch_size)
+
+
+def test_wide_layers_are_predicted_fewer_rows_at_once():
+    def rows(units):
+        return Network({"input": {"shape": [3]}, "layers": [{"kind": "dense", "units": units}]})
+
+    assert rows(2).block_rows() == 1024
+    assert rows(1_000_000).block_rows() == BLOCK_BYTES // 4_000_000
+    assert rows(2).block_rows(256) == 256

@@ -174,6 +174,7 @@ CASES = {
     "100,000 objects": body(b'{"a":' * 100_000, 400, "32 deep"),
     "a list": body(b"[]", 422, "object"),
     "a number": body(b"7", 422, "object"),
+    "JSON within a string": body(rb'"{\"name\": \"a\\u0000\"}"', 422, "object"),
     "a JSON body over 1 MiB": body(b" " * (2**20 + 1), 413, "1,048,576"),
     "no content type": body(b"{}", 415, "application/json", None),
     "text as JSON": body(b"{}", 415, "text/plain", "text/plain"),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -111,6 +112,28 @@ def test_the_api_serves_on_the_socket_that_it_was_given(listening, url, tmp_path
     assert [line["path"] for line in requests] == ["/v1/datasets", "/v1/jobs", "/v1/jobs"]
     assert all(re.fullmatch(r"[0-9a-f]{32}", line["request_id"]) for line in requests)
     assert KEY not in log
+
+
+def test_hundreds_of_idle_connections_keep_nobody_out(listening, url, tmp_path):
+    with service(listening, tmp_path, url), ExitStack() as stack:
+        for _ in range(300):
+            stack.enter_context(socket.create_connection(listening.getsockname()))
+        connection = http.client.HTTPConnection(*listening.getsockname(), timeout=30)
+        stack.callback(connection.close)
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().status == 200
+
+
+def test_what_a_killed_upload_left_is_removed_at_the_next_start(listening, url, tmp_path):
+    folder = tmp_path / "uploads"
+    folder.mkdir()
+    stale, fresh = folder / "upload-stale", folder / "upload-fresh"
+    for path in (stale, fresh):
+        path.touch()
+    os.utime(stale, (0, 0))
+    with service(listening, tmp_path, url):
+        eventually(lambda: not stale.exists())
+    assert fresh.exists()
 
 
 def test_another_process_takes_over_the_socket_when_one_is_killed(listening, url, tmp_path):

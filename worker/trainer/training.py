@@ -219,7 +219,7 @@ class Training:
         if not len(self._split.test):
             return None
         x, y = self._rows(self._split.test)
-        rows = max(self._loop.training.batch_size, EVALUATION_ROWS)
+        rows = max(self._loop.training.batch_size, self._net.block_rows(EVALUATION_ROWS))
         scale = self._recipe.target_scale
         return _finite(evaluate(self._net, x, y, self._loop.loss, rows, target_scale=scale))
 
