@@ -48,6 +48,10 @@ class _FencedError(Exception):
     """The row belongs to another attempt, or is final."""
 
 
+class _CancelledError(Exception):
+    """A cancel was asked for, and what is being stored takes too long to wait for it."""
+
+
 class Attempt:
     """From a claim to its end.  Lives on one thread; ``release`` and ``watch`` are for others."""
 
@@ -87,6 +91,9 @@ class Attempt:
                     self._on_time()
         except _FencedError:
             log.warning("job %s: attempt %d is superseded", *self._key)
+        except _CancelledError:
+            with suppress(_FencedError, UnavailableError):  # then whoever took the job ends it
+                self._end_stopped()
         except UnavailableError as error:
             log.warning("job %s: attempt %d is given up: %s", *self._key, error)
         except Exception as error:  # ours, not the job's: another attempt may fare better
@@ -264,10 +271,15 @@ class Attempt:
         return result
 
     def _beating(self, data: bytes) -> Iterator[bytes]:
-        """Cut bytes into chunks, and keep the attempt alive between them."""
+        """Cut bytes into chunks; between them keep the attempt alive, and heed a cancel."""
         for start in range(0, len(data), blobs.CHUNK_BYTES):
-            if self._clock() - self._confirmed_at >= self._timing.heartbeat_s:
+            now = self._clock()
+            if now - self._confirmed_at >= self._timing.heartbeat_s:
                 self._heartbeat()
+            elif now - self._peeked_at >= self._timing.peek_s:
+                self._peek()
+            if self._stop == "cancel" and now > self._stop_by:
+                raise _CancelledError
             yield data[start : start + blobs.CHUNK_BYTES]
 
     def _end_stopped(self) -> None:

@@ -32,6 +32,7 @@ __all__ = ["Stack", "keys", "up"]
 COMMAND = [sys.executable, "-m", "worker.up"]
 START_S = 60.0
 STOP_S = 12.0  # the service promises a clean end within 10 s
+KILL_S = 2.0
 POLL_S = 0.02
 ADDRESS = re.compile(r"https?://[^\s\"',]+:\d+")
 
@@ -130,11 +131,21 @@ class Stack:
 
     def stop(self) -> None:
         """End the service and wait for its end; whatever is left after that is killed."""
-        self.process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(STOP_S)
+        try:
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(STOP_S)
+        finally:  # also when Ctrl-C comes meanwhile
+            self._kill_group()
+
+    def _kill_group(self) -> None:
+        """Kill what is left of the service, and wait until it is gone."""
+        deadline = time.monotonic() + KILL_S
         with contextlib.suppress(ProcessLookupError):  # the group is gone, as it should be
-            os.killpg(self.process.pid, signal.SIGKILL)
+            while time.monotonic() < deadline:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.poll()
+                time.sleep(POLL_S)
         self.process.wait()
 
     def _wait_until_ready(self, deadline: float) -> None:
