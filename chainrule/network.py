@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-__all__ = ["BLOCK_BYTES", "Network"]
+__all__ = ["BLOCK_BYTES", "EVALUATION_ROWS", "Network"]
 
 BLOCK_BYTES = 64 << 20  # of activations in one forward pass: bounds the memory of a prediction
 _BLOCK_ROWS = 1024
+EVALUATION_ROWS = 256  # of one block, if memory allows: small batches would only cost time
 
 
 class Network:

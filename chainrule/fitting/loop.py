@@ -15,6 +15,7 @@ from chainrule.fitting.reports import EpochReport, StepReport
 from chainrule.fitting.samples import Samples
 from chainrule.losses import LOSSES, infer_loss
 from chainrule.metrics import Tally
+from chainrule.network import EVALUATION_ROWS
 from chainrule.optimizers import optimizer_of
 from chainrule.schedules import schedule_of
 from chainrule.spec import TrainingSpec, parse
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["TrainingLoop"]
 
 _VERSION = 1
-_EVALUATION_ROWS = 256  # of one block, if memory allows: small batches would only cost time
 
 
 class TrainingLoop:
@@ -72,7 +72,7 @@ class TrainingLoop:
         self._tally = Tally.of(self.loss, net.output_shape, unit)
         self._evaluator: Evaluator | None = None
         if validation is not None:
-            rows = max(self.training.batch_size, net.block_rows(_EVALUATION_ROWS))
+            rows = max(self.training.batch_size, net.block_rows(EVALUATION_ROWS))
             kept_aside = _checked(net, self.loss, validation)
             self._evaluator = Evaluator(net, kept_aside, rows, unit)
         self._order: tuple[int, Array] | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from chainrule.errors import Problem, SpecError
-from chainrule.network import BLOCK_BYTES
+from chainrule.network import BLOCK_BYTES, EVALUATION_ROWS
 from chainrule.recipe import Recipe
 from chainrule.spec import ArchitectureSpec, LossSpec, complete, nodes, parse, summarize
 from service.actions import architectures, datasets
@@ -30,7 +30,6 @@ PROCESS_BYTES = 96 * 2**20  # an interpreter with numpy, before any data
 SLOTS = {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2}
 FLOPS_PER_S = 5e9  # of one core on small layers; for the estimate of time alone
 STEP_S = 60e-6
-EVALUATION_ROWS = 256
 SHAPE_KEEPING = ("activation", "dropout")
 
 

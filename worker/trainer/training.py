@@ -17,7 +17,7 @@ from chainrule.checkpoint import Checkpoint
 from chainrule.errors import CheckpointError, DivergedError, LocatedError, ShapeError
 from chainrule.fingerprint import fingerprint
 from chainrule.fitting import EpochReport, TrainingLoop, evaluate
-from chainrule.network import Network
+from chainrule.network import EVALUATION_ROWS, Network
 from chainrule.recipe import Recipe
 from chainrule.spec import TrainingSpec, parse, summarize
 from worker.trainer.dataset import open_tensors
@@ -31,7 +31,6 @@ __all__ = ["serve"]
 
 PROGRESS_S = 0.2
 RECENT_BATCHES = 50
-EVALUATION_ROWS = 256
 SLOWEST_FLOPS_PER_S = 1e9  # for the first batch, of which nothing is known yet
 PATIENCE = 20  # a silence is suspect only after so many times what was to be expected
 
