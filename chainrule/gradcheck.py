@@ -92,7 +92,7 @@ class _Batch:
     def _gradient(self, name: str) -> Array:
         self.tape.begin(0)
         y, backward = self.net.forward(self.x, self.tape, inputs=True)
-        dx = backward(LOSSES[self.loss](y, self.target)[1])
+        dx: Array = backward(LOSSES[self.loss](y, self.target)[1])
         if name == "inputs":
             return dx.reshape(-1)
         return self.tape.gradient(self.net.parameters[name]).view.reshape(-1)

@@ -1,16 +1,11 @@
 """The architecture, training and data languages: documents in, checked and frozen values out."""
 
-from chainrule.spec.architecture import (
-    ArchitectureSpec,
-    InputSpec,
-    Node,
-    complete,
-    nodes,
-    summarize,
-)
+from chainrule.spec.architecture import INPUT, ArchitectureSpec, InputSpec, complete
 from chainrule.spec.base import Document, parse
 from chainrule.spec.data import DataSpec, SplitSpec
+from chainrule.spec.graph import Node, nodes
 from chainrule.spec.layers import KINDS, LayerSpec, Shape, Weight
+from chainrule.spec.summary import learning, scratch, summarize
 from chainrule.spec.training import (
     LossSpec,
     OptimizerSpec,
@@ -21,6 +16,7 @@ from chainrule.spec.training import (
 )
 
 __all__ = [
+    "INPUT",
     "KINDS",
     "ArchitectureSpec",
     "DataSpec",
@@ -38,7 +34,9 @@ __all__ = [
     "Weight",
     "complete",
     "default_loss",
+    "learning",
     "nodes",
     "parse",
+    "scratch",
     "summarize",
 ]

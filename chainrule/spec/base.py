@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from chainrule.errors import Problem, SpecError
 
-__all__ = ["Document", "parse"]
+__all__ = ["Document", "named", "parse"]
 
 D = TypeVar("D", bound="Document")
 
@@ -25,6 +25,11 @@ class Document(BaseModel):
     def render(self) -> dict[str, Any]:
         """Return plain JSON with every default filled in."""
         return self.model_dump(mode="json")
+
+
+def named(value: object) -> object:
+    """Take a name for an object of that kind, before a union of documents is read."""
+    return {"kind": value} if isinstance(value, str) else value
 
 
 def parse(kind: type[D], document: D | Mapping[str, Any] | str | bytes) -> D:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from chainrule.spec.base import Document
+from chainrule.spec.base import Document, named
 
 __all__ = [
     "AdamSpec",
@@ -27,11 +27,6 @@ LossName = Literal["mean_squared_error", "binary_cross_entropy", "softmax_cross_
 Task = Literal["classification", "regression"]
 Rate = Annotated[float, Field(gt=0.0, le=1e9)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
-
-
-def _named(value: object) -> object:
-    """Take a name for an object of that kind."""
-    return {"kind": value} if isinstance(value, str) else value
 
 
 class LossSpec(Document):
@@ -90,13 +85,13 @@ ScheduleSpec = ConstantSpec
 class TrainingSpec(Document):
     """All that shapes the weights besides the data and the architecture."""
 
-    loss: Annotated[LossSpec | None, BeforeValidator(_named)] = Field(
+    loss: Annotated[LossSpec | None, BeforeValidator(named)] = Field(
         None, description="By default the task's: softmax_cross_entropy or mean_squared_error."
     )
-    optimizer: Annotated[OptimizerSpec, BeforeValidator(_named)] = Field(
+    optimizer: Annotated[OptimizerSpec, BeforeValidator(named)] = Field(
         AdamSpec(), description="An object, or a kind alone for its defaults."
     )
-    schedule: Annotated[ScheduleSpec, BeforeValidator(_named)] = Field(
+    schedule: Annotated[ScheduleSpec, BeforeValidator(named)] = Field(
         ConstantSpec(), description="How the learning rate changes from step to step."
     )
     epochs: int = Field(10, ge=1, le=1_000_000, description="Passes over the training rows.")
