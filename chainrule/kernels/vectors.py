@@ -36,7 +36,7 @@ def scratch(vector: Array, number: int = 0) -> Array:
 
 def norm(vector: Array) -> float:
     """Return the Euclidean norm; what is finite in float32 has one that is finite."""
-    total = math.fsum(float(np.dot(part, part)) for part in _parts(vector))
+    total = sum(float(np.dot(part, part)) for part in _parts(vector))
     if not math.isfinite(total) and vector.dtype != np.float64:
         total, wide = 0.0, scratch(np.empty(0, np.float64))
         for part in _parts(vector):

@@ -99,8 +99,8 @@ def test_nadam_needs_no_memory_of_its_steps():
 @pytest.mark.parametrize("warmup", [0, 1, 5, 20])
 @pytest.mark.parametrize("kind", SCHEDULES)
 def test_a_rate_is_a_number_from_0_to_the_bases_however_short_the_run(kind, warmup, steps):
-    needed = {"step": {"decay_steps": 3}, "ema": {"target": 0.01}}.get(kind, {})
-    document = {"schedule": {"kind": kind, "warmup_steps": warmup, **needed}}
+    needed: dict[str, dict] = {"step": {"decay_steps": 3}, "ema": {"target": 0.01}}
+    document = {"schedule": {"kind": kind, "warmup_steps": warmup, **needed.get(kind, {})}}
     schedule = schedule_of(parse(TrainingSpec, document).schedule)
     for step in range(1, steps + 1):
         assert 0.0 <= schedule.rate(0.1, step, steps) <= 0.1
