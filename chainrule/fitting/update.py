@@ -70,6 +70,8 @@ class Update:
 
     def number(self, batch: int) -> int:
         """Return the number of the update, from 1, that a batch, numbered from 1, goes into."""
+        if self._group == 1:
+            return batch
         epoch, within = divmod(batch - 1, self._batches)
         return epoch * self._per_epoch + within // self._group + 1
 

@@ -137,8 +137,13 @@ def adam(  # noqa: PLR0913
     for block in blocks(parameters):
         g, first, second = gradients[block], m[block], v[block]
         change = memory[: block.stop - block.start]
-        _blend(first, g, beta_1, change)
-        _blend(second, g, beta_2, change, squared=True)
+        first *= beta_1  # as _blend, without its calls: the default, on networks of any size
+        np.multiply(g, 1.0 - beta_1, out=change)
+        first += change
+        second *= beta_2
+        np.multiply(g, g, out=change)
+        change *= 1.0 - beta_2
+        second += change
         np.sqrt(second, out=change)
         change += epsilon * root
         np.divide(first, change, out=change)

@@ -21,6 +21,8 @@ _own = threading.local()
 
 def blocks(vector: Array) -> list[slice]:
     """Return the slices of a vector, one after the other, that fit into the scratch memory."""
+    if vector.size <= _BLOCK:
+        return [slice(0, vector.size)]
     return [
         slice(start, min(start + _BLOCK, vector.size)) for start in range(0, vector.size, _BLOCK)
     ]
@@ -28,10 +30,15 @@ def blocks(vector: Array) -> list[slice]:
 
 def scratch(vector: Array, number: int = 0) -> Array:
     """Return one of this thread's two blocks of scratch memory, in a vector's precision."""
-    if not hasattr(_own, "scratch"):
-        _own.scratch = np.empty((_SCRATCHES, _BLOCK), np.float64)
-    memory: Array = _own.scratch[number]
-    return memory.view(vector.dtype)
+    try:
+        views: list[Array] = _own.scratch[vector.dtype]
+    except AttributeError:
+        memory = [np.empty(_BLOCK, np.float64) for _ in range(_SCRATCHES)]
+        _own.scratch = {
+            np.dtype(kind): [each.view(kind) for each in memory] for kind in ("f4", "f8")
+        }
+        views = _own.scratch[vector.dtype]
+    return views[number]
 
 
 def norm(vector: Array) -> float:
