@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from chainrule.errors import SpecError
 from chainrule.spec import windows
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
 
+    from chainrule.fitting.samples import Samples
     from chainrule.graph import Values
     from chainrule.network import Network
     from chainrule.spec import TrainingSpec
-    from chainrule.tape import Tape
+    from chainrule.tape import Array, Tape
 
-__all__ = ["Cutting"]
+__all__ = ["Cutting", "Place"]
+
+_CARRIED = "carried."
+
+
+class Place(NamedTuple):
+    """Where a run stands: the number of the step to come, its window, its place in the epoch."""
+
+    step: int
+    window: int
+    begins_epoch: bool
 
 
 class Cutting:
@@ -26,43 +37,59 @@ class Cutting:
     """
 
     def __init__(self, net: Network, training: TrainingSpec) -> None:
-        outputs = [*net.output_shapes]
-        self._cut = windows(net.nodes, net.input_shapes, outputs, training.bptt_steps)
+        self._cut = windows(net.spec, net.nodes, training)
         self._stateful = [n.index for n in net.nodes if getattr(n.spec, "stateful", False)]
-        if self._stateful and training.shuffle:
-            place = f"layers[{self._stateful[0]}]"
-            detail = f"must be false: {place} is stateful, each batch goes on where the last ended"
-            raise SpecError.at("shuffle", detail)
 
     @property
     def updates(self) -> int:
         """How many steps of training a batch makes."""
         return self._cut.updates
 
+    def batch(
+        self, net: Network, samples: Samples, rows: Array | slice, tape: Tape, place: Place
+    ) -> tuple[Values, Values]:
+        """Return inputs and targets of the window that is learnt from next, in the tape's memory.
+
+        The windows before it that are not learnt from are run first, for the states they end with.
+        """
+        first, leading = place.window == 0, 0 if self._cut.aligned else self._cut.parts - 1
+        for number in range(leading + 1):
+            tape.begin(place.step)
+            if first and number == 0:
+                self._begin_batch(tape, goes_on=not place.begins_epoch)
+            x, target = samples.batch(rows, tape)
+            x = self._window(x, place.window + number, tape)
+            if number < leading:
+                net.forward(x, tape)
+        return x, self._window(target, place.window, tape) if self._cut.aligned else target
+
+    def carried(self, tape: Tape) -> dict[str, Array]:
+        """Return the states that the next window begins with, as a checkpoint keeps them."""
+        return {f"{_CARRIED}{n}": state.copy() for n, state in (tape.carried or {}).items()}
+
+    def restore(self, tape: Tape, kept: Mapping[str, Array]) -> None:
+        """Take up the states that a checkpoint kept."""
+        states = {name.removeprefix(_CARRIED): kept[name] for name in kept if _CARRIED in name}
+        tape.carried = {int(n): state for n, state in states.items()} if self._carries else None
+
     @property
-    def leading(self) -> int:
-        """How many windows of a batch are run forward only, before the one that is learnt from."""
-        return 0 if self._cut.aligned else self._cut.parts - 1
+    def _carries(self) -> bool:
+        return self._cut.size is not None or bool(self._stateful)
 
-    def begin(self, tape: Tape, window: int, *, first_batch: bool) -> None:
-        """Give the layers the states that a window begins with; number 0 begins a batch."""
-        if not window:
-            carries = self._cut.size is not None or bool(self._stateful)
-            before = {} if first_batch else tape.carried or {}
-            kept = {n: state for n, state in before.items() if n in self._stateful}
-            tape.carried = kept if carries else None
+    def _begin_batch(self, tape: Tape, *, goes_on: bool) -> None:
+        """Forget the states of the batch before, but for those of stateful layers."""
+        before = (tape.carried or {}) if goes_on else {}
+        kept = {n: state for n, state in before.items() if n in self._stateful}
+        tape.carried = kept if self._carries else None
 
-    def window(
-        self, values: Values, number: int, tape: Tape, *, of_outputs: bool = False
-    ) -> Values:
-        """Return a window's part of a batch of inputs or targets, in the tape's memory."""
+    def _window(self, values: Values, number: int, tape: Tape) -> Values:
+        """Return a window's part of a batch."""
         size = self._cut.size
-        if size is None or (of_outputs and not self._cut.aligned):
+        if size is None:
             return values
-        first = number * size
-        parts: dict[str, Any] = {}
+        parts = {}
         for name, whole in values.items() if isinstance(values, dict) else [("", values)]:
-            view = whole[:, first : first + size]
+            view = whole[:, number * size : (number + 1) * size]
             tape.window = view.shape[1]
             parts[name] = tape.empty(view.shape, view.dtype)
             np.copyto(parts[name], view)

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from chainrule.errors import SpecError
 
 if TYPE_CHECKING:
+    from chainrule.spec.architecture import ArchitectureSpec
     from chainrule.spec.graph import Node
     from chainrule.spec.layers import Shape
+    from chainrule.spec.training import TrainingSpec
 
 __all__ = ["Windows", "windows"]
 
@@ -33,15 +35,19 @@ class Windows(NamedTuple):
         return self.parts if self.aligned else 1
 
 
-def windows(
-    walked: list[Node], inputs: dict[str, Shape], outputs: list[str], bptt_steps: int | None
-) -> Windows:
-    """Return how the sequences of a network are cut.
+def windows(spec: ArchitectureSpec, walked: list[Node], training: TrainingSpec) -> Windows:
+    """Return how a training cuts the sequences of a network.
 
-    Raises: SpecError at ``bptt_steps``, naming the layer that cannot go on from window to window.
+    Raises: SpecError at ``bptt_steps``, naming the layer that cannot go on from window to window;
+    at ``shuffle``, if a layer goes on from batch to batch.
     """
-    if bptt_steps is None:
+    stateful = [node for node in walked if getattr(node.spec, "stateful", False)]
+    if stateful and training.shuffle:
+        detail = f"must be false: {stateful[0].name!r} is stateful, batches go on from each other"
+        raise SpecError.at("shuffle", detail)
+    if training.bptt_steps is None:
         return Windows()
+    inputs, outputs, size = spec.input_shapes, spec.output_names, training.bptt_steps
     steps = _steps(walked, inputs)
     running = set(inputs)  # what has a value for each step of the window
     for node in walked:
@@ -54,7 +60,7 @@ def windows(
             raise _refused(f"{node.name!r} ({node.spec.kind}) needs the whole sequence at once")
         if node.spec.keeps_mask:
             running.add(node.name)
-    parts = -(-steps // bptt_steps)
+    parts = -(-steps // size)
     aligned = [name in running for name in outputs]
     if any(aligned) and not all(aligned):
         raise _refused("wants outputs that all have a value for each step, or none")
@@ -63,7 +69,7 @@ def windows(
             "wants an output for each step (return_sequences) where padded steps are masked: "
             "the last window of a short sequence would be padding only"
         )
-    return Windows(parts, bptt_steps, all(aligned))
+    return Windows(parts, size, all(aligned))
 
 
 def _steps(walked: list[Node], inputs: dict[str, Shape]) -> int:
