@@ -1,6 +1,16 @@
 """The loops that numpy cannot fuse, behind one set of names whatever runs them."""
 
 from chainrule.kernels.elementwise import ELEMENTWISE, Array, Elementwise
+from chainrule.kernels.recurrent import (
+    gru_gates,
+    gru_output,
+    gru_output_backward,
+    gru_reset_backward,
+    lstm_step,
+    lstm_step_backward,
+    simple_rnn_step,
+    simple_rnn_step_backward,
+)
 from chainrule.kernels.reference import (
     activation_backward,
     adam,
@@ -20,9 +30,17 @@ __all__ = [
     "activation_backward",
     "adam",
     "bias_activation",
+    "gru_gates",
+    "gru_output",
+    "gru_output_backward",
+    "gru_reset_backward",
+    "lstm_step",
+    "lstm_step_backward",
     "momentum",
     "nesterov",
     "sgd",
+    "simple_rnn_step",
+    "simple_rnn_step_backward",
     "softmax",
     "softmax_backward",
     "softmax_cross_entropy",
