@@ -1,4 +1,4 @@
-"""Two recurrent layers, along a sequence and against it."""
+"""Two recurrent layers, one along a sequence and one against it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Bidirectional:
     def forward(self, x: Array, tape: Tape) -> tuple[Array, Backward]:
         mask, wants_dx = tape.mask, tape.wants_dx
         left, left_back = self.along.forward(x, tape)
-        tape.mask = mask
+        tape.mask, mask = mask, tape.mask  # the output's steps are in the order of the first
         right, right_back = self.against.forward(x, tape)
         tape.mask = mask
         y, split = self._merge(left, _turned(right), tape)

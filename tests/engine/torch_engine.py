@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 F = torch.nn.functional
 
@@ -121,7 +126,7 @@ def gru_cell(spec, own, z, h):
     return (update * h + (1 - update) * new,)
 
 
-CELLS = {"simple_rnn": simple_rnn_cell, "lstm": lstm_cell, "gru": gru_cell}
+CELLS: dict[str, Callable] = {"simple_rnn": simple_rnn_cell, "lstm": lstm_cell, "gru": gru_cell}
 
 
 def walk(spec, own, x, mask, zeros=False):
@@ -136,7 +141,7 @@ def walk(spec, own, x, mask, zeros=False):
     steps = range(x.shape[1])
     for t in reversed(steps) if spec.go_backwards else steps:
         new = CELLS[spec.kind](spec, own, z[:, t], *states)
-        valid = torch.ones(len(x), 1, dtype=bool) if mask is None else mask[:, t, None]
+        valid = torch.ones(len(x), 1, dtype=torch.bool) if mask is None else mask[:, t, None]
         states = [torch.where(valid, a, b) for a, b in zip(new, states, strict=True)]
         last = torch.where(valid, new[0], torch.zeros_like(last) if zeros else last)
         outputs.append(last)
@@ -160,10 +165,11 @@ def bidirectional(net, node, x):
     for way, layer in (("forward.", spec.layer), ("backward.", spec.backward_layer)):
         tensors = {n.removeprefix(way): t for n, t in own.items() if n.startswith(way)}
         every, last = walk(layer, tensors, x, mask, zeros=layer.return_sequences)
-        every = every.flip(1) if layer.go_backwards else every
+        every = every.flip(1) if way == "backward." else every
         outputs.append(every if layer.return_sequences else last)
-    net.masks[node.name] = mask if spec.layer.return_sequences else None
-    merges = {
+    if mask is not None and spec.layer.return_sequences:
+        net.masks[node.name] = mask.flip(1) if spec.layer.go_backwards else mask
+    merges: dict[str, Callable] = {
         "concat": lambda a, b: torch.cat((a, b), -1),
         "sum": torch.add,
         "mul": torch.mul,

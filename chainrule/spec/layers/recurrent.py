@@ -198,7 +198,7 @@ class GRUSpec(RecurrentBase):
 
 
 class BidirectionalSpec(LayerBase):
-    """A recurrent layer along the sequence and a copy of it against it, their outputs merged.
+    """A recurrent layer and a copy of it that runs the other way, their outputs merged.
 
     Shape: as the layer's; with ``concat`` twice the units.
     """
@@ -210,15 +210,15 @@ class BidirectionalSpec(LayerBase):
     @field_validator("layer")
     @classmethod
     def _is_plain(cls, layer: RecurrentBase) -> RecurrentBase:
-        for field in ("name", "inputs", "go_backwards", "stateful"):
+        for field in ("name", "inputs", "stateful"):
             if getattr(layer, field):
                 raise ValueError(f"{field} is not for a layer that runs both ways")
         return layer
 
     @property
     def backward_layer(self) -> RecurrentBase:
-        """The copy that runs against the sequence."""
-        return self.layer.model_copy(update={"go_backwards": True})
+        """The copy that runs the other way."""
+        return self.layer.model_copy(update={"go_backwards": not self.layer.go_backwards})
 
     @property
     def keeps_mask(self) -> bool:
