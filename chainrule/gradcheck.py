@@ -47,7 +47,7 @@ def check_gradients(
     loss = loss or "mean_squared_error"
     worst: dict[str, float] = {}
     for name in [*net.parameters, "inputs"]:
-        layer = name.rpartition(".")[0] or name
+        layer = name.partition(".")[0]
         draws = (_Batch.draw(net, loss, rows, seed, number) for number in range(_DRAWS))
         errors = (batch.error(name, probes) for batch in draws)
         error = next((error for error in errors if error is not None), None)

@@ -2,22 +2,34 @@
 
 from chainrule.layers.activation import Activation
 from chainrule.layers.base import Layer, Parameters, check_shape
+from chainrule.layers.bidirectional import Bidirectional
 from chainrule.layers.dense import Dense
 from chainrule.layers.dropout import Dropout
+from chainrule.layers.gru import GRU
+from chainrule.layers.lstm import LSTM
+from chainrule.layers.masking import Masking
 from chainrule.layers.merge import Add, Concat, Multiply
+from chainrule.layers.repeat_vector import RepeatVector
 from chainrule.layers.reshape import Reshape
+from chainrule.layers.simple_rnn import SimpleRNN
 
 __all__ = [
+    "GRU",
     "LAYERS",
+    "LSTM",
     "Activation",
     "Add",
+    "Bidirectional",
     "Concat",
     "Dense",
     "Dropout",
     "Layer",
+    "Masking",
     "Multiply",
     "Parameters",
+    "RepeatVector",
     "Reshape",
+    "SimpleRNN",
     "check_shape",
 ]
 
@@ -31,4 +43,10 @@ LAYERS: dict[str, type[Layer]] = {
     "add": Add,
     "multiply": Multiply,
     "concat": Concat,
+    "masking": Masking,
+    "simple_rnn": SimpleRNN,
+    "lstm": LSTM,
+    "gru": GRU,
+    "bidirectional": Bidirectional,
+    "repeat_vector": RepeatVector,
 }

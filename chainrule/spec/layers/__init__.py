@@ -28,8 +28,17 @@ from chainrule.spec.layers.core import (
     SharedSpec,
     Stepwise,
 )
-from chainrule.spec.layers.initializers import INITIALIZERS, Initializer
+from chainrule.spec.layers.initializers import INITIALIZERS, Blocks, Initializer
 from chainrule.spec.layers.merge import AddSpec, ConcatSpec, MultiplySpec
+from chainrule.spec.layers.recurrent import (
+    BidirectionalSpec,
+    GRUSpec,
+    LSTMSpec,
+    MaskingSpec,
+    RecurrentBase,
+    RepeatVectorSpec,
+    SimpleRNNSpec,
+)
 
 __all__ = [
     "ACTIVATIONS",
@@ -38,19 +47,27 @@ __all__ = [
     "ActivationName",
     "ActivationSpec",
     "AddSpec",
+    "BidirectionalSpec",
+    "Blocks",
     "ConcatSpec",
     "DenseSpec",
     "DropoutSpec",
     "FlattenSpec",
+    "GRUSpec",
     "Initializer",
+    "LSTMSpec",
     "LayerBase",
     "LayerSpec",
+    "MaskingSpec",
     "MergeBase",
     "MultiplySpec",
+    "RecurrentBase",
+    "RepeatVectorSpec",
     "ReshapeSpec",
     "Scratch",
     "Shape",
     "SharedSpec",
+    "SimpleRNNSpec",
     "Stepwise",
     "Weight",
 ]
@@ -64,7 +81,13 @@ LayerSpec = Annotated[
     | AddSpec
     | MultiplySpec
     | ConcatSpec
-    | SharedSpec,
+    | SharedSpec
+    | MaskingSpec
+    | SimpleRNNSpec
+    | LSTMSpec
+    | GRUSpec
+    | BidirectionalSpec
+    | RepeatVectorSpec,
     Field(discriminator="kind"),
 ]
 KINDS: tuple[str, ...] = tuple(
