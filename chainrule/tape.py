@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.kernels import Array
+from chainrule.kernels import Array, add_rows
 from chainrule.streams import generator
 
 if TYPE_CHECKING:
@@ -60,6 +60,12 @@ class Gradient:
             np.copyto(self.view, value)
         else:
             self.view += value
+
+    def add_rows(self, rows: Array, values: Array) -> None:
+        """Add each value to one row of the parameter; a row may be named often, or never."""
+        if self._is_first():
+            self.view.fill(0.0)
+        add_rows(rows, values, self.view)
 
     def _is_first(self) -> bool:
         first = self._step != self._tape.steps

@@ -1,6 +1,7 @@
 """The loops that numpy cannot fuse, behind one set of names whatever runs them."""
 
 from chainrule.kernels.elementwise import ELEMENTWISE, Array, Elementwise
+from chainrule.kernels.embedding import add_rows
 from chainrule.kernels.normalization import (
     batch_norm,
     batch_norm_backward,
@@ -26,6 +27,7 @@ __all__ = [
     "Elementwise",
     "activation_backward",
     "adam",
+    "add_rows",
     "batch_norm",
     "batch_norm_backward",
     "batch_norm_moments",

@@ -27,6 +27,10 @@ def norm(kind, **fields):
     return layer(kind, **starts, **fields)
 
 
+def embedding(input_dim, output_dim, **fields):
+    return layer("embedding", input_dim=input_dim, output_dim=output_dim, **fields)
+
+
 def uniform(low, high):
     return {"kind": "random_uniform", "minval": low, "maxval": high}
 
@@ -89,6 +93,23 @@ CASES = [
     case((3, 4), norm("layer_norm", epsilon=0.1, scale=False), dense(2)),
     case((2, 3, 2), norm("layer_norm", axis=[-2, -1], center=False), dense(2)),
     case((2, 3), norm("layer_norm", axis=[1, 2]), layer("layer_norm", scale=False, center=False)),
+    case((4,), embedding(6, 3), layer("flatten"), dense(2)),
+    case((2, 6), layer("flatten"), layer("reshape", target_shape=[3, 4]), embedding(5, 2)),
+    case(  # row 0 counts in no moment: large enough to be tame
+        (4,),
+        embedding(3, 3, mask_zero=True, embeddings_initializer=uniform(-1.0, 1.0)),
+        norm("batch_norm"),
+        dense(2),
+    ),
+    case(  # one table, used twice
+        (4,),
+        embedding(6, 3, name="table"),
+        dense(3, "tanh"),
+        layer("shared", layer="table", inputs=["input"]),
+        layer("multiply", inputs=["dense_1", "shared_1"]),
+    ),
+    case((4, 3), dense(5), layer("positional_embedding"), dense(2, "tanh")),
+    case((4,), embedding(5, 3), layer("positional_embedding", initializer="he_normal")),
     *(
         case((5,), dense(6, "relu", kernel_initializer=name), dense(3))
         for name in ("glorot_normal", "he_uniform", "he_normal")
@@ -107,8 +128,11 @@ def draw(spec, shape, loss, rng, rows=4):
     """Draw inputs and targets that suit a network and a loss."""
     from chainrule.network import Network
 
-    outputs = (rows, *Network(spec).output_shape)
+    net = Network(spec)
+    outputs = (rows, *net.output_shape)
     x = rng.standard_normal((rows, *shape))
+    for size in net.vocabularies.values():
+        x = rng.integers(0, size, x.shape).astype(float)
     if loss == "softmax_cross_entropy":
         return x, rng.integers(0, outputs[-1], outputs[:-1])
     if loss == "binary_cross_entropy":

@@ -25,6 +25,14 @@ def assert_close(ours, theirs, dtype, what):
     assert np.abs(ours - theirs).max(initial=0.0) / scale <= TOLERANCE[dtype], what
 
 
+def assert_inputs_close(ours, theirs, dtype):
+    """Compare the gradients in the inputs: PyTorch has none of whole numbers, ours is zero."""
+    if theirs is None:
+        assert not ours.any()
+    else:
+        assert_close(ours, theirs, dtype, "inputs")
+
+
 def pair(spec, shape, dtype):
     """Return our network, theirs, and a batch; dropout is off on both sides."""
     net = Network(spec, seed=1, dtype=dtype)
@@ -43,7 +51,7 @@ def test_outputs_losses_and_gradients_are_pytorchs(spec, shape, dtype):
     their_loss.backward()
     loss, gradients = net.gradients(x, target, loss="mean_squared_error")
     assert_close(np.array(loss), their_loss, dtype, "loss")
-    assert_close(gradients["inputs"], inputs.grad, dtype, "inputs")
+    assert_inputs_close(gradients["inputs"], inputs.grad, dtype)
     for name, tensor in theirs.parameters.items():
         assert_close(gradients[name], tensor.grad, dtype, name)
 
@@ -82,8 +90,7 @@ def test_gradients_through_the_moments_of_a_batch_are_pytorchs(spec, shape, dtyp
     loss, gradients = net.gradients(x, target, loss="mean_squared_error", training=True)
     assert net.state.tobytes() == before.tobytes()
     assert_close(np.array(loss), their_loss, dtype, "loss")
-    if inputs.grad is not None:
-        assert_close(gradients["inputs"], inputs.grad, dtype, "inputs")
+    assert_inputs_close(gradients["inputs"], inputs.grad, dtype)
     for name, tensor in theirs.parameters.items():
         assert_close(gradients[name], tensor.grad, dtype, name)
 
@@ -92,11 +99,11 @@ def test_gradients_through_the_moments_of_a_batch_are_pytorchs(spec, shape, dtyp
 def test_twenty_steps_of_training_end_with_pytorchs_moving_averages(spec, shape):
     net, theirs, x, target = pair(spec, shape, "float64")
     theirs.training = True
-    optimizer = {"kind": "sgd", "learning_rate": 0.05}
+    optimizer = {"kind": "sgd", "learning_rate": 0.02}
     training = {"epochs": 20, "batch_size": len(x), "shuffle": False, "optimizer": optimizer}
     list(TrainingLoop(net, (x, target), {**training, "loss": "mean_squared_error"}).run())
     tensors = list(theirs.parameters.values())
-    descent = torch.optim.SGD(tensors, 0.05)
+    descent = torch.optim.SGD(tensors, 0.02)
     for _ in range(20):
         descent.zero_grad()
         torch.nn.functional.mse_loss(theirs.run(torch.tensor(x)), torch.tensor(target)).backward()

@@ -116,6 +116,18 @@ def layer_norm(net, node, x):
     return F.layer_norm(x, shape, own.get("gamma"), own.get("beta"), spec.epsilon)
 
 
+def embedding(net, node, x):
+    rows = x.detach().long()
+    if node.spec.mask_zero:
+        net.masks[node.name] = rows != 0
+    return F.embedding(rows, net.own(node)["embeddings"])
+
+
+def positional_embedding(net, node, x):
+    net.masks[node.name] = net.mask_of(node)
+    return x + net.own(node)["position_embeddings"][: x.shape[1]]
+
+
 # A kind to what it does: (TorchNetwork, node, *inputs) -> output.
 KINDS = {
     "dense": dense,
@@ -126,6 +138,8 @@ KINDS = {
     "add": add,
     "multiply": multiply,
     "batch_norm": batch_norm,
+    "embedding": embedding,
+    "positional_embedding": positional_embedding,
     "layer_norm": layer_norm,
     "concat": lambda net, node, *xs: torch.cat(xs, dim=node.spec.axis),
 }

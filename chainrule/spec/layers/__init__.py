@@ -28,6 +28,7 @@ from chainrule.spec.layers.core import (
     SharedSpec,
     Stepwise,
 )
+from chainrule.spec.layers.embedding import EmbeddingSpec, PositionalEmbeddingSpec
 from chainrule.spec.layers.initializers import INITIALIZERS, Initializer
 from chainrule.spec.layers.merge import AddSpec, ConcatSpec, MultiplySpec
 from chainrule.spec.layers.normalization import BatchNormSpec, LayerNormSpec
@@ -43,6 +44,7 @@ __all__ = [
     "ConcatSpec",
     "DenseSpec",
     "DropoutSpec",
+    "EmbeddingSpec",
     "FlattenSpec",
     "Initializer",
     "LayerBase",
@@ -50,6 +52,7 @@ __all__ = [
     "LayerSpec",
     "MergeBase",
     "MultiplySpec",
+    "PositionalEmbeddingSpec",
     "ReshapeSpec",
     "Scratch",
     "Shape",
@@ -69,6 +72,8 @@ LayerSpec = Annotated[
     | ConcatSpec
     | BatchNormSpec
     | LayerNormSpec
+    | EmbeddingSpec
+    | PositionalEmbeddingSpec
     | SharedSpec,
     Field(discriminator="kind"),
 ]
