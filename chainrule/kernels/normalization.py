@@ -146,8 +146,8 @@ def batch_norm_backward(  # noqa: PLR0913, PLR0917
 ) -> None:
     """Write the gradients in gamma and beta, and in x if it is wanted.
 
-    dx = gamma rstd (dy - w / n (dbeta + h dgamma)), with h the normalised x and w whether a row counts;
-    without the last term where the moments are not the batch's own.
+    dx = gamma rstd (dy - w / n (dbeta + h dgamma)), with h the normalised x, and w 1 where a row
+    counts; without the last term where the moments are not the batch's own.
     """
     dgamma.fill(0.0)
     dbeta.fill(0.0)

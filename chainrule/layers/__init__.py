@@ -1,6 +1,7 @@
 """What each kind of layer does: a name of the architecture language to its class."""
 
 from chainrule.layers.activation import Activation
+from chainrule.layers.attention import MultiHeadAttention
 from chainrule.layers.base import Layer, Parameters, check_shape
 from chainrule.layers.dense import Dense
 from chainrule.layers.dropout import Dropout
@@ -20,6 +21,7 @@ __all__ = [
     "Embedding",
     "Layer",
     "LayerNorm",
+    "MultiHeadAttention",
     "Multiply",
     "Parameters",
     "PositionalEmbedding",
@@ -42,4 +44,5 @@ LAYERS: dict[str, type[Layer]] = {
     "layer_norm": LayerNorm,
     "embedding": Embedding,
     "positional_embedding": PositionalEmbedding,
+    "multi_head_attention": MultiHeadAttention,
 }

@@ -10,6 +10,7 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
+from chainrule.spec.layers.attention import MultiHeadAttentionSpec
 from chainrule.spec.layers.base import (
     ACTIVATIONS,
     ActivationName,
@@ -51,6 +52,7 @@ __all__ = [
     "LayerNormSpec",
     "LayerSpec",
     "MergeBase",
+    "MultiHeadAttentionSpec",
     "MultiplySpec",
     "PositionalEmbeddingSpec",
     "ReshapeSpec",
@@ -74,6 +76,7 @@ LayerSpec = Annotated[
     | LayerNormSpec
     | EmbeddingSpec
     | PositionalEmbeddingSpec
+    | MultiHeadAttentionSpec
     | SharedSpec,
     Field(discriminator="kind"),
 ]
