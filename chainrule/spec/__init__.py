@@ -14,6 +14,7 @@ from chainrule.spec.training import (
     TrainingSpec,
     default_loss,
 )
+from chainrule.spec.windows import Windows, windows
 
 __all__ = [
     "INPUT",
@@ -32,6 +33,7 @@ __all__ = [
     "Task",
     "TrainingSpec",
     "Weight",
+    "Windows",
     "complete",
     "default_loss",
     "learning",
@@ -40,4 +42,5 @@ __all__ = [
     "scratch",
     "summarize",
     "vocabularies",
+    "windows",
 ]
