@@ -153,6 +153,23 @@ def test_places_are_counted_on_through_the_windows_of_a_sequence():
         one.forward(np.zeros((3, 7, 2)), tape)
 
 
+def test_windows_of_truncated_backpropagation_learn_the_vectors_of_their_places():
+    spec = spec_of(embedding(5, 2), layer("positional_embedding"), dense(2), shape=(6,))
+    data = np.random.default_rng(2).integers(0, 5, (4, 6)), np.ones((4, 6, 2))
+    training = {"loss": "mean_squared_error", "epochs": 1, "bptt_steps": 2, "optimizer": "sgd"}
+    loop = TrainingLoop(Network(spec), data, training)
+    table = loop.net.parameters["positional_embedding_1.position_embeddings"]
+    run = loop.run()
+    for window in range(3):
+        before, saved = table.copy(), loop.checkpoint()
+        next(run)
+        moved = (table != before).any(axis=1)
+        assert moved.tolist() == [2 * window <= place < 2 * window + 2 for place in range(6)]
+        again = TrainingLoop(Network(spec), data, training, checkpoint=saved)
+        next(again.run())
+        assert again.checkpoint().to_bytes() == loop.checkpoint().to_bytes()
+
+
 def test_positional_embedding_wants_steps_and_features():
     with pytest.raises(SpecError, match=r"wants inputs of shape \(steps, features\), got \(4,\)"):
         Network(spec_of(layer("positional_embedding")))
