@@ -175,6 +175,7 @@ class TrainingLoop:
             self._tally.add(loss, y, target, work)
             backward(dy)
             self._update.learn(tape.gradients, number, self._learning_rate(number))
+            tape.apply_moves()
         self.step = number
         self._samples += len(target) if window == 0 else 0
         return loss
@@ -222,6 +223,8 @@ class TrainingLoop:
     def _check_finite(self) -> None:
         if not _is_finite(self.net.flat):
             raise self._diverged("a parameter is not finite")
+        if not _is_finite(self.net.state):
+            raise self._diverged("a moving average is not finite")
         for name, vector in self._update.slots.items():
             if not _is_finite(vector):
                 raise self._diverged(f"the optimizer's {name} is not finite")

@@ -1,6 +1,14 @@
 """The loops that numpy cannot fuse, behind one set of names whatever runs them."""
 
 from chainrule.kernels.elementwise import ELEMENTWISE, Array, Elementwise
+from chainrule.kernels.embedding import add_rows
+from chainrule.kernels.normalization import (
+    batch_norm,
+    batch_norm_backward,
+    batch_norm_moments,
+    layer_norm,
+    layer_norm_backward,
+)
 from chainrule.kernels.optimizers import (
     adagrad,
     adam,
@@ -38,12 +46,18 @@ __all__ = [
     "adagrad",
     "adam",
     "add_penalty",
+    "add_rows",
     "average",
+    "batch_norm",
+    "batch_norm_backward",
+    "batch_norm_moments",
     "bias_activation",
     "gru_gates",
     "gru_output",
     "gru_output_backward",
     "gru_reset_backward",
+    "layer_norm",
+    "layer_norm_backward",
     "lion",
     "lstm_step",
     "lstm_step_backward",
