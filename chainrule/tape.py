@@ -41,11 +41,12 @@ class Gradient:
         self.view = view
 
     def add_matmul(self, a: Array, b: Array) -> None:
-        """Add ``a @ b``."""
+        """Add ``a @ b``, of the parameter's size."""
+        view = self.view.reshape(a.shape[0], b.shape[1])
         if self._is_first():
-            np.matmul(a, b, out=self.view)
+            np.matmul(a, b, out=view)
         else:
-            self.view += np.matmul(a, b, out=self._tape.empty(self.view.shape))
+            view += np.matmul(a, b, out=self._tape.empty(view.shape))
 
     def add_sum(self, value: Array, axis: int | tuple[int, ...] = 0) -> None:
         """Add the sum of a value over some axes."""

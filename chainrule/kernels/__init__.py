@@ -1,5 +1,6 @@
 """The loops that numpy cannot fuse, behind one set of names whatever runs them."""
 
+from chainrule.kernels.convolution import add_taps, im2col
 from chainrule.kernels.elementwise import ELEMENTWISE, Array, Elementwise
 from chainrule.kernels.reference import (
     activation_backward,
@@ -19,7 +20,9 @@ __all__ = [
     "Elementwise",
     "activation_backward",
     "adam",
+    "add_taps",
     "bias_activation",
+    "im2col",
     "momentum",
     "nesterov",
     "sgd",

@@ -2,6 +2,7 @@
 
 from chainrule.layers.activation import Activation
 from chainrule.layers.base import Layer, Parameters, check_shape
+from chainrule.layers.convolution import Convolution
 from chainrule.layers.dense import Dense
 from chainrule.layers.dropout import Dropout
 from chainrule.layers.merge import Add, Concat, Multiply
@@ -12,6 +13,7 @@ __all__ = [
     "Activation",
     "Add",
     "Concat",
+    "Convolution",
     "Dense",
     "Dropout",
     "Layer",
@@ -31,4 +33,6 @@ LAYERS: dict[str, type[Layer]] = {
     "add": Add,
     "multiply": Multiply,
     "concat": Concat,
+    "conv1d": Convolution,
+    "conv2d": Convolution,
 }

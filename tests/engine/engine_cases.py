@@ -4,19 +4,8 @@ from __future__ import annotations
 
 from chainrule.losses import LOSSES
 from chainrule.spec.layers import ACTIVATIONS
-
-
-def dense(units, activation="linear", **more):
-    return {"kind": "dense", "units": units, "activation": activation, **more}
-
-
-def case(shape, *layers):
-    return {"name": "case", "input": {"shape": list(shape)}, "layers": list(layers)}, tuple(shape)
-
-
-def layer(kind, **fields):
-    return {"kind": kind, **fields}
-
+from tests.engine import convolution_cases
+from tests.engine.case_writing import case, dense, layer
 
 CASES = [
     case((5,), dense(4)),
@@ -73,6 +62,9 @@ CASES = [
         for name in ("glorot_normal", "he_uniform", "he_normal")
     ),
 ]
+
+
+CASES += convolution_cases.CASES
 
 
 def case_id(one):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from tests.engine import torch_convolution
+
 F = torch.nn.functional
 
 ACTIVATIONS = {
@@ -100,4 +102,5 @@ KINDS = {
     "add": add,
     "multiply": multiply,
     "concat": lambda net, node, *xs: torch.cat(xs, dim=node.spec.axis),
+    **torch_convolution.KINDS,
 }

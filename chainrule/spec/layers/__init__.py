@@ -19,6 +19,7 @@ from chainrule.spec.layers.base import (
     Shape,
     Weight,
 )
+from chainrule.spec.layers.convolution import Conv1DSpec, Conv2DSpec
 from chainrule.spec.layers.core import (
     ActivationSpec,
     DenseSpec,
@@ -39,6 +40,8 @@ __all__ = [
     "ActivationSpec",
     "AddSpec",
     "ConcatSpec",
+    "Conv1DSpec",
+    "Conv2DSpec",
     "DenseSpec",
     "DropoutSpec",
     "FlattenSpec",
@@ -64,6 +67,8 @@ LayerSpec = Annotated[
     | AddSpec
     | MultiplySpec
     | ConcatSpec
+    | Conv1DSpec
+    | Conv2DSpec
     | SharedSpec,
     Field(discriminator="kind"),
 ]

@@ -1,0 +1,80 @@
+"""Convolution and pooling in PyTorch, with TensorFlow's ``same`` padding made explicit."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+F = torch.nn.functional
+
+
+def pair(value):
+    return tuple(value) if isinstance(value, list) and len(value) == 2 else (value, value)
+
+
+def single(value):
+    return value[0] if isinstance(value, list) else value
+
+
+def same(size, kernel, stride, dilation):
+    """Return TensorFlow's padding before and after (the documentation of ``tf.nn``)."""
+    total = (math.ceil(size / stride) - 1) * stride + (kernel - 1) * dilation + 1 - size
+    total = max(total, 0)
+    return total // 2, total - total // 2
+
+
+def padding_of(spec, sizes, kernels, strides, dilations):
+    """Return the padding of each axis, first to last."""
+    if spec.padding == "valid":
+        return [(0, 0)] * len(sizes)
+    if spec.padding == "causal":
+        return [((kernels[0] - 1) * dilations[0], 0)]
+    return [same(*numbers) for numbers in zip(sizes, kernels, strides, dilations, strict=True)]
+
+
+def pad(x, before_after, value=0.0):
+    """Pad the axes after batch and channels; F.pad counts from the last."""
+    return F.pad(x, [n for axis in reversed(before_after) for n in axis], value=value)
+
+
+def first(x):
+    """Put the channels behind the batch, as PyTorch has them."""
+    return x.movedim(-1, 1)
+
+
+def last(x):
+    return x.movedim(1, -1)
+
+
+def finished(net, node, y):
+    """Add the bias and activate; channels last again."""
+    from tests.engine.torch_engine import ACTIVATIONS
+
+    own = net.own(node)
+    y = last(y)
+    y = y + own["bias"] if "bias" in own else y
+    return ACTIVATIONS[node.spec.activation](y)
+
+
+def conv1d(net, node, x):
+    spec, x = node.spec, first(x)
+    numbers = [single(n) for n in (spec.kernel_size, spec.strides, spec.dilation_rate)]
+    kernel, stride, dilation = numbers
+    x = pad(x, padding_of(spec, x.shape[2:], [kernel], [stride], [dilation]))
+    weight = net.own(node)["kernel"].permute(2, 1, 0).contiguous()
+    return finished(net, node, F.conv1d(x, weight, None, stride, 0, dilation, groups=spec.groups))
+
+
+def conv2d(net, node, x):
+    weight = net.own(node)["kernel"].permute(3, 2, 0, 1).contiguous()
+    return finished(net, node, windows2d(node.spec, first(x), weight, node.spec.groups))
+
+
+def windows2d(spec, x, weight, groups):
+    numbers = [pair(n) for n in (spec.kernel_size, spec.strides, spec.dilation_rate)]
+    x = pad(x, padding_of(spec, x.shape[2:], *numbers))
+    return F.conv2d(x, weight, None, numbers[1], 0, numbers[2], groups)
+
+
+KINDS = {"conv1d": conv1d, "conv2d": conv2d}
