@@ -1,6 +1,12 @@
 """The loops that numpy cannot fuse, behind one set of names whatever runs them."""
 
-from chainrule.kernels.convolution import add_taps, im2col
+from chainrule.kernels.convolution import (
+    add_taps,
+    depthwise,
+    depthwise_backward,
+    depthwise_slope,
+    im2col,
+)
 from chainrule.kernels.elementwise import ELEMENTWISE, Array, Elementwise
 from chainrule.kernels.reference import (
     activation_backward,
@@ -22,6 +28,9 @@ __all__ = [
     "adam",
     "add_taps",
     "bias_activation",
+    "depthwise",
+    "depthwise_backward",
+    "depthwise_slope",
     "im2col",
     "momentum",
     "nesterov",

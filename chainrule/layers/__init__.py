@@ -4,9 +4,11 @@ from chainrule.layers.activation import Activation
 from chainrule.layers.base import Layer, Parameters, check_shape
 from chainrule.layers.convolution import Convolution
 from chainrule.layers.dense import Dense
+from chainrule.layers.depthwise import DepthwiseConvolution, SeparableConvolution
 from chainrule.layers.dropout import Dropout
 from chainrule.layers.merge import Add, Concat, Multiply
 from chainrule.layers.reshape import Reshape
+from chainrule.layers.transposed import TransposedConvolution
 
 __all__ = [
     "LAYERS",
@@ -15,11 +17,14 @@ __all__ = [
     "Concat",
     "Convolution",
     "Dense",
+    "DepthwiseConvolution",
     "Dropout",
     "Layer",
     "Multiply",
     "Parameters",
     "Reshape",
+    "SeparableConvolution",
+    "TransposedConvolution",
     "check_shape",
 ]
 
@@ -35,4 +40,7 @@ LAYERS: dict[str, type[Layer]] = {
     "concat": Concat,
     "conv1d": Convolution,
     "conv2d": Convolution,
+    "depthwise_conv2d": DepthwiseConvolution,
+    "separable_conv2d": SeparableConvolution,
+    "conv2d_transpose": TransposedConvolution,
 }

@@ -77,4 +77,47 @@ def windows2d(spec, x, weight, groups):
     return F.conv2d(x, weight, None, numbers[1], 0, numbers[2], groups)
 
 
-KINDS = {"conv1d": conv1d, "conv2d": conv2d}
+def depthwise(spec, x, kernel):
+    """Convolve each channel by itself: groups of one channel, their kernels side by side."""
+    weight = kernel.permute(2, 3, 0, 1).reshape(-1, 1, *kernel.shape[:2])
+    return windows2d(spec, x, weight.contiguous(), groups=x.shape[1])
+
+
+def depthwise_conv2d(net, node, x):
+    return finished(net, node, depthwise(node.spec, first(x), net.own(node)["kernel"]))
+
+
+def separable_conv2d(net, node, x):
+    own = net.own(node)
+    spread = depthwise(node.spec, first(x), own["depthwise_kernel"])
+    return finished(
+        net, node, F.conv2d(spread, own["pointwise_kernel"].permute(3, 2, 0, 1).contiguous())
+    )
+
+
+def conv2d_transpose(net, node, x):
+    """Make every window's whole kernel, then cut to TensorFlow's size; zeros where none reaches."""
+    spec, kernel = node.spec, net.own(node)["kernel"].permute(3, 2, 0, 1).contiguous()
+    size, stride, dilation = map(pair, (spec.kernel_size, spec.strides, spec.dilation_rate))
+    y = F.conv_transpose2d(first(x), kernel, None, stride, dilation=dilation)
+    for axis, cells in enumerate(x.shape[1:3]):
+        extent = (size[axis] - 1) * dilation[axis] + 1
+        whole = cells * stride[axis]
+        if spec.padding == "valid":
+            start, whole = 0, whole + max(extent - stride[axis], 0)
+        else:
+            start = max(extent - stride[axis], 0) // 2
+        missing = max(start + whole - y.shape[2 + axis], 0)
+        edges = [(0, 0), (0, 0)]
+        edges[axis] = (0, missing)
+        y = pad(y, edges).narrow(2 + axis, start, whole)
+    return finished(net, node, y)
+
+
+KINDS = {
+    "conv1d": conv1d,
+    "conv2d": conv2d,
+    "depthwise_conv2d": depthwise_conv2d,
+    "separable_conv2d": separable_conv2d,
+    "conv2d_transpose": conv2d_transpose,
+}

@@ -29,8 +29,10 @@ from chainrule.spec.layers.core import (
     SharedSpec,
     Stepwise,
 )
+from chainrule.spec.layers.depthwise import DepthwiseConv2DSpec, SeparableConv2DSpec
 from chainrule.spec.layers.initializers import INITIALIZERS, Initializer
 from chainrule.spec.layers.merge import AddSpec, ConcatSpec, MultiplySpec
+from chainrule.spec.layers.transposed import Conv2DTransposeSpec
 
 __all__ = [
     "ACTIVATIONS",
@@ -42,7 +44,9 @@ __all__ = [
     "ConcatSpec",
     "Conv1DSpec",
     "Conv2DSpec",
+    "Conv2DTransposeSpec",
     "DenseSpec",
+    "DepthwiseConv2DSpec",
     "DropoutSpec",
     "FlattenSpec",
     "Initializer",
@@ -52,6 +56,7 @@ __all__ = [
     "MultiplySpec",
     "ReshapeSpec",
     "Scratch",
+    "SeparableConv2DSpec",
     "Shape",
     "SharedSpec",
     "Stepwise",
@@ -69,6 +74,9 @@ LayerSpec = Annotated[
     | ConcatSpec
     | Conv1DSpec
     | Conv2DSpec
+    | DepthwiseConv2DSpec
+    | SeparableConv2DSpec
+    | Conv2DTransposeSpec
     | SharedSpec,
     Field(discriminator="kind"),
 ]

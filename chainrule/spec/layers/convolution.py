@@ -32,7 +32,16 @@ from chainrule.spec.layers.windows import (
     slide,
 )
 
-__all__ = ["IMAGE", "SEQUENCE", "Conv1DSpec", "Conv2DSpec", "ConvolutionBase", "image_windows"]
+__all__ = [
+    "IMAGE",
+    "SEQUENCE",
+    "Conv1DSpec",
+    "Conv2DSpec",
+    "ConvolutionBase",
+    "Filters",
+    "check_steps",
+    "image_windows",
+]
 
 IMAGE = ("height", "width", "channels")
 SEQUENCE = ("steps", "channels")

@@ -24,6 +24,7 @@ Single = Size | Annotated[list[Size], Field(min_length=1, max_length=1)]
 
 # A block of rows: as many as keep its columns in the cache, or its matrix product worthwhile.
 _BLOCK_VALUES, _BLOCK_POSITIONS = 1 << 18, 512
+_DEPTHWISE_VALUES = 1 << 16
 
 Tap = tuple[int, tuple[slice, slice], tuple[slice, slice]]
 
@@ -109,6 +110,10 @@ class Windows:
         """Return of how many images the columns are made at once."""
         per_row = self.count * self.size * channels
         return max(1, _BLOCK_VALUES // per_row, _BLOCK_POSITIONS // self.count)
+
+    def depthwise_rows(self, channels: int) -> int:
+        """Return of how many images a depthwise convolution makes the products at once."""
+        return max(1, _DEPTHWISE_VALUES // (max(self.cells, self.count) * channels))
 
 
 @lru_cache(maxsize=256)
