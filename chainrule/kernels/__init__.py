@@ -8,6 +8,13 @@ from chainrule.kernels.convolution import (
     im2col,
 )
 from chainrule.kernels.elementwise import ELEMENTWISE, Array, Elementwise
+from chainrule.kernels.pooling import (
+    avg_pool,
+    avg_pool_backward,
+    global_max_backward,
+    max_pool,
+    max_pool_backward,
+)
 from chainrule.kernels.reference import (
     activation_backward,
     adam,
@@ -27,11 +34,16 @@ __all__ = [
     "activation_backward",
     "adam",
     "add_taps",
+    "avg_pool",
+    "avg_pool_backward",
     "bias_activation",
     "depthwise",
     "depthwise_backward",
     "depthwise_slope",
+    "global_max_backward",
     "im2col",
+    "max_pool",
+    "max_pool_backward",
     "momentum",
     "nesterov",
     "sgd",

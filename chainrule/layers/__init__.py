@@ -7,24 +7,31 @@ from chainrule.layers.dense import Dense
 from chainrule.layers.depthwise import DepthwiseConvolution, SeparableConvolution
 from chainrule.layers.dropout import Dropout
 from chainrule.layers.merge import Add, Concat, Multiply
+from chainrule.layers.pooling import AvgPool, GlobalAvgPool, GlobalMaxPool, MaxPool
 from chainrule.layers.reshape import Reshape
 from chainrule.layers.transposed import TransposedConvolution
+from chainrule.layers.upsampling import UpSampling
 
 __all__ = [
     "LAYERS",
     "Activation",
     "Add",
+    "AvgPool",
     "Concat",
     "Convolution",
     "Dense",
     "DepthwiseConvolution",
     "Dropout",
+    "GlobalAvgPool",
+    "GlobalMaxPool",
     "Layer",
+    "MaxPool",
     "Multiply",
     "Parameters",
     "Reshape",
     "SeparableConvolution",
     "TransposedConvolution",
+    "UpSampling",
     "check_shape",
 ]
 
@@ -43,4 +50,10 @@ LAYERS: dict[str, type[Layer]] = {
     "depthwise_conv2d": DepthwiseConvolution,
     "separable_conv2d": SeparableConvolution,
     "conv2d_transpose": TransposedConvolution,
+    "max_pool1d": MaxPool,
+    "max_pool2d": MaxPool,
+    "avg_pool2d": AvgPool,
+    "global_avg_pool2d": GlobalAvgPool,
+    "global_max_pool1d": GlobalMaxPool,
+    "up_sampling2d": UpSampling,
 }

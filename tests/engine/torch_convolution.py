@@ -114,7 +114,54 @@ def conv2d_transpose(net, node, x):
     return finished(net, node, y)
 
 
+def pool_numbers(spec, sized):
+    size = sized(spec.pool_size)
+    return size, size if spec.strides is None else sized(spec.strides)
+
+
+def max_pool1d(net, node, x):
+    size, stride = pool_numbers(node.spec, single)
+    edges = padding_of(node.spec, x.shape[1:2], [size], [stride], [1])
+    return last(F.max_pool1d(pad(first(x), edges, -math.inf), size, stride))
+
+
+def max_pool2d(net, node, x):
+    size, stride = pool_numbers(node.spec, pair)
+    edges = padding_of(node.spec, x.shape[1:3], size, stride, (1, 1))
+    return last(F.max_pool2d(pad(first(x), edges, -math.inf), size, stride))
+
+
+def avg_pool2d(net, node, x):
+    """The mean over padded windows, divided by the share of each that is real."""
+    size, stride = pool_numbers(node.spec, pair)
+    edges = padding_of(node.spec, x.shape[1:3], size, stride, (1, 1))
+    sums = F.avg_pool2d(pad(first(x), edges), size, stride)
+    return last(sums / F.avg_pool2d(pad(torch.ones_like(first(x)), edges), size, stride))
+
+
+def global_avg_pool2d(net, node, x):
+    return x.mean((1, 2), keepdim=node.spec.keepdims)
+
+
+def global_max_pool1d(net, node, x):
+    return x.max(1, keepdim=node.spec.keepdims).values
+
+
+def up_sampling2d(net, node, x):
+    settings = {"nearest": {}, "bilinear": {"align_corners": False}}[node.spec.interpolation]
+    sizes = [float(n) for n in pair(node.spec.size)]
+    return last(
+        F.interpolate(first(x), scale_factor=sizes, mode=node.spec.interpolation, **settings)
+    )
+
+
 KINDS = {
+    "max_pool1d": max_pool1d,
+    "max_pool2d": max_pool2d,
+    "avg_pool2d": avg_pool2d,
+    "global_avg_pool2d": global_avg_pool2d,
+    "global_max_pool1d": global_max_pool1d,
+    "up_sampling2d": up_sampling2d,
     "conv1d": conv1d,
     "conv2d": conv2d,
     "depthwise_conv2d": depthwise_conv2d,

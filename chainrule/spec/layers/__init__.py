@@ -32,6 +32,14 @@ from chainrule.spec.layers.core import (
 from chainrule.spec.layers.depthwise import DepthwiseConv2DSpec, SeparableConv2DSpec
 from chainrule.spec.layers.initializers import INITIALIZERS, Initializer
 from chainrule.spec.layers.merge import AddSpec, ConcatSpec, MultiplySpec
+from chainrule.spec.layers.pooling import (
+    AvgPool2DSpec,
+    GlobalAvgPool2DSpec,
+    GlobalMaxPool1DSpec,
+    MaxPool1DSpec,
+    MaxPool2DSpec,
+    UpSampling2DSpec,
+)
 from chainrule.spec.layers.transposed import Conv2DTransposeSpec
 
 __all__ = [
@@ -41,6 +49,7 @@ __all__ = [
     "ActivationName",
     "ActivationSpec",
     "AddSpec",
+    "AvgPool2DSpec",
     "ConcatSpec",
     "Conv1DSpec",
     "Conv2DSpec",
@@ -49,9 +58,13 @@ __all__ = [
     "DepthwiseConv2DSpec",
     "DropoutSpec",
     "FlattenSpec",
+    "GlobalAvgPool2DSpec",
+    "GlobalMaxPool1DSpec",
     "Initializer",
     "LayerBase",
     "LayerSpec",
+    "MaxPool1DSpec",
+    "MaxPool2DSpec",
     "MergeBase",
     "MultiplySpec",
     "ReshapeSpec",
@@ -60,6 +73,7 @@ __all__ = [
     "Shape",
     "SharedSpec",
     "Stepwise",
+    "UpSampling2DSpec",
     "Weight",
 ]
 
@@ -77,6 +91,12 @@ LayerSpec = Annotated[
     | DepthwiseConv2DSpec
     | SeparableConv2DSpec
     | Conv2DTransposeSpec
+    | MaxPool1DSpec
+    | MaxPool2DSpec
+    | AvgPool2DSpec
+    | GlobalAvgPool2DSpec
+    | GlobalMaxPool1DSpec
+    | UpSampling2DSpec
     | SharedSpec,
     Field(discriminator="kind"),
 ]

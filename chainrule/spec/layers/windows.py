@@ -95,6 +95,11 @@ class Windows:
         return self.size == 1 and self.count == self.cells
 
     @property
+    def place_bytes(self) -> int:
+        """The bytes of a whole number that tells a window's taps apart."""
+        return 1 if self.size <= 1 << 8 else 2 if self.size <= 1 << 16 else 4
+
+    @property
     def is_disjoint(self) -> bool:
         """Whether no cell is in two windows."""
         return all(
