@@ -13,7 +13,7 @@ from numpy.lib.stride_tricks import as_strided
 
 if TYPE_CHECKING:
     from chainrule.kernels.elementwise import Array
-    from chainrule.spec.layers.windows import Windows
+    from chainrule.spec.layers.sliding import Windows
 
 __all__ = ["add_taps", "depthwise", "depthwise_backward", "depthwise_slope", "im2col"]
 

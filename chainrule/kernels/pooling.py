@@ -12,7 +12,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from chainrule.kernels.elementwise import Array
-    from chainrule.spec.layers.windows import Windows
+    from chainrule.spec.layers.sliding import Windows
 
 __all__ = [
     "avg_pool",
@@ -47,7 +47,7 @@ def max_pool_backward(dy: Array, windows: Windows, place: Array, dx: Array) -> N
             chosen = place[block, out_rows, out_columns] == number
             slopes, into = dy[block, out_rows, out_columns], dx[block, rows, columns]
             if windows.is_disjoint:
-                np.multiply(slopes, chosen, out=into)
+                np.copyto(into, slopes, where=chosen)
             else:
                 into += slopes * chosen
 

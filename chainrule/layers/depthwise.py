@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from chainrule.layers.base import Layer, Parameters
     from chainrule.spec.layers import DepthwiseConv2DSpec, SeparableConv2DSpec
-    from chainrule.spec.layers.windows import Windows
+    from chainrule.spec.layers.sliding import Windows
     from chainrule.tape import Array, Backward, Tape
 
 __all__ = ["DepthwiseConvolution", "SeparableConvolution"]

@@ -14,7 +14,7 @@ import numpy as np
 from chainrule import kernels
 
 if TYPE_CHECKING:
-    from chainrule.spec.layers.windows import Windows
+    from chainrule.spec.layers.sliding import Windows
     from chainrule.tape import Array, Tape
 
 __all__ = ["Patches", "accumulate", "blocks"]

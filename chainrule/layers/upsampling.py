@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chainrule.spec.layers.windows import couple
+from chainrule.spec.layers.sliding import couple
 
 if TYPE_CHECKING:
     from chainrule.layers.base import Layer, Parameters

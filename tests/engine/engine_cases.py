@@ -7,6 +7,8 @@ from chainrule.spec.layers import ACTIVATIONS
 from tests.engine import convolution_cases
 from tests.engine.case_writing import case, dense, layer
 
+__all__ = ["CASES", "LOSS_NAMES", "case", "case_id", "dense", "draw", "layer"]
+
 CASES = [
     case((5,), dense(4)),
     case((5,), dense(4, use_bias=False)),

@@ -22,7 +22,7 @@ from chainrule.spec.layers.base import (
     wants_axes,
 )
 from chainrule.spec.layers.initializers import Initializer  # noqa: TC001 (a field's type)
-from chainrule.spec.layers.windows import (
+from chainrule.spec.layers.sliding import (
     Axis,
     Padding,
     Pair,
@@ -78,7 +78,7 @@ class _Convolution(ConvolutionBase):
 
     def output_shape(self, shape: Shape, /) -> Shape:
         windows = self.windows(shape)
-        for count, what in ((shape[-1], "of the input's channels"), (self.filters, "filters")):
+        for count, what in ((shape[-1], "channels of the input"), (self.filters, "filters")):
             if count % self.groups:
                 detail = f"must divide the {count} {what}, got {self.groups}"
                 raise SpecError(Problem("groups", detail))

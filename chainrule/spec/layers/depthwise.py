@@ -10,7 +10,7 @@ from pydantic import Field
 from chainrule.spec.layers.base import Scratch, Shape, Weight, activation_scratch
 from chainrule.spec.layers.convolution import ConvolutionBase, Filters, image_windows
 from chainrule.spec.layers.initializers import Initializer  # noqa: TC001 (a field's type)
-from chainrule.spec.layers.windows import (
+from chainrule.spec.layers.sliding import (
     Padding,
     Pair,
     Windows,

@@ -7,7 +7,7 @@ from typing import Literal
 
 from chainrule.spec.layers.base import LayerBase, Scratch, Shape, wants_axes
 from chainrule.spec.layers.convolution import IMAGE, SEQUENCE
-from chainrule.spec.layers.windows import (
+from chainrule.spec.layers.sliding import (
     Axis,
     Padding,
     Pair,

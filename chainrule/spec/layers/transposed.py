@@ -8,7 +8,7 @@ from typing import Literal
 from chainrule.spec.layers.base import Scratch, Shape, Weight, activation_scratch, wants_axes
 from chainrule.spec.layers.convolution import IMAGE, ConvolutionBase, Filters, check_steps
 from chainrule.spec.layers.initializers import Initializer  # noqa: TC001 (a field's type)
-from chainrule.spec.layers.windows import (
+from chainrule.spec.layers.sliding import (
     Axis,
     Padding,
     Pair,
