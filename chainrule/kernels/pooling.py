@@ -35,7 +35,9 @@ def max_pool(x: Array, windows: Windows, y: Array, place: Array) -> None:
     for block in _blocks(y):
         for number, (out_rows, out_columns), (rows, columns) in windows.taps:
             cells, most = x[block, rows, columns], y[block, out_rows, out_columns]
-            np.copyto(place[block, out_rows, out_columns], number, where=cells > most)
+            # Of the taps that were larger than all before, the last is the first of the largest.
+            winner, raised = place[block, out_rows, out_columns], cells > most
+            np.maximum(winner, raised * place.dtype.type(number), out=winner)
             np.maximum(cells, most, out=most)
 
 
@@ -47,7 +49,7 @@ def max_pool_backward(dy: Array, windows: Windows, place: Array, dx: Array) -> N
             chosen = place[block, out_rows, out_columns] == number
             slopes, into = dy[block, out_rows, out_columns], dx[block, rows, columns]
             if windows.is_disjoint:
-                np.copyto(into, slopes, where=chosen)
+                np.multiply(slopes, chosen, out=into)  # no branches, unlike a masked copy
             else:
                 into += slopes * chosen
 

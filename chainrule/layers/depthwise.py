@@ -97,37 +97,48 @@ def _spread(
     tiles = tape.empty((windows.size, columns.windows, wide))
     tiles[...] = kernel.reshape(-1, 1, wide)
     tap = tape.empty((size, windows.rows.windows, columns.windows, wide))
-    shape = (size, windows.rows.size, columns.size, channels, multiplier)
-    copies = tape.empty(shape) if multiplier > 1 else None
+    shape = (size, windows.rows.padded, columns.padded, channels, multiplier)
+    copies = tape.empty(shape) if multiplier > 1 or windows.padded_cells else None
     z = tape.empty((len(x), *tap.shape[1:]))
+    inner = windows.over_padded
+    if copies is not None:
+        copies.fill(0.0)
     for rows in blocks(len(x), size):
-        images = _copied(x[rows], copies)
-        kernels.depthwise(images, tiles, windows, z[rows], tap[: len(images)])
+        images = _copied(x[rows], windows, copies)
+        kernels.depthwise(images, tiles, inner, z[rows], tap[: len(images)])
 
     def backward(dz: Array, wants_dx: bool) -> Array | None:
         slope = tape.empty((windows.size, wide))
         slope.fill(0.0)
         dx = tape.empty(x.shape) if wants_dx else None
-        changes = tape.empty(shape) if wants_dx and multiplier > 1 else None
+        changes = tape.empty(shape) if wants_dx and copies is not None else None
         for rows in blocks(len(x), size):
-            images, scratch = _copied(x[rows], copies), tap[: rows.stop - rows.start]
-            kernels.depthwise_slope(images, dz[rows], windows, slope, scratch)
+            images, scratch = _copied(x[rows], windows, copies), tap[: rows.stop - rows.start]
+            kernels.depthwise_slope(images, dz[rows], inner, slope, scratch)
             if dx is not None:
                 into = dx[rows] if changes is None else changes[: len(images)]
                 flat = into.reshape(images.shape)
-                kernels.depthwise_backward(dz[rows], tiles, windows, flat, scratch)
+                kernels.depthwise_backward(dz[rows], tiles, inner, flat, scratch)
                 if changes is not None:
-                    np.add.reduce(into, axis=-1, out=dx[rows])
+                    np.copyto(dx[rows], _real(into, windows)[..., 0])
+                    for each in range(1, multiplier):
+                        dx[rows] += _real(into, windows)[..., each]
         tape.gradient(kernel).add(slope.reshape(kernel.shape))
         return dx
 
     return z, backward
 
 
-def _copied(images: Array, copies: Array | None) -> Array:
-    """Return images with each channel as often as it has kernels."""
+def _copied(images: Array, windows: Windows, copies: Array | None) -> Array:
+    """Return images with their padding, and each channel as often as it has kernels."""
     if copies is None:
         return images
     into = copies[: len(images)]
-    into[...] = images[..., None]
-    return into.reshape(*images.shape[:3], -1)
+    _real(into, windows)[...] = images[..., None]
+    return into.reshape(*into.shape[:3], -1)
+
+
+def _real(padded: Array, windows: Windows) -> Array:
+    """Return the cells that are no padding."""
+    top, left = windows.rows.before, windows.columns.before
+    return padded[:, top : top + windows.rows.size, left : left + windows.columns.size]

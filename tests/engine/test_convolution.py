@@ -216,6 +216,12 @@ def test_a_batch_of_many_blocks_is_its_rows_one_by_one(one):
         np.testing.assert_allclose(whole[2][name], summed, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("one", MANY_BLOCKS, ids=[one["kind"] for one in MANY_BLOCKS])
+def test_no_rows_give_no_rows(one):
+    net = network((24, 24, 4), one)
+    assert net.predict(np.zeros((0, 24, 24, 4))).shape == (0, *net.output_shape)
+
+
 def gradients(net, x, dy):
     """Return the output, the gradient in x, and those in the parameters, given the one in y."""
     tape = net.tape()

@@ -50,7 +50,8 @@ class DepthwiseBase(ConvolutionBase):
         """Return what the channels' own convolutions take."""
         windows, spread = self.windows(shape), math.prod(self.spread_shape(shape))
         channels = shape[-1] * self.depth_multiplier
-        wide = windows.cells * channels if self.depth_multiplier > 1 else 0
+        cells = windows.padded_cells or (windows.cells if self.depth_multiplier > 1 else 0)
+        wide = cells * channels
         block = spread + wide + wide * wants_dx
         fixed = windows.depthwise_rows(channels) * block
         fixed += windows.size * channels * (windows.columns.windows + 1)

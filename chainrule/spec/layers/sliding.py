@@ -7,7 +7,7 @@ windows, and an odd cell of padding goes to the end.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Annotated, Literal
 
@@ -90,6 +90,11 @@ class Windows:
         return cells if cells > self.cells else 0
 
     @property
+    def over_padded(self) -> Windows:
+        """The same windows over an image whose padding is there as cells."""
+        return Windows(_inflated(self.rows), _inflated(self.columns))
+
+    @property
     def is_identity(self) -> bool:
         """Whether each cell is a window."""
         return self.size == 1 and self.count == self.cells
@@ -119,6 +124,10 @@ class Windows:
     def depthwise_rows(self, channels: int) -> int:
         """Return of how many images a depthwise convolution makes the products at once."""
         return max(1, _DEPTHWISE_VALUES // (max(self.cells, self.count) * channels))
+
+
+def _inflated(axis: Axis) -> Axis:
+    return replace(axis, size=axis.padded, before=0, after=0)
 
 
 @lru_cache(maxsize=256)
