@@ -33,8 +33,8 @@ _KINK = 10.0  # a kink moves the four slopes apart by more than a tenth of what 
 
 # Costs on a slow core, about twice to three times those of the machine they were measured on.
 _BUDGET_S = 0.05
-_PASS_S, _LAYER_S, _TIME_STEP_S = 15e-6, 12e-6, 40e-6
-_FLOPS_PER_S, _PARAMETER_S = 2e9, 15e-9
+_PASS_S, _LAYER_S, _TIME_STEP_S = 20e-6, 15e-6, 40e-6
+_FLOPS_PER_S, _PARAMETER_S = 2e9, 20e-9
 _LOOPS = {"simple_rnn": 1, "lstm": 1, "gru": 1, "bidirectional": 2}  # over the steps of a sequence
 _GRADIENT = 3  # forward passes that a forward and a backward pass cost together
 _LEAST = _GRADIENT + 2
@@ -181,6 +181,7 @@ def _affordable(walked: list[Node]) -> int:
     steps = sum(_LOOPS.get(node.spec.kind, 0) * node.input_shape[0] for node in walked)
     one_s = _PASS_S + len(walked) * _LAYER_S + steps * _TIME_STEP_S + ROWS * flops / _FLOPS_PER_S
     building_s = parameters * _PARAMETER_S + _orthogonal_flops(walked) / _FLOPS_PER_S
+    building_s += len(walked) * 2 * _LAYER_S
     return int(max(0.0, _BUDGET_S - building_s) / one_s)
 
 
