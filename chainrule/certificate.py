@@ -202,7 +202,7 @@ def _spread(tensors: list[str]) -> list[str]:
     """
     layers: dict[str, list[str]] = {}
     for name in tensors:
-        layers.setdefault(name.rpartition(".")[0], []).append(name)
+        layers.setdefault(name.partition(".")[0], []).append(name)
     bits = len(layers).bit_length()
     turned = sorted(range(len(layers)), key=lambda place: int(f"{place:0{bits}b}"[::-1], 2))
     columns = zip_longest(*(list(layers.values())[place] for place in turned))

@@ -38,7 +38,7 @@ def test_every_kind_passes(spec, shape, loss):
     net = Network(spec)
     wanted = "passed" if net.parameters else "skipped"
     assert (certificate["status"], certificate["loss"]) == (wanted, loss), certificate
-    owners = {name.rpartition(".")[0] for name in net.parameters}
+    owners = {name.partition(".")[0] for name in net.parameters}
     if owners:
         assert [row["name"] for row in certificate["layers"]] == [n.name for n in net.nodes]
         assert {n for n, error in errors(certificate).items() if error is not None} == owners
