@@ -31,10 +31,12 @@ _DRAWS = 4  # of the inputs, for tensors most of whose probes meet kinks
 _NOISE = 1e-10
 _KINK = 10.0  # a kink moves the four slopes apart by more than a tenth of what it falsifies
 
-# Costs on a slow core, about twice to three times those of the machine they were measured on.
+# Costs on a slow core, about twice those of the machine that they were measured on. Of two rows,
+# a matrix is read for few operations; a convolution has many positions to make use of it.
 _BUDGET_S = 0.05
-_PASS_S, _LAYER_S, _TIME_STEP_S = 20e-6, 15e-6, 80e-6
-_FLOPS_PER_S, _PARAMETER_S = 2e9, 20e-9
+_PASS_S, _LAYER_S, _TIME_STEP_S = 20e-6, 12e-6, 30e-6
+_READ_FLOPS_PER_S, _FLOPS_PER_S, _VALUE_S = 3e9, 15e9, 2e-9
+_PARAMETER_S = 16e-9
 _LOOPS = {"simple_rnn": 1, "lstm": 1, "gru": 1, "bidirectional": 2}  # over the steps of a sequence
 _GRADIENT = 3  # forward passes that a forward and a backward pass cost together
 _LEAST = _GRADIENT + 2
@@ -177,12 +179,18 @@ class _Check:
 def _affordable(walked: list[Node]) -> int:
     """Return how many forward passes of two rows fit in the budget, beside the building."""
     parameters = sum(node.parameters + node.state for node in walked)
-    flops = sum(node.spec.flops(*node.input_shapes) for node in walked)
-    steps = sum(_LOOPS.get(node.spec.kind, 0) * node.input_shape[0] for node in walked)
-    one_s = _PASS_S + len(walked) * _LAYER_S + steps * _TIME_STEP_S + ROWS * flops / _FLOPS_PER_S
     building_s = parameters * _PARAMETER_S + _orthogonal_flops(walked) / _FLOPS_PER_S
     building_s += len(walked) * 2 * _LAYER_S
+    one_s = _PASS_S + sum(map(_forward_s, walked))
     return int(max(0.0, _BUDGET_S - building_s) / one_s)
+
+
+def _forward_s(node: Node) -> float:
+    """Return what a layer's forward pass of two rows takes."""
+    loops = _LOOPS.get(node.spec.kind, 0)
+    rate = _READ_FLOPS_PER_S if loops or len(node.output_shape) == 1 else _FLOPS_PER_S
+    rows_s = node.spec.flops(*node.input_shapes) / rate + math.prod(node.output_shape) * _VALUE_S
+    return _LAYER_S + loops * node.input_shape[0] * _TIME_STEP_S + ROWS * rows_s
 
 
 def _orthogonal_flops(walked: list[Node]) -> float:
