@@ -34,9 +34,9 @@ _KINK = 10.0  # a kink moves the four slopes apart by more than a tenth of what 
 # Costs on a slow core, about twice those of the machine that they were measured on. Of two rows,
 # a matrix is read for few operations; a convolution has many positions to make use of it.
 _BUDGET_S = 0.05
-_PASS_S, _LAYER_S, _TIME_STEP_S = 20e-6, 12e-6, 30e-6
+_PASS_S, _LAYER_S, _TIME_STEP_S = 20e-6, 15e-6, 40e-6
 _READ_FLOPS_PER_S, _FLOPS_PER_S, _VALUE_S = 3e9, 15e9, 2e-9
-_PARAMETER_S = 16e-9
+_PARAMETER_S = 24e-9
 _LOOPS = {"simple_rnn": 1, "lstm": 1, "gru": 1, "bidirectional": 2}  # over the steps of a sequence
 _GRADIENT = 3  # forward passes that a forward and a backward pass cost together
 _LEAST = _GRADIENT + 2
