@@ -179,6 +179,14 @@ class Job(_Resource):
         answer = self._transport.json("GET", f"{self.path}/metrics")
         return list(answer["items"])
 
+    def certificate(self) -> dict[str, Any]:
+        """Return how the job's gradients compare with central differences, layer by layer.
+
+        Raises: ApiError 404, before the job has begun.
+        """
+        answer: dict[str, Any] = self._transport.json("GET", f"{self.path}/certificate")
+        return answer
+
     def model(self) -> Model:
         """Return what the job has trained.  Raises: ClientError, if there is none (yet)."""
         if not self.view.get("model_id"):

@@ -210,6 +210,32 @@ class MetricsView(BaseModel):
     items: list[EpochView]
 
 
+class CertifiedLayerView(BaseModel):
+    """The largest relative error of a layer's gradients; where there is none, the reason."""
+
+    name: str
+    kind: str
+    max_relative_error: float | None
+    probes: int
+    reason: str | None
+
+
+class CertificateView(BaseModel):
+    """A job's gradients beside central differences, at its first weights, in float64.
+
+    ``layer`` is that at fault, if the check has failed.
+    """
+
+    status: Literal["passed", "failed", "skipped", "off"]
+    tolerance: float
+    rows: int
+    probes: int
+    loss: str
+    layers: list[CertifiedLayerView]
+    layer: str | None
+    reason: str | None
+
+
 class CheckpointView(BaseModel):
     """A kept checkpoint."""
 

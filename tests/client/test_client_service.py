@@ -76,6 +76,13 @@ def test_metrics_have_a_row_for_each_epoch(trained):
     assert rows[-1]["train"]["loss"] < rows[0]["train"]["loss"]
 
 
+def test_a_certificate_tells_each_layers_error(trained):
+    certificate = trained.certificate()
+    assert certificate["status"] == "passed"
+    assert [row["name"] for row in certificate["layers"]] == ["dense_1", "dense_2"]
+    assert max(row["max_relative_error"] for row in certificate["layers"]) < 1e-6
+
+
 def test_more_rows_than_one_request_takes_are_predicted_in_order(trained):
     rows = [
         {"x": (i % 2) + 0.123456789012345, "y": (i % 2) - 0.123456789012345} for i in range(25_000)
