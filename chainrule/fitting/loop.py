@@ -132,6 +132,7 @@ class TrainingLoop:
             backward(dy)
             rate = self._learning_rate(number)
             self._optimizer.step(net.flat, tape.gradients, self._slots, rate, number)
+            tape.apply_moves()
         self.step = number
         self._samples += len(x)
         return loss
@@ -176,6 +177,8 @@ class TrainingLoop:
     def _check_finite(self) -> None:
         if not _is_finite(self.net.flat):
             raise self._diverged("a parameter is not finite")
+        if not _is_finite(self.net.state):
+            raise self._diverged("a moving average is not finite")
         for name, vector in self._slots.items():
             if not _is_finite(vector):
                 raise self._diverged(f"the optimizer's {name} is not finite")

@@ -5,16 +5,19 @@ from chainrule.layers.base import Layer, Parameters, check_shape
 from chainrule.layers.dense import Dense
 from chainrule.layers.dropout import Dropout
 from chainrule.layers.merge import Add, Concat, Multiply
+from chainrule.layers.normalization import BatchNorm, LayerNorm
 from chainrule.layers.reshape import Reshape
 
 __all__ = [
     "LAYERS",
     "Activation",
     "Add",
+    "BatchNorm",
     "Concat",
     "Dense",
     "Dropout",
     "Layer",
+    "LayerNorm",
     "Multiply",
     "Parameters",
     "Reshape",
@@ -31,4 +34,6 @@ LAYERS: dict[str, type[Layer]] = {
     "add": Add,
     "multiply": Multiply,
     "concat": Concat,
+    "batch_norm": BatchNorm,
+    "layer_norm": LayerNorm,
 }

@@ -18,6 +18,19 @@ def layer(kind, **fields):
     return {"kind": kind, **fields}
 
 
+def norm(kind, **fields):
+    """Return a layer that normalises and whose tensors do not start at 0 and 1."""
+    starts = {"gamma_initializer": uniform(0.5, 1.5), "beta_initializer": uniform(-0.5, 0.5)}
+    if kind == "batch_norm":
+        starts["moving_mean_initializer"] = uniform(-0.5, 0.5)
+        starts["moving_variance_initializer"] = uniform(0.5, 1.5)
+    return layer(kind, **starts, **fields)
+
+
+def uniform(low, high):
+    return {"kind": "random_uniform", "minval": low, "maxval": high}
+
+
 CASES = [
     case((5,), dense(4)),
     case((5,), dense(4, use_bias=False)),
@@ -68,6 +81,14 @@ CASES = [
         dense(4, inputs=["input"], activation="tanh"),
         dense(3, inputs=["add_1"]),
     ),
+    case((5,), dense(6, "tanh", use_bias=False), norm("batch_norm", momentum=0.6), dense(3)),
+    case((5,), norm("batch_norm", scale=False), dense(3, "tanh"), norm("batch_norm", epsilon=0.1)),
+    case((2, 3, 2), norm("batch_norm", center=False), layer("flatten"), dense(2)),
+    case((5,), layer("batch_norm", scale=False, center=False), dense(3)),
+    case((5,), dense(6, "tanh"), norm("layer_norm"), dense(3)),
+    case((3, 4), norm("layer_norm", epsilon=0.1, scale=False), dense(2)),
+    case((2, 3, 2), norm("layer_norm", axis=[-2, -1], center=False), dense(2)),
+    case((2, 3), norm("layer_norm", axis=[1, 2]), layer("layer_norm", scale=False, center=False)),
     *(
         case((5,), dense(6, "relu", kernel_initializer=name), dense(3))
         for name in ("glorot_normal", "he_uniform", "he_normal")

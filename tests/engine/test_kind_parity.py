@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from chainrule.fitting import TrainingLoop
 from chainrule.network import Network
 from chainrule.optimizers import Adam
 from tests.engine.engine_cases import CASES, case_id, draw
@@ -63,6 +64,45 @@ def test_twenty_steps_end_with_pytorchs_parameters(spec, shape):
         their_adam.step()
     for name, tensor in theirs.parameters.items():
         assert_close(net.parameters[name], tensor, "float64", name)
+
+
+moving = [case for case in CASES if Network(case[0]).state.size]
+moving_case = pytest.mark.parametrize(("spec", "shape"), moving, ids=map(case_id, moving))
+
+
+@moving_case
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_gradients_through_the_moments_of_a_batch_are_pytorchs(spec, shape, dtype):
+    net, theirs, x, target = pair(spec, shape, dtype)
+    theirs.training = True
+    before = net.state.copy()
+    inputs = torch.tensor(x, requires_grad=True)
+    their_loss = torch.nn.functional.mse_loss(theirs.run(inputs), torch.tensor(target))
+    their_loss.backward()
+    loss, gradients = net.gradients(x, target, loss="mean_squared_error", training=True)
+    assert net.state.tobytes() == before.tobytes()
+    assert_close(np.array(loss), their_loss, dtype, "loss")
+    if inputs.grad is not None:
+        assert_close(gradients["inputs"], inputs.grad, dtype, "inputs")
+    for name, tensor in theirs.parameters.items():
+        assert_close(gradients[name], tensor.grad, dtype, name)
+
+
+@moving_case
+def test_twenty_steps_of_training_end_with_pytorchs_moving_averages(spec, shape):
+    net, theirs, x, target = pair(spec, shape, "float64")
+    theirs.training = True
+    optimizer = {"kind": "sgd", "learning_rate": 0.05}
+    training = {"epochs": 20, "batch_size": len(x), "shuffle": False, "optimizer": optimizer}
+    list(TrainingLoop(net, (x, target), {**training, "loss": "mean_squared_error"}).run())
+    tensors = list(theirs.parameters.values())
+    descent = torch.optim.SGD(tensors, 0.05)
+    for _ in range(20):
+        descent.zero_grad()
+        torch.nn.functional.mse_loss(theirs.run(torch.tensor(x)), torch.tensor(target)).backward()
+        descent.step()
+    for name, tensor in {**theirs.parameters, **theirs.states}.items():
+        assert_close({**net.parameters, **net.states}[name], tensor, "float64", name)
 
 
 def test_every_kind_has_its_counterpart():

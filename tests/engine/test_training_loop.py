@@ -59,6 +59,42 @@ def test_steps_and_epochs_are_counted_with_the_last_smaller_batch():
     assert list(loop.run()) == []
 
 
+NORMALISED = {
+    "name": "normalised",
+    "input": {"shape": [6]},
+    "layers": [
+        {"kind": "dense", "units": 9, "use_bias": False},
+        {"kind": "batch_norm", "momentum": 0.8},
+        {"kind": "dense", "units": 4},
+    ],
+}
+
+
+def test_a_resume_goes_on_from_the_very_same_moving_averages():
+    def loop_of(seed, checkpoint=None):
+        net = Network(NORMALISED, seed=seed)
+        rows = rows_of(20, seed=1)
+        return TrainingLoop(net, rows_of(50), TRAINING, validation=rows, checkpoint=checkpoint)
+
+    straight, reports, saved = loop_of(7), [], []
+    for report in straight.run():
+        reports.append(facts(report))
+        saved.append((straight.checkpoint().to_bytes(), straight.net.state.copy()))
+    assert len({state.tobytes() for _, state in saved}) == straight.steps
+    for number, (data, state) in enumerate(saved, start=1):
+        resumed = loop_of(99, Checkpoint.from_bytes(data))
+        assert resumed.net.state.tobytes() == state.tobytes()
+        assert [facts(report) for report in resumed.run()] == reports[number:]
+        assert resumed.checkpoint().to_bytes() == saved[-1][0]
+
+
+def test_moving_averages_that_are_not_finite_are_divergence():
+    loop = TrainingLoop(Network(NORMALISED), rows_of(50), TRAINING)
+    loop.net.states["batch_norm_1.moving_mean"][0] = np.inf
+    with pytest.raises(DivergedError, match="a moving average is not finite"):
+        loop.checkpoint()
+
+
 @pytest.mark.parametrize("kind", ["sgd", "momentum", "nesterov", "adam"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_resume_at_any_report_ends_with_the_very_same_bits(kind, dtype):

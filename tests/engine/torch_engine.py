@@ -90,6 +90,32 @@ def multiply(net, node, *xs):
     return y
 
 
+def batch_norm(net, node, x):
+    own, spec = net.own(node), node.spec
+    mask = net.masks[node.name] = net.mask_of(node)
+    axes = tuple(range(x.ndim - 1))
+    if net.training:
+        weight = torch.ones(x.shape[:2] if mask is not None else x.shape[:1], dtype=x.dtype)
+        weight = weight * (1.0 if mask is None else mask.to(x.dtype))
+        weight = weight.reshape(*weight.shape, *(1,) * (x.ndim - weight.ndim)).expand(x.shape)
+        count = weight.sum(axes).clamp(min=1.0)
+        mean = (weight * x).sum(axes) / count
+        variance = (weight * (x - mean) ** 2).sum(axes) / count
+        for average, value in (("moving_mean", mean), ("moving_variance", variance)):
+            own[average].mul_(spec.momentum).add_((1.0 - spec.momentum) * value.detach())
+    else:
+        mean, variance = own["moving_mean"], own["moving_variance"]
+    y = (x - mean) / torch.sqrt(variance + spec.epsilon)
+    return y * own.get("gamma", 1.0) + own.get("beta", 0.0)
+
+
+def layer_norm(net, node, x):
+    own, spec = net.own(node), node.spec
+    net.masks[node.name] = net.mask_of(node)
+    shape = x.shape[-1:] if isinstance(spec.axis, int) else x.shape[-len(spec.axis) :]
+    return F.layer_norm(x, shape, own.get("gamma"), own.get("beta"), spec.epsilon)
+
+
 # A kind to what it does: (TorchNetwork, node, *inputs) -> output.
 KINDS = {
     "dense": dense,
@@ -99,5 +125,7 @@ KINDS = {
     "reshape": lambda net, node, x: x.reshape(len(x), *node.spec.target_shape),
     "add": add,
     "multiply": multiply,
+    "batch_norm": batch_norm,
+    "layer_norm": layer_norm,
     "concat": lambda net, node, *xs: torch.cat(xs, dim=node.spec.axis),
 }

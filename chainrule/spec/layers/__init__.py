@@ -30,6 +30,7 @@ from chainrule.spec.layers.core import (
 )
 from chainrule.spec.layers.initializers import INITIALIZERS, Initializer
 from chainrule.spec.layers.merge import AddSpec, ConcatSpec, MultiplySpec
+from chainrule.spec.layers.normalization import BatchNormSpec, LayerNormSpec
 
 __all__ = [
     "ACTIVATIONS",
@@ -38,12 +39,14 @@ __all__ = [
     "ActivationName",
     "ActivationSpec",
     "AddSpec",
+    "BatchNormSpec",
     "ConcatSpec",
     "DenseSpec",
     "DropoutSpec",
     "FlattenSpec",
     "Initializer",
     "LayerBase",
+    "LayerNormSpec",
     "LayerSpec",
     "MergeBase",
     "MultiplySpec",
@@ -64,6 +67,8 @@ LayerSpec = Annotated[
     | AddSpec
     | MultiplySpec
     | ConcatSpec
+    | BatchNormSpec
+    | LayerNormSpec
     | SharedSpec,
     Field(discriminator="kind"),
 ]
