@@ -46,7 +46,10 @@ def _dense(layer: Layer, x: str) -> str:
 
 
 def _activation(layer: Layer, x: str) -> str:
-    return activate(layer, layer.spec.activation, x)
+    name = layer.spec.activation
+    if name == "softmax" or x not in layer.writer.first:
+        return activate(layer, name, x)
+    return layer.channels_last(activate(layer, name, layer.channels_first(x)))
 
 
 def _same(layer: Layer, x: str) -> str:
@@ -61,10 +64,11 @@ def _folded(kind: str) -> Callable[..., str]:
     """Join any number of inputs by an operator of two."""
 
     def convert(layer: Layer, *xs: str) -> str:
-        y = xs[0]
-        for x in xs[1:]:
-            y = layer.op(kind, y, x)
-        return y
+        turned = all(x in layer.writer.first for x in xs)
+        first, *others = map(layer.channels_first, xs) if turned else xs
+        for x in others:
+            first = layer.op(kind, first, x)
+        return layer.channels_last(first) if turned else first
 
     return convert
 

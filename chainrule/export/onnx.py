@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from chainrule.errors import ChainruleError
-from chainrule.export import core
+from chainrule.export import conv, core, norm, recurrent
 from chainrule.export.writer import Layer, Operator, Writer
 
 if TYPE_CHECKING:
@@ -23,7 +23,12 @@ __all__ = ["BATCH", "CONVERTERS", "IR_VERSION", "OPSET", "to_onnx"]
 OPSET, IR_VERSION = 17, 10
 BATCH = "batch"  # the name of the free first axis
 # A kind to what writes it: (layer, names of its inputs) -> name of its output.
-CONVERTERS: dict[str, Callable[..., str]] = {**core.CONVERTERS}
+CONVERTERS: dict[str, Callable[..., str]] = {
+    **core.CONVERTERS,
+    **conv.CONVERTERS,
+    **norm.CONVERTERS,
+    **recurrent.CONVERTERS,
+}
 _ABOUT = (
     "A network trained by chainrule. Inputs are features, as the training's preprocessing makes"
     " them of raw rows (metadata: recipe, where there was one). Outputs are the raw ones of the"

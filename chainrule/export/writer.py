@@ -100,6 +100,21 @@ class Layer:
         """Give each row another shape.  0 stands for the batch, as it comes in."""
         return str(self.op("Reshape", x, self.constant([0, *shape], "int64")))
 
+    def channels_first(self, x: str) -> str:
+        """Return (batch, ..., channels) as (batch, channels, ...), which may be there already."""
+        first = self.writer.first
+        if x not in first:
+            rank = len(self.node.input_shape) + 1
+            first[x] = self.op("Transpose", x, perm=[0, rank - 1, *range(1, rank - 1)])
+        return first[x]
+
+    def channels_last(self, x: str) -> str:
+        """Return (batch, channels, ...) as (batch, ..., channels), and remember what it was."""
+        rank = len(self.node.output_shape) + 1
+        y = str(self.op("Transpose", x, perm=[0, *range(2, rank), 1]))
+        self.writer.first[y] = x
+        return y
+
     def _tensor(self, name: str, array: Array) -> str:
         kept = array.astype(np.float32) if array.dtype.kind == "f" else array
         self.writer.tensors.setdefault(name, np.ascontiguousarray(kept))

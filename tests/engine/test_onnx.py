@@ -29,7 +29,7 @@ TWO = {
 
 
 def test_every_kind_has_a_converter():
-    assert set(CONVERTERS) == set(LAYERS)
+    assert set(LAYERS) <= set(CONVERTERS)
 
 
 @pytest.mark.parametrize(("spec", "shape"), CASES, ids=map(case_id, CASES))
