@@ -28,7 +28,7 @@ class _Step(NamedTuple):
     sources: tuple[int, ...]
     joins: bool  # whether the layer takes a list of inputs and gives back one of gradients
     learns: bool  # whether a gradient is wanted of the layer, to reach a parameter
-    passes: bool  # whether a gradient is wanted of the layer's inputs then
+    passes: tuple[bool, ...]  # which inputs it goes on to then
     keeps_mask: bool
 
 
@@ -48,7 +48,7 @@ class Graph:
                 tuple(number[source] for source in node.inputs),
                 node.spec.most_inputs > 1,
                 node.name in learns,
-                any(source in learns for source in node.inputs),
+                tuple(source in learns for source in node.inputs),
                 node.spec.keeps_mask,
             )
             for node, layer in zip(walked, layers, strict=True)
@@ -66,7 +66,7 @@ class Graph:
         masks: list[Array | None] = [None] * len(xs)
         backwards: list[tuple[int, _Step, Callable[[Array], Any]]] = []
         for step in self._steps:
-            tape.wants_dx = inputs or step.passes
+            tape.wants_dx = inputs or any(step.passes)
             tape.mask = _joined([masks[source] for source in step.sources])
             given = [values[source] for source in step.sources]
             y, back = step.layer.forward(given if step.joins else given[0], tape)
@@ -97,8 +97,9 @@ class Graph:
                 if dy is None:
                     continue
                 dx = back(dy)
-                if inputs or step.passes:
-                    for source, part in zip(step.sources, dx if step.joins else [dx], strict=True):
+                parts = dx if step.joins else [dx]
+                for source, part, passes in zip(step.sources, parts, step.passes, strict=True):
+                    if inputs or passes:
                         add(source, part)
             return gradients[: self._inputs]
 

@@ -61,11 +61,15 @@ def nodes(spec: ArchitectureSpec) -> list[Node]:
     """
     shapes = spec.input_shapes
     names = _names(spec, shapes)
-    sources = [_sources(spec, index, names, shapes) for index in range(len(names))]
-    _check_outputs(spec, names, sources, shapes)
     owners = _owners(spec, names)
+    sources = [
+        _sources(spec, index, spec.layers[owners.get(index, index)], names, shapes)
+        for index in range(len(names))
+    ]
+    order = _order(names, sources, owners)
+    _check_outputs(spec, names, sources, shapes)
     found: dict[str, Node] = {}
-    for index in _order(names, sources, owners):
+    for index in order:
         node = _node(spec, index, names[index], sources[index], found, shapes)
         found[node.name] = node
         shapes[node.name] = node.output_shape
@@ -89,12 +93,15 @@ def _names(spec: ArchitectureSpec, inputs: dict[str, Shape]) -> list[str]:
 
 
 def _sources(
-    spec: ArchitectureSpec, index: int, names: list[str], inputs: dict[str, Shape]
+    spec: ArchitectureSpec,
+    index: int,
+    layer: LayerBase,
+    names: list[str],
+    inputs: dict[str, Shape],
 ) -> tuple[str, ...]:
-    """Return the names of what feeds a layer."""
-    layer, place = spec.layers[index], f"layers[{index}].inputs"
-    kind = layer.kind
-    given = layer.inputs
+    """Return the names of what feeds a layer; ``layer`` is its own spec, or that it shares."""
+    place, kind = f"layers[{index}].inputs", layer.kind
+    given = spec.layers[index].inputs
     if given is None:
         if layer.least_inputs > 1:
             raise SpecError(Problem(place, f"is missing: {kind} joins several layers, name them"))

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 import service
-from chainrule.initializers import INITIALIZERS
 from chainrule.losses import LOSSES
 from chainrule.optimizers import OPTIMIZERS
 from chainrule.spec import (
@@ -21,7 +20,7 @@ from chainrule.spec import (
     nodes,
     parse,
 )
-from chainrule.spec.layers import ACTIVATIONS
+from chainrule.spec.layers import ACTIVATIONS, INITIALIZERS
 from service.actions.requests import JobRequest
 from service.api.models import PredictRequest
 from service.api.views import PredictionView
