@@ -27,10 +27,12 @@ def _axes(layer: Layer) -> list[Any]:
     return [windows.rows, windows.columns] if image else [windows.columns]
 
 
-def _sliding(layer: Layer) -> dict[str, Any]:
-    """Return the attributes that all sliding windows have."""
+def _sliding(layer: Layer, *, dilations: bool = False) -> dict[str, Any]:
+    """Return the attributes that all sliding windows have, and those of a convolution."""
     axes = _axes(layer)
+    more = {"dilations": [axis.dilation for axis in axes]} if dilations else {}
     return {
+        **more,
         "kernel_shape": [axis.kernel for axis in axes],
         "strides": [axis.stride for axis in axes],
         "pads": [axis.before for axis in axes] + [axis.after for axis in axes],
@@ -61,13 +63,13 @@ def _bias(layer: Layer) -> list[str]:
 
 
 def _conv(layer: Layer, x: str) -> str:
-    how = {**_sliding(layer), "dilations": [axis.dilation for axis in _axes(layer)]}
+    how = _sliding(layer, dilations=True)
     given = (layer.channels_first(x), layer.weight("kernel", _out_in), *_bias(layer))
     return _ended(layer, layer.op("Conv", *given, **how, group=layer.spec.groups))
 
 
 def _depthwise(layer: Layer, x: str, name: str = "kernel", *bias: str) -> str:
-    how = {**_sliding(layer), "dilations": [axis.dilation for axis in _axes(layer)]}
+    how = _sliding(layer, dilations=True)
     given = (layer.channels_first(x), layer.weight(name, _each_channel), *bias)
     return str(layer.op("Conv", *given, **how, group=layer.node.input_shape[-1]))
 
@@ -80,6 +82,33 @@ def _separable_conv(layer: Layer, x: str) -> str:
     depthwise = _depthwise(layer, x, "depthwise_kernel")
     pointwise = layer.weight("pointwise_kernel", _out_in)
     return _ended(layer, layer.op("Conv", depthwise, pointwise, *_bias(layer)))
+
+
+def _conv_transpose(layer: Layer, x: str) -> str:
+    axes = _axes(layer)  # of the output: a window for each cell of the input
+    covered = [
+        (axis.windows - 1) * axis.stride + (axis.kernel - 1) * axis.dilation + 1 for axis in axes
+    ]
+    left = [axis.padded - cells for axis, cells in zip(axes, covered, strict=True)]
+    how = {**_sliding(layer, dilations=True), "output_padding": left}
+    given = (layer.channels_first(x), layer.weight("kernel", _out_in), *_bias(layer))
+    return _ended(layer, layer.op("ConvTranspose", *given, **how))
+
+
+def _up_sampling(layer: Layer, x: str) -> str:
+    scales = layer.constant([1, 1, *np.broadcast_to(layer.spec.size, 2)])
+    how = _RESIZE[getattr(layer.spec, "interpolation", "nearest")]
+    return layer.channels_last(layer.op("Resize", layer.channels_first(x), "", scales, **how))
+
+
+_RESIZE: dict[str, dict[str, Any]] = {
+    "bilinear": {"mode": "linear", "coordinate_transformation_mode": "half_pixel"},
+    "nearest": {
+        "mode": "nearest",
+        "coordinate_transformation_mode": "asymmetric",
+        "nearest_mode": "floor",
+    },
+}
 
 
 def _pool(kind: str, **more: int) -> Callable[..., str]:
@@ -106,10 +135,12 @@ CONVERTERS: dict[str, Callable[..., str]] = {
     "avg_pool2d": _pool("AveragePool", count_include_pad=0),
     "conv1d": _conv,
     "conv2d": _conv,
+    "conv2d_transpose": _conv_transpose,
     "depthwise_conv2d": _depthwise_conv,
     "global_avg_pool2d": _reduce("ReduceMean"),
     "global_max_pool1d": _reduce("ReduceMax"),
     "max_pool1d": _pool("MaxPool"),
     "max_pool2d": _pool("MaxPool"),
     "separable_conv2d": _separable_conv,
+    "up_sampling2d": _up_sampling,
 }

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from chainrule.errors import ChainruleError
-from chainrule.export import conv, core, norm, recurrent
+from chainrule.export import attention, conv, core, norm, recurrent
 from chainrule.export.writer import Layer, Operator, Writer
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ BATCH = "batch"  # the name of the free first axis
 # A kind to what writes it: (layer, names of its inputs) -> name of its output.
 CONVERTERS: dict[str, Callable[..., str]] = {
     **core.CONVERTERS,
+    **attention.CONVERTERS,
     **conv.CONVERTERS,
     **norm.CONVERTERS,
     **recurrent.CONVERTERS,

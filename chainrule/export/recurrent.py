@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.errors import SpecError
+from chainrule.export.writer import BOOL, INT32, INT64
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,7 +138,7 @@ def _move(layer: Layer, x: str) -> _Moved:
     """Bring the steps that count to the front, in their order."""
     steps = layer.node.input_shape[0]
     one, second = layer.constant([1], "int64"), layer.constant([1], "int64")
-    counts = layer.op("Cast", layer.mask or "", to=_INT64)
+    counts = layer.op("Cast", layer.mask or "", to=INT64)
     total = layer.op("ReduceSum", counts, second, keepdims=1)
     lengths = layer.op("Squeeze", layer.op("Max", total, one), second)
     axis = layer.constant(1, "int64")
@@ -148,7 +149,7 @@ def _move(layer: Layer, x: str) -> _Moved:
     _, order = layer.op("TopK", key, layer.constant([steps], "int64"), outputs=2, axis=1)
     return _Moved(
         _fetch(layer, x, order),
-        layer.op("Cast", lengths, to=_INT32),
+        layer.op("Cast", lengths, to=INT32),
         layer.op("Greater", total, layer.constant(0, "int64")),
         ranks,
         counts,
@@ -159,7 +160,7 @@ def _moved_back(layer: Layer, y: str, moved: _Moved, *, backwards: bool) -> str:
     """Give each step its output; padding repeats that of the step walked before, or is zero."""
     if backwards:  # the next step that counts, in order of time
         place = moved.ranks
-        total = layer.op("Cast", moved.lengths, to=_INT64)
+        total = layer.op("Cast", moved.lengths, to=INT64)
         known = layer.op("Less", place, layer.op("Unsqueeze", total, layer.constant([1], "int64")))
         known = layer.op("And", known, moved.any_counts)
         last = layer.node.input_shape[0] - 1
@@ -194,9 +195,9 @@ def _turned(layer: Layer, x: str) -> str:
 
 def _masking(layer: Layer, x: str) -> str:
     value = layer.constant(layer.spec.mask_value)
-    same = layer.op("Cast", layer.op("Equal", x, value), to=_INT32)
+    same = layer.op("Cast", layer.op("Equal", x, value), to=INT32)
     all_same = layer.op("ReduceMin", same, axes=[-1], keepdims=1)
-    padding = layer.op("Cast", all_same, to=_BOOL)
+    padding = layer.op("Cast", all_same, to=BOOL)
     layer.mask = layer.op("Not", layer.op("Squeeze", padding, layer.constant([-1], "int64")))
     return str(layer.op("Where", padding, layer.constant(0.0), x))
 
@@ -206,7 +207,6 @@ def _repeat_vector(layer: Layer, x: str) -> str:
     return str(layer.op("Expand", one, layer.constant([1, layer.spec.n, 1], "int64")))
 
 
-_INT32, _INT64, _BOOL = 6, 7, 9  # onnx.TensorProto's numbers
 CONVERTERS: dict[str, Callable[..., str]] = {
     "bidirectional": _bidirectional,
     "gru": _recurrent,

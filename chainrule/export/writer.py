@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from chainrule.kernels import Array
     from chainrule.spec import Node
 
-__all__ = ["Layer", "Operator", "Writer"]
+__all__ = ["BOOL", "INT32", "INT64", "Layer", "Operator", "Writer"]
+
+INT32, INT64, BOOL = 6, 7, 9  # onnx.TensorProto's numbers
 
 
 @dataclass
