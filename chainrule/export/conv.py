@@ -126,7 +126,7 @@ def _reduce(kind: str) -> Callable[..., str]:
 
     def convert(layer: Layer, x: str) -> str:
         axes = list(range(1, len(layer.node.input_shape)))
-        return str(layer.op(kind, x, axes=axes, keepdims=0))
+        return str(layer.op(kind, x, axes=axes, keepdims=int(layer.spec.keepdims)))
 
     return convert
 

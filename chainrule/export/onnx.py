@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from chainrule.errors import ChainruleError
 from chainrule.export import attention, conv, core, norm, recurrent
-from chainrule.export.writer import Layer, Operator, Writer
+from chainrule.export.writer import FLOAT, Body, Layer, Operator, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,10 +53,7 @@ def to_onnx(net: Network, *, recipe: Recipe | None = None) -> bytes:
         raise ChainruleError(message) from error
     writer = _write(net)
     graph = helper.make_graph(
-        [
-            helper.make_node(one.kind, one.inputs, one.outputs, one.outputs[0], **one.attributes)
-            for one in writer.operators
-        ],
+        [_node(helper, operator) for operator in writer.operators],
         net.spec.name,
         _values(helper, net.input_shapes),
         _values(helper, net.output_shapes),
@@ -75,9 +72,27 @@ def to_onnx(net: Network, *, recipe: Recipe | None = None) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
+def _node(helper: Any, operator: Operator) -> Any:
+    """Turn an operator into protobuf, and any graph within it."""
+    found = operator.attributes
+    attributes = {k: _body(helper, v) if isinstance(v, Body) else v for k, v in found.items()}
+    name = operator.outputs[0]
+    return helper.make_node(operator.kind, operator.inputs, operator.outputs, name, **attributes)
+
+
+def _body(helper: Any, body: Body) -> Any:
+    make = helper.make_tensor_value_info
+    return helper.make_graph(
+        [_node(helper, operator) for operator in body.operators],
+        "step",
+        [make(name, kind, None) for name, kind in body.inputs.items()],
+        [make(name, FLOAT, None) for name in body.outputs],
+    )
+
+
 def _values(helper: Any, shapes: dict[str, tuple[int, ...]]) -> list[Any]:
     make = helper.make_tensor_value_info
-    return [make(name, 1, [BATCH, *shape]) for name, shape in shapes.items()]  # 1 is float32
+    return [make(name, FLOAT, [BATCH, *shape]) for name, shape in shapes.items()]
 
 
 def _write(net: Network) -> Writer:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from chainrule.kernels import Array
     from chainrule.spec import Node
 
-__all__ = ["BOOL", "INT32", "INT64", "Layer", "Operator", "Writer"]
+__all__ = ["BOOL", "FLOAT", "INT32", "INT64", "Body", "Layer", "Operator", "Writer"]
 
-INT32, INT64, BOOL = 6, 7, 9  # onnx.TensorProto's numbers
+FLOAT, INT32, INT64, BOOL = 1, 6, 7, 9  # onnx.TensorProto's numbers
 
 
 @dataclass
@@ -29,14 +29,40 @@ class Operator:
     outputs: list[str]
     attributes: dict[str, Any]
 
+    @property
+    def reads(self) -> list[str]:
+        """What it needs, and what any graph within it does."""
+        bodies = [one for one in self.attributes.values() if isinstance(one, Body)]
+        return [*self.inputs, *(name for body in bodies for name in body.reads)]
+
+
+@dataclass
+class Body:
+    """A graph within an operator, such as a step of a loop; it sees the tensors outside.
+
+    ``inputs``: their types by name.  All outputs are floats.
+    """
+
+    operators: list[Operator]
+    inputs: dict[str, int]
+    outputs: list[str]
+
+    @property
+    def reads(self) -> list[str]:
+        return [name for operator in self.operators for name in operator.reads]
+
 
 @dataclass
 class Writer:
-    """The graph so far.  ``tensors`` are its constants, ``first`` the channels-first twins."""
+    """The graph so far: its operators, and its constants by name.
+
+    ``first``: the channels-first twins of values.  ``scope``: what sets the names of a body apart.
+    """
 
     operators: list[Operator] = field(default_factory=list)
     tensors: dict[str, Array] = field(default_factory=dict)
     first: dict[str, str] = field(default_factory=dict)
+    scope: str = ""
 
     def rename(self, old: str, new: str) -> None:
         """Call the output of an operator otherwise, wherever it is read."""
@@ -49,7 +75,7 @@ class Writer:
         needed, kept = set(outputs), []
         for operator in reversed(self.operators):
             if needed.intersection(operator.outputs):
-                needed.update(operator.inputs)
+                needed.update(operator.reads)
                 kept.append(operator)
         self.operators = kept[::-1]
         self.tensors = {name: array for name, array in self.tensors.items() if name in needed}
@@ -77,11 +103,19 @@ class Layer:
 
         An input that is left out is an empty name.
         """
-        number = len(self.writer.operators) + 1
-        base = f"{self.node.name}/{kind}_{number}"
+        base = self.op_name(kind)
         names = [base] if outputs == 1 else [f"{base}.{place}" for place in range(outputs)]
         self.writer.operators.append(Operator(kind, list(inputs), names, attributes))
         return names[0] if outputs == 1 else names
+
+    def op_name(self, kind: str) -> str:
+        """Return what the next operator is called."""
+        return f"{self.node.name}/{self.writer.scope}{kind}_{len(self.writer.operators) + 1}"
+
+    def inside(self) -> Layer:
+        """Return the same layer with a graph of its own, for the body of the next operator."""
+        scope = f"{self.writer.scope}{len(self.writer.operators) + 1}/"
+        return Layer(self.node, self.own, Writer(tensors=self.writer.tensors, scope=scope))
 
     def constant(self, value: ArrayLike, dtype: str = "float32") -> str:
         """Write a constant and return its name; equal ones are one."""
