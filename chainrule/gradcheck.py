@@ -46,7 +46,8 @@ def check_gradients(
     net = Network(spec, seed, "float64")
     loss = loss or "mean_squared_error"
     worst: dict[str, float] = {}
-    for name in [*net.parameters, "inputs"]:
+    inputs = [] if net.vocabularies else ["inputs"]  # whole numbers have no slope
+    for name in [*net.parameters, *inputs]:
         layer = name.partition(".")[0]
         draws = (_Batch.draw(net, loss, rows, seed, number) for number in range(_DRAWS))
         errors = (batch.error(name, probes) for batch in draws)
@@ -71,7 +72,7 @@ class _Batch:
     @classmethod
     def draw(cls, net: Network, loss: str, rows: int, seed: int, number: int) -> _Batch:
         rng = generator(seed, "gradcheck", number)
-        x = rng.standard_normal((rows, *net.input_shape))
+        x = _input(net, rows, rng)
         target = _target(loss, (rows, *net.output_shape), rng)
         return cls(net, loss, x, target, rng, net.tape(training=True, seed=seed))
 
@@ -117,6 +118,15 @@ class _Batch:
         self.tape.begin(0)
         y, _ = self.net.forward(self.x, self.tape)
         return LOSSES[self.loss](y, self.target)[0]
+
+
+def _input(net: Network, rows: int, rng: np.random.Generator) -> Array:
+    """Draw inputs that the network accepts."""
+    shape = (rows, *net.input_shape)
+    if net.vocabularies:
+        (size,) = net.vocabularies.values()
+        return rng.integers(0, size, shape).astype(np.float64)
+    return rng.standard_normal(shape)
 
 
 def _target(loss: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.errors import DataError, ShapeError
-from chainrule.layers import check_shape
+from chainrule.layers import check_shape, check_vocabularies
 from chainrule.losses import check_target, is_classes
 
 if TYPE_CHECKING:
@@ -35,6 +35,10 @@ class Samples:
             check_shape(self.x, ("rows", *net.input_shape), owner="the network")
         except ShapeError as error:
             raise DataError.at("inputs", str(error)) from None
+        try:
+            check_vocabularies(dict.fromkeys(net.input_shapes, self.x), net.vocabularies)
+        except DataError as error:
+            raise error.under("inputs") from None
         self.target = check_target(loss, net.output_shape, np.asarray(target))
         self.rows = len(self.x)
         if self.rows == 0:

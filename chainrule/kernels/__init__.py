@@ -1,6 +1,7 @@
 """The loops that numpy cannot fuse, behind one set of names whatever runs them."""
 
 from chainrule.kernels.elementwise import ELEMENTWISE, Array, Elementwise
+from chainrule.kernels.embedding import add_rows
 from chainrule.kernels.normalization import (
     batch_norm,
     batch_norm_backward,
@@ -8,34 +9,50 @@ from chainrule.kernels.normalization import (
     layer_norm,
     layer_norm_backward,
 )
+from chainrule.kernels.optimizers import (
+    adagrad,
+    adam,
+    lion,
+    momentum,
+    nadam,
+    nesterov,
+    rmsprop,
+    sgd,
+)
 from chainrule.kernels.reference import (
     activation_backward,
-    adam,
     bias_activation,
-    momentum,
-    nesterov,
-    sgd,
     softmax,
     softmax_backward,
     softmax_cross_entropy,
 )
+from chainrule.kernels.vectors import add_penalty, average, norm, swap
 
 __all__ = [
     "ELEMENTWISE",
     "Array",
     "Elementwise",
     "activation_backward",
+    "adagrad",
     "adam",
+    "add_penalty",
+    "add_rows",
+    "average",
     "batch_norm",
     "batch_norm_backward",
     "batch_norm_moments",
     "bias_activation",
     "layer_norm",
     "layer_norm_backward",
+    "lion",
     "momentum",
+    "nadam",
     "nesterov",
+    "norm",
+    "rmsprop",
     "sgd",
     "softmax",
     "softmax_backward",
     "softmax_cross_entropy",
+    "swap",
 ]

@@ -98,22 +98,24 @@ def layer_norm_backward(  # noqa: PLR0913, PLR0917
 
 
 def batch_norm_moments(x: Array, weights: Array | None, mean: Array, variance: Array) -> None:
-    """Write each column's mean and variance, divided by n, over the rows of weight 1.
+    """Write each column's mean and variance, divided by n, over the rows that count.
 
-    Shapes: x (rows, channels), weights (rows,) of 0 and 1, None if all count.
+    Shapes: x (rows, channels), weights (rows,) of booleans, None if all count.
     """
     count = max(len(x) if weights is None else int(np.count_nonzero(weights)), 1)
     ones = np.ones(min(len(x), _rows(x)), x.dtype)
     work = _work(x)
     total = np.zeros(x.shape[1])  # sums of sums of blocks, so that rounding does not pile up
     for block, size in _blocks(x):
-        total += np.matmul(ones[:size] if weights is None else weights[block], x[block])
+        counted = ones[:size] if weights is None else weights[block].astype(x.dtype)
+        total += np.matmul(counted, x[block])
     np.divide(total, count, out=mean, casting="same_kind")
     total.fill(0.0)
     for block, size in _blocks(x):
         square = np.subtract(x[block], mean, out=work[:size])
         square *= square
-        total += np.matmul(ones[:size] if weights is None else weights[block], square)
+        counted = ones[:size] if weights is None else weights[block].astype(x.dtype)
+        total += np.matmul(counted, square)
     np.divide(total, count, out=variance, casting="same_kind")
 
 
@@ -144,8 +146,8 @@ def batch_norm_backward(  # noqa: PLR0913, PLR0917
 ) -> None:
     """Write the gradients in gamma and beta, and in x if it is wanted.
 
-    dx = gamma rstd (dy - w / n (dbeta + h dgamma)), with h the normalised x and w a row's weight;
-    without the last term where the moments are not the batch's own.
+    dx = gamma rstd (dy - w / n (dbeta + h dgamma)), with h the normalised x, and w 1 where a row
+    counts; without the last term where the moments are not the batch's own.
     """
     dgamma.fill(0.0)
     dbeta.fill(0.0)

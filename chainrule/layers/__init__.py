@@ -1,9 +1,11 @@
 """What each kind of layer does: a name of the architecture language to its class."""
 
 from chainrule.layers.activation import Activation
+from chainrule.layers.attention import MultiHeadAttention
 from chainrule.layers.base import Layer, Parameters, check_shape
 from chainrule.layers.dense import Dense
 from chainrule.layers.dropout import Dropout
+from chainrule.layers.embedding import Embedding, PositionalEmbedding, check_vocabularies
 from chainrule.layers.merge import Add, Concat, Multiply
 from chainrule.layers.normalization import BatchNorm, LayerNorm
 from chainrule.layers.reshape import Reshape
@@ -16,12 +18,16 @@ __all__ = [
     "Concat",
     "Dense",
     "Dropout",
+    "Embedding",
     "Layer",
     "LayerNorm",
+    "MultiHeadAttention",
     "Multiply",
     "Parameters",
+    "PositionalEmbedding",
     "Reshape",
     "check_shape",
+    "check_vocabularies",
 ]
 
 # ``shared`` is missing: it is the layer that it names, once more.
@@ -36,4 +42,7 @@ LAYERS: dict[str, type[Layer]] = {
     "concat": Concat,
     "batch_norm": BatchNorm,
     "layer_norm": LayerNorm,
+    "embedding": Embedding,
+    "positional_embedding": PositionalEmbedding,
+    "multi_head_attention": MultiHeadAttention,
 }

@@ -142,11 +142,8 @@ def _as_vector(tensor: Array | None) -> Array | None:
 
 
 def _weights(x: Array, tape: Tape) -> Array | None:
-    """Return 1 for each row of the flat input that counts, 0 for padding; None if all count."""
+    """Return whether each row of the flat input counts, as padding does not; None if all do."""
     if tape.mask is None:
         return None
-    later = x.shape[2:-1]
-    mask = tape.mask.reshape(*tape.mask.shape, *(1 for _ in later))
-    weights = tape.empty(x.shape[:-1])
-    np.copyto(weights, mask)
-    return weights.reshape(-1)
+    mask = tape.mask.reshape(*tape.mask.shape, *(1 for _ in x.shape[2:-1]))
+    return np.broadcast_to(mask, x.shape[:-1]).reshape(-1)

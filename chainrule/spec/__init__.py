@@ -3,7 +3,7 @@
 from chainrule.spec.architecture import INPUT, ArchitectureSpec, InputSpec, complete
 from chainrule.spec.base import Document, parse
 from chainrule.spec.data import DataSpec, SplitSpec
-from chainrule.spec.graph import Node, nodes
+from chainrule.spec.graph import Node, nodes, vocabularies
 from chainrule.spec.layers import KINDS, LayerSpec, Shape, Weight
 from chainrule.spec.summary import learning, scratch, summarize
 from chainrule.spec.training import (
@@ -14,6 +14,7 @@ from chainrule.spec.training import (
     TrainingSpec,
     default_loss,
 )
+from chainrule.spec.windows import Windows, windows
 
 __all__ = [
     "INPUT",
@@ -32,6 +33,7 @@ __all__ = [
     "Task",
     "TrainingSpec",
     "Weight",
+    "Windows",
     "complete",
     "default_loss",
     "learning",
@@ -39,4 +41,6 @@ __all__ = [
     "parse",
     "scratch",
     "summarize",
+    "vocabularies",
+    "windows",
 ]

@@ -72,11 +72,12 @@ def _path(complaint: Mapping[str, Any], value: Any) -> str:
         if isinstance(part, int):
             path += f"[{part}]"
             value = value[part] if isinstance(value, list) and part < len(value) else None
-        elif isinstance(value, Mapping) and (
-            part in value or (complaint["type"] == "missing" and part == last)
+        elif (isinstance(value, Mapping) and part in value) or (
+            # A name alone stands for an object of its kind: what that lacks has a place too.
+            complaint["type"] == "missing" and part == last and isinstance(value, Mapping | str)
         ):
             path += f".{part}" if path else part
-            value = value.get(part)
+            value = value.get(part) if isinstance(value, Mapping) else None
     tagless = complaint["type"].startswith("union_tag") and isinstance(value, Mapping)
     return path + (".kind" if tagless else "")
 

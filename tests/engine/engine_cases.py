@@ -27,6 +27,17 @@ def norm(kind, **fields):
     return layer(kind, **starts, **fields)
 
 
+def embedding(input_dim, output_dim, **fields):
+    return layer("embedding", input_dim=input_dim, output_dim=output_dim, **fields)
+
+
+def attention(num_heads, key_dim, **fields):
+    """Return a layer of attention whose biases do not start at 0."""
+    if fields.get("use_bias", True):
+        fields["bias_initializer"] = uniform(-0.5, 0.5)
+    return layer("multi_head_attention", num_heads=num_heads, key_dim=key_dim, **fields)
+
+
 def uniform(low, high):
     return {"kind": "random_uniform", "minval": low, "maxval": high}
 
@@ -89,6 +100,53 @@ CASES = [
     case((3, 4), norm("layer_norm", epsilon=0.1, scale=False), dense(2)),
     case((2, 3, 2), norm("layer_norm", axis=[-2, -1], center=False), dense(2)),
     case((2, 3), norm("layer_norm", axis=[1, 2]), layer("layer_norm", scale=False, center=False)),
+    case((4,), embedding(6, 3), layer("flatten"), dense(2)),
+    case((2, 6), layer("flatten"), layer("reshape", target_shape=[3, 4]), embedding(5, 2)),
+    case(  # row 0 counts in no moment: large enough to be tame
+        (4,),
+        embedding(3, 3, mask_zero=True, embeddings_initializer=uniform(-1.0, 1.0)),
+        norm("batch_norm"),
+        dense(2),
+    ),
+    case(  # one table, used twice
+        (4,),
+        embedding(6, 3, name="table"),
+        dense(3, "tanh"),
+        layer("shared", layer="table", inputs=["input"]),
+        layer("multiply", inputs=["dense_1", "shared_1"]),
+    ),
+    case((4, 3), dense(5), layer("positional_embedding"), dense(2, "tanh")),
+    case((4,), embedding(5, 3), layer("positional_embedding", initializer="he_normal")),
+    case((4, 3), attention(2, 3), dense(2, "tanh")),
+    case((4, 3), attention(2, 2, value_dim=3, use_bias=False, use_causal_mask=True)),
+    case((4, 3), dense(4, "tanh"), attention(1, 3, dropout=0.4), dense(2)),
+    case(
+        (4, 3),
+        dense(2, "tanh", name="value"),
+        attention(2, 3, inputs=["input", "value"]),
+        layer("layer_norm", axis=[1, 2]),
+    ),
+    case(  # another sequence is looked at
+        (12,),
+        layer("reshape", target_shape=[4, 3], name="query"),
+        layer("reshape", target_shape=[6, 2], inputs=["input"]),
+        dense(3, "tanh", name="key"),
+        dense(5, "tanh", name="value", inputs=["reshape_2"]),
+        attention(2, 2, value_dim=1, inputs=["query", "value", "key"]),
+    ),
+    case(
+        (4, 3),
+        attention(2, 2),
+        layer("shared", layer="multi_head_attention_1", inputs=["input"]),
+        layer("multiply", inputs=["multi_head_attention_1", "shared_1"]),
+    ),
+    case(
+        (4,),
+        embedding(3, 2, mask_zero=True, embeddings_initializer=uniform(-1.0, 1.0)),
+        attention(2, 3, use_causal_mask=True),
+        layer("add", inputs=["embedding_1", "multi_head_attention_1"]),
+        layer("layer_norm"),
+    ),
     *(
         case((5,), dense(6, "relu", kernel_initializer=name), dense(3))
         for name in ("glorot_normal", "he_uniform", "he_normal")
@@ -107,8 +165,11 @@ def draw(spec, shape, loss, rng, rows=4):
     """Draw inputs and targets that suit a network and a loss."""
     from chainrule.network import Network
 
-    outputs = (rows, *Network(spec).output_shape)
+    net = Network(spec)
+    outputs = (rows, *net.output_shape)
     x = rng.standard_normal((rows, *shape))
+    for size in net.vocabularies.values():
+        x = rng.integers(0, size, x.shape).astype(float)
     if loss == "softmax_cross_entropy":
         return x, rng.integers(0, outputs[-1], outputs[:-1])
     if loss == "binary_cross_entropy":

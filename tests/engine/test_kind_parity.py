@@ -18,11 +18,31 @@ TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
 every_case = pytest.mark.parametrize(("spec", "shape"), CASES, ids=map(case_id, CASES))
 
 
-def assert_close(ours, theirs, dtype, what):
+def assert_close(ours, theirs, dtype, what, floor=1e-8):
     theirs = theirs.detach().numpy()
     assert ours.shape == theirs.shape, what
-    scale = max(np.abs(theirs).max(initial=0.0), 1e-8)
+    scale = max(np.abs(theirs).max(initial=0.0), floor)
     assert np.abs(ours - theirs).max(initial=0.0) / scale <= TOLERANCE[dtype], what
+
+
+def assert_inputs_close(ours, theirs, dtype):
+    """Compare the gradients in the inputs: PyTorch has none of whole numbers, ours is zero."""
+    if theirs is None:
+        assert not ours.any()
+    else:
+        assert_close(ours, theirs, dtype, "inputs")
+
+
+def assert_gradients_close(ours, theirs, dtype):
+    """Compare the gradients in the parameters.
+
+    One in the bias of attention's keys is zero, since softmax does not see what is added to all of
+    a query's scores: of it both sides have the rounding of the others.
+    """
+    largest = max((float(tensor.grad.abs().max()) for tensor in theirs.values()), default=0.0)
+    for name, tensor in theirs.items():
+        floor = largest if name.endswith(".key.bias") else 1e-8
+        assert_close(ours[name], tensor.grad, dtype, name, floor)
 
 
 def pair(spec, shape, dtype):
@@ -43,9 +63,8 @@ def test_outputs_losses_and_gradients_are_pytorchs(spec, shape, dtype):
     their_loss.backward()
     loss, gradients = net.gradients(x, target, loss="mean_squared_error")
     assert_close(np.array(loss), their_loss, dtype, "loss")
-    assert_close(gradients["inputs"], inputs.grad, dtype, "inputs")
-    for name, tensor in theirs.parameters.items():
-        assert_close(gradients[name], tensor.grad, dtype, name)
+    assert_inputs_close(gradients["inputs"], inputs.grad, dtype)
+    assert_gradients_close(gradients, theirs.parameters, dtype)
 
 
 @every_case
@@ -82,21 +101,19 @@ def test_gradients_through_the_moments_of_a_batch_are_pytorchs(spec, shape, dtyp
     loss, gradients = net.gradients(x, target, loss="mean_squared_error", training=True)
     assert net.state.tobytes() == before.tobytes()
     assert_close(np.array(loss), their_loss, dtype, "loss")
-    if inputs.grad is not None:
-        assert_close(gradients["inputs"], inputs.grad, dtype, "inputs")
-    for name, tensor in theirs.parameters.items():
-        assert_close(gradients[name], tensor.grad, dtype, name)
+    assert_inputs_close(gradients["inputs"], inputs.grad, dtype)
+    assert_gradients_close(gradients, theirs.parameters, dtype)
 
 
 @moving_case
 def test_twenty_steps_of_training_end_with_pytorchs_moving_averages(spec, shape):
     net, theirs, x, target = pair(spec, shape, "float64")
     theirs.training = True
-    optimizer = {"kind": "sgd", "learning_rate": 0.05}
+    optimizer = {"kind": "sgd", "learning_rate": 0.02}
     training = {"epochs": 20, "batch_size": len(x), "shuffle": False, "optimizer": optimizer}
     list(TrainingLoop(net, (x, target), {**training, "loss": "mean_squared_error"}).run())
     tensors = list(theirs.parameters.values())
-    descent = torch.optim.SGD(tensors, 0.05)
+    descent = torch.optim.SGD(tensors, 0.02)
     for _ in range(20):
         descent.zero_grad()
         torch.nn.functional.mse_loss(theirs.run(torch.tensor(x)), torch.tensor(target)).backward()

@@ -116,6 +116,43 @@ def layer_norm(net, node, x):
     return F.layer_norm(x, shape, own.get("gamma"), own.get("beta"), spec.epsilon)
 
 
+def embedding(net, node, x):
+    rows = x.detach().long()
+    if node.spec.mask_zero:
+        net.masks[node.name] = rows != 0
+    return F.embedding(rows, net.own(node)["embeddings"])
+
+
+def positional_embedding(net, node, x):
+    net.masks[node.name] = net.mask_of(node)
+    return x + net.own(node)["position_embeddings"][: x.shape[1]]
+
+
+def multi_head_attention(net, node, *xs):
+    own, spec = net.own(node), node.spec
+    assert not net.training or spec.dropout == 0.0, "no two libraries draw alike"
+    query, value, key = (xs[0], xs[min(1, len(xs) - 1)], xs[min(2, len(xs) - 1)])
+    net.masks[node.name] = net.mask_of(node)
+
+    def project(name, x):
+        y = torch.einsum("btf,fhd->bhtd", x, own[f"{name}.kernel"])
+        bias = own.get(f"{name}.bias")
+        return y if bias is None else y + bias[None, :, None, :]
+
+    q, k, v = project("query", query), project("key", key), project("value", value)
+    scores = torch.einsum("bhtd,bhsd->bhts", q, k) / spec.key_dim**0.5
+    seen = torch.ones_like(scores, dtype=torch.bool)
+    for name in node.inputs[1:] or node.inputs:
+        if net.masks[name] is not None:
+            seen = seen & net.masks[name][:, None, None, :]
+    if spec.use_causal_mask:
+        seen = seen & torch.ones_like(scores, dtype=torch.bool).tril()
+    some = seen.any(dim=-1, keepdim=True)  # a query that sees no key mixes nothing
+    weights = torch.softmax(scores.masked_fill(~(seen | ~some), -torch.inf), -1) * some
+    y = torch.einsum("bhts,bhsd,hdf->btf", weights, v, own["attention_output.kernel"])
+    return y + own.get("attention_output.bias", 0.0)
+
+
 # A kind to what it does: (TorchNetwork, node, *inputs) -> output.
 KINDS = {
     "dense": dense,
@@ -126,6 +163,9 @@ KINDS = {
     "add": add,
     "multiply": multiply,
     "batch_norm": batch_norm,
+    "embedding": embedding,
+    "multi_head_attention": multi_head_attention,
+    "positional_embedding": positional_embedding,
     "layer_norm": layer_norm,
     "concat": lambda net, node, *xs: torch.cat(xs, dim=node.spec.axis),
 }

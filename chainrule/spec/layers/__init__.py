@@ -10,6 +10,7 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
+from chainrule.spec.layers.attention import MultiHeadAttentionSpec
 from chainrule.spec.layers.base import (
     ACTIVATIONS,
     ActivationName,
@@ -28,6 +29,7 @@ from chainrule.spec.layers.core import (
     SharedSpec,
     Stepwise,
 )
+from chainrule.spec.layers.embedding import EmbeddingSpec, PositionalEmbeddingSpec
 from chainrule.spec.layers.initializers import INITIALIZERS, Initializer
 from chainrule.spec.layers.merge import AddSpec, ConcatSpec, MultiplySpec
 from chainrule.spec.layers.normalization import BatchNormSpec, LayerNormSpec
@@ -43,13 +45,16 @@ __all__ = [
     "ConcatSpec",
     "DenseSpec",
     "DropoutSpec",
+    "EmbeddingSpec",
     "FlattenSpec",
     "Initializer",
     "LayerBase",
     "LayerNormSpec",
     "LayerSpec",
     "MergeBase",
+    "MultiHeadAttentionSpec",
     "MultiplySpec",
+    "PositionalEmbeddingSpec",
     "ReshapeSpec",
     "Scratch",
     "Shape",
@@ -69,6 +74,9 @@ LayerSpec = Annotated[
     | ConcatSpec
     | BatchNormSpec
     | LayerNormSpec
+    | EmbeddingSpec
+    | PositionalEmbeddingSpec
+    | MultiHeadAttentionSpec
     | SharedSpec,
     Field(discriminator="kind"),
 ]
