@@ -105,17 +105,17 @@ def _write(net: Network) -> Writer:
     for node in net.nodes:
         owner = nodes[node.shares or node.name]
         own = {weight.name: tensors[f"{owner.name}.{weight.name}"] for weight in owner.weights}
-        layer = Layer(node, own, writer)
-        layer.mask = _joined(layer, [masks[source] for source in node.inputs])
+        layer = Layer(node, own, writer, source_masks=[masks[source] for source in node.inputs])
+        layer.mask = _joined(layer)
         values[node.name] = CONVERTERS[node.spec.kind](layer, *(values[n] for n in node.inputs))
         masks[node.name] = layer.mask if node.spec.keeps_mask else None
     _name_outputs(net, writer, values)
     return writer
 
 
-def _joined(layer: Layer, masks: list[str | None]) -> str | None:
+def _joined(layer: Layer) -> str | None:
     """Return the mask of several inputs together: a step counts where it counts in each."""
-    known = [mask for mask in masks if mask is not None]
+    known = [mask for mask in layer.source_masks if mask is not None]
     if not known:
         return None
     joined = known[0]

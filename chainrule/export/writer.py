@@ -86,13 +86,14 @@ class Layer:
     """One layer being written: what it is, its tensors by their names within it, and its mask.
 
     ``mask`` is the name of a (batch, steps) boolean value, None where no step is padding; a kind
-    that makes one sets it.
+    that makes one sets it. ``source_masks`` are those of each of its inputs.
     """
 
     node: Node
     own: Mapping[str, Array]
     writer: Writer
     mask: str | None = None
+    source_masks: list[str | None] = field(default_factory=list)
 
     @property
     def spec(self) -> Any:
