@@ -37,22 +37,21 @@ _GATES = {"simple_rnn": [0], "lstm": [0, 3, 1, 2], "gru": [0, 1, 2]}
 
 def _recurrent(layer: Layer, x: str) -> str:
     spec = layer.spec
-    y = _walk(layer, spec, "", x, backwards=spec.go_backwards)
-    if not (spec.go_backwards and spec.return_sequences):
-        return y
-    if layer.mask is not None:
-        layer.mask = _turned(layer, layer.mask)
-    return _turned(layer, y)
+    return _as_run(layer, spec, _walk(layer, spec, "", x, backwards=spec.go_backwards))
 
 
 def _bidirectional(layer: Layer, x: str) -> str:
     one = layer.spec.layer
-    along = _walk(layer, one, "forward.", x, backwards=False)
-    against = _walk(layer, one, "backward.", x, backwards=True)
+    along = _walk(layer, one, "forward.", x, backwards=one.go_backwards)
+    against = _walk(layer, one, "backward.", x, backwards=not one.go_backwards)
     if one.return_sequences and layer.mask is not None:  # padding puts out zeros here
         counts = layer.op("Unsqueeze", layer.mask, layer.constant([2], "int64"))
         zero = layer.constant(0.0)
         along, against = (layer.op("Where", counts, y, zero) for y in (along, against))
+    return _as_run(layer, one, _merged(layer, along, against))
+
+
+def _merged(layer: Layer, along: str, against: str) -> str:
     match layer.spec.merge_mode:
         case "concat":
             return str(layer.op("Concat", along, against, axis=-1))
@@ -62,6 +61,15 @@ def _bidirectional(layer: Layer, x: str) -> str:
             return str(layer.op("Mul", layer.op("Add", along, against), layer.constant(0.5)))
         case _:
             return str(layer.op("Add", along, against))
+
+
+def _as_run(layer: Layer, spec: Any, y: str) -> str:
+    """Put outputs, and mask, in the order in which the layer runs through the steps."""
+    if not (spec.go_backwards and spec.return_sequences):
+        return y
+    if layer.mask is not None:
+        layer.mask = _turned(layer, layer.mask)
+    return _turned(layer, y)
 
 
 def _walk(layer: Layer, spec: Any, way: str, x: str, *, backwards: bool) -> str:
