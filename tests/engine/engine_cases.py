@@ -18,6 +18,75 @@ def layer(kind, **fields):
     return {"kind": kind, **fields}
 
 
+def rnn(kind, units=3, **fields):
+    return layer(kind, units=units, **fields)
+
+
+def both_ways(of, **fields):
+    return layer("bidirectional", layer=of, **fields)
+
+
+RECURRENT = [
+    case((5, 2), rnn("simple_rnn")),
+    case((5, 2), rnn("lstm")),
+    case((5, 2), rnn("gru")),
+    case((5, 2), rnn("gru", reset_after=False)),
+    case((1, 2), rnn("lstm", units=1, return_sequences=True, unit_forget_bias=False)),
+    case(
+        (5, 2),
+        rnn("simple_rnn", activation="softplus", use_bias=False, dropout=0.3),
+        dense(2),
+    ),
+    case(
+        (5, 2),
+        rnn("lstm", use_bias=False, return_sequences=True, recurrent_dropout=0.3),
+        rnn("gru", use_bias=False, return_sequences=True, go_backwards=True, stateful=False),
+        rnn("simple_rnn", units=2, dropout=0.2, recurrent_dropout=0.4),
+    ),
+    case(
+        (5, 2),
+        rnn("gru", return_sequences=True, activation="swish", dropout=0.3, recurrent_dropout=0.4),
+        rnn("gru", reset_after=False, recurrent_activation="gelu", use_bias=False),
+    ),
+    case(
+        (5, 2),
+        rnn("gru", reset_after=False, return_sequences=True, recurrent_dropout=0.4),
+        rnn("lstm", go_backwards=True, activation="gelu", recurrent_activation="swish"),
+    ),
+    case((4, 2), both_ways(rnn("simple_rnn")), dense(2)),
+    case((4, 2), both_ways(rnn("lstm", units=2, return_sequences=True))),
+    case((4, 2), both_ways(rnn("gru", units=2, return_sequences=True), merge_mode="sum")),
+    case(
+        (4, 2),
+        both_ways(rnn("gru", dropout=0.2, reset_after=False), merge_mode="mul"),
+        layer("repeat_vector", n=3),
+        both_ways(rnn("simple_rnn", units=2, return_sequences=True), merge_mode="ave"),
+    ),
+    case((5, 2), layer("masking"), dense(3, "tanh"), rnn("lstm", return_sequences=True)),
+    case(
+        (5, 2),
+        layer("masking"),
+        rnn("simple_rnn", return_sequences=True),
+        rnn("gru", return_sequences=True, go_backwards=True),
+        rnn("gru", reset_after=False),
+    ),
+    case(
+        (5, 2),
+        layer("masking", mask_value=-1.5),
+        both_ways(rnn("lstm", units=2, return_sequences=True)),
+        both_ways(rnn("gru", units=2, return_sequences=True), merge_mode="mul"),
+        layer("flatten"),
+    ),
+    case(  # the same cell on two sequences
+        (4, 2),
+        rnn("lstm", name="code", units=2),
+        layer("repeat_vector", n=4),
+        layer("shared", layer="code", name="again"),
+    ),
+    case((3,), layer("repeat_vector", n=2)),
+]
+
+
 def norm(kind, **fields):
     """Return a layer that normalises and whose tensors do not start at 0 and 1."""
     starts = {"gamma_initializer": uniform(0.5, 1.5), "beta_initializer": uniform(-0.5, 0.5)}
@@ -151,6 +220,7 @@ CASES = [
         case((5,), dense(6, "relu", kernel_initializer=name), dense(3))
         for name in ("glorot_normal", "he_uniform", "he_normal")
     ),
+    *RECURRENT,
 ]
 
 
@@ -167,7 +237,7 @@ def draw(spec, shape, loss, rng, rows=4):
 
     net = Network(spec)
     outputs = (rows, *net.output_shape)
-    x = rng.standard_normal((rows, *shape))
+    x = padded(spec, rng.standard_normal((rows, *shape)))
     for size in net.vocabularies.values():
         x = rng.integers(0, size, x.shape).astype(float)
     if loss == "softmax_cross_entropy":
@@ -175,6 +245,16 @@ def draw(spec, shape, loss, rng, rows=4):
     if loss == "binary_cross_entropy":
         return x, rng.integers(0, 2, outputs).astype(float)
     return x, rng.standard_normal(outputs)
+
+
+def padded(spec, x):
+    """Pad some rows' last steps, and one step between, if the network starts with a masking."""
+    first = spec["layers"][0]
+    if first["kind"] == "masking":
+        value = first.get("mask_value", 0.0)
+        x[1::2, -2:] = value
+        x[2::4, 0] = x[2::4, 2] = value
+    return x
 
 
 LOSS_NAMES = sorted(LOSSES)

@@ -100,7 +100,7 @@ def test_a_checkpoint_comes_back_from_its_bytes(spec, shape):
 
 @every_case
 def test_the_memory_estimate_is_what_a_step_takes(spec, shape):
-    rows = 32
+    rows = 256
     net = Network(spec)
     x, target = draw(spec, shape, "mean_squared_error", np.random.default_rng(6), rows=rows)
     x, target = x.astype(np.float32), target.astype(np.float32)

@@ -14,8 +14,6 @@ from chainrule.checkpoint import Checkpoint
 from chainrule.errors import CheckpointError, DataError, DivergedError
 from chainrule.fitting import EpochReport, StepReport, TrainingLoop, evaluate
 from chainrule.network import Network
-from chainrule.spec import summarize
-from tests.engine.engine_cases import CASES, case_id, draw
 
 SPEC = {
     "name": "small",
@@ -382,16 +380,3 @@ def test_evaluate_does_not_depend_on_the_block_size_but_for_rounding():
     parts = evaluate(net, *rows_of(50), "softmax_cross_entropy", 7)
     assert whole["accuracy"] == parts["accuracy"]
     assert whole["loss"] == pytest.approx(parts["loss"], rel=1e-12)
-
-
-@pytest.mark.parametrize(("spec", "shape"), CASES, ids=map(case_id, CASES))
-def test_the_memory_of_a_step_is_within_the_summarys_estimate(spec, shape):
-    rows = 256
-    net = Network(spec)
-    x, target = draw(spec, shape, "mean_squared_error", np.random.default_rng(0), rows)
-    x, target = x.astype(np.float32), target.astype(np.float32)
-    training = {"loss": "mean_squared_error", "batch_size": rows, "epochs": 1}
-    loop = TrainingLoop(net, (x, target), training)
-    next(loop.run())
-    used = sum(buffer.nbytes - 64 for buffer in loop._tape._buffers) + 4 * net.flat.nbytes
-    assert used <= summarize(net.spec, batch_size=rows, slots=2)["memory_bytes"]

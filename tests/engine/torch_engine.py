@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 F = torch.nn.functional
 
@@ -90,6 +95,89 @@ def multiply(net, node, *xs):
     return y
 
 
+def masking(net, node, x):
+    mask = (x != node.spec.mask_value).any(-1)
+    net.masks[node.name] = mask
+    return x * mask[..., None]
+
+
+def simple_rnn_cell(spec, own, z, h):
+    return (ACTIVATIONS[spec.activation](z + h @ own["recurrent_kernel"]),)
+
+
+def lstm_cell(spec, own, z, h, c):
+    f, g = ACTIVATIONS[spec.recurrent_activation], ACTIVATIONS[spec.activation]
+    i, forget, new, o = (z + h @ own["recurrent_kernel"]).chunk(4, -1)
+    c = f(forget) * c + f(i) * g(new)
+    return f(o) * g(c), c
+
+
+def gru_cell(spec, own, z, h):
+    f, g = ACTIVATIONS[spec.recurrent_activation], ACTIVATIONS[spec.activation]
+    of_z, of_r, of_h = own["recurrent_kernel"].chunk(3, -1)
+    in_z, in_r, in_h = z.chunk(3, -1)
+    if spec.reset_after:
+        b_z, b_r, b_h = own["bias"][1].chunk(3) if "bias" in own else (0, 0, 0)
+        update, reset = f(in_z + h @ of_z + b_z), f(in_r + h @ of_r + b_r)
+        new = g(in_h + reset * (h @ of_h + b_h))
+    else:
+        update, reset = f(in_z + h @ of_z), f(in_r + h @ of_r)
+        new = g(in_h + (reset * h) @ of_h)
+    return (update * h + (1 - update) * new,)
+
+
+CELLS: dict[str, Callable] = {"simple_rnn": simple_rnn_cell, "lstm": lstm_cell, "gru": gru_cell}
+
+
+def walk(spec, own, x, mask, zeros=False):
+    """Return the outputs of all steps, in the order in which they run, and the last one.
+
+    A padded step leaves the states alone, and puts out what the step before did, or zeros.
+    """
+    bias = own.get("bias", torch.zeros((), dtype=x.dtype))
+    z = x @ own["kernel"] + (bias[0] if bias.ndim == 2 else bias)
+    states = [x.new_zeros(len(x), spec.units) for _ in range(spec.states)]
+    last, outputs = states[0], []
+    steps = range(x.shape[1])
+    for t in reversed(steps) if spec.go_backwards else steps:
+        new = CELLS[spec.kind](spec, own, z[:, t], *states)
+        valid = torch.ones(len(x), 1, dtype=torch.bool) if mask is None else mask[:, t, None]
+        states = [torch.where(valid, a, b) for a, b in zip(new, states, strict=True)]
+        last = torch.where(valid, new[0], torch.zeros_like(last) if zeros else last)
+        outputs.append(last)
+    return torch.stack(outputs, 1), last
+
+
+def recurrent(net, node, x):
+    assert not net.training, "no two libraries draw alike"
+    spec, mask = node.spec, net.mask_of(node)
+    every, last = walk(spec, net.own(node), x, mask)
+    if not spec.return_sequences:
+        return last
+    if mask is not None:
+        net.masks[node.name] = mask.flip(1) if spec.go_backwards else mask
+    return every
+
+
+def bidirectional(net, node, x):
+    assert not net.training, "no two libraries draw alike"
+    spec, mask, own, outputs = node.spec, net.mask_of(node), net.own(node), []
+    for way, layer in (("forward.", spec.layer), ("backward.", spec.backward_layer)):
+        tensors = {n.removeprefix(way): t for n, t in own.items() if n.startswith(way)}
+        every, last = walk(layer, tensors, x, mask, zeros=layer.return_sequences)
+        every = every.flip(1) if way == "backward." else every
+        outputs.append(every if layer.return_sequences else last)
+    if mask is not None and spec.layer.return_sequences:
+        net.masks[node.name] = mask.flip(1) if spec.layer.go_backwards else mask
+    merges: dict[str, Callable] = {
+        "concat": lambda a, b: torch.cat((a, b), -1),
+        "sum": torch.add,
+        "mul": torch.mul,
+        "ave": lambda a, b: (a + b) / 2,
+    }
+    return merges[spec.merge_mode](*outputs)
+
+
 def batch_norm(net, node, x):
     own, spec = net.own(node), node.spec
     mask = net.masks[node.name] = net.mask_of(node)
@@ -168,4 +256,10 @@ KINDS = {
     "positional_embedding": positional_embedding,
     "layer_norm": layer_norm,
     "concat": lambda net, node, *xs: torch.cat(xs, dim=node.spec.axis),
+    "masking": masking,
+    "simple_rnn": recurrent,
+    "lstm": recurrent,
+    "gru": recurrent,
+    "bidirectional": bidirectional,
+    "repeat_vector": lambda net, node, x: x[:, None].repeat(1, node.spec.n, 1),
 }

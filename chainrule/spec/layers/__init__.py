@@ -30,9 +30,18 @@ from chainrule.spec.layers.core import (
     Stepwise,
 )
 from chainrule.spec.layers.embedding import EmbeddingSpec, PositionalEmbeddingSpec
-from chainrule.spec.layers.initializers import INITIALIZERS, Initializer
+from chainrule.spec.layers.initializers import INITIALIZERS, Blocks, Initializer
 from chainrule.spec.layers.merge import AddSpec, ConcatSpec, MultiplySpec
 from chainrule.spec.layers.normalization import BatchNormSpec, LayerNormSpec
+from chainrule.spec.layers.recurrent import (
+    BidirectionalSpec,
+    GRUSpec,
+    LSTMSpec,
+    MaskingSpec,
+    RecurrentBase,
+    RepeatVectorSpec,
+    SimpleRNNSpec,
+)
 
 __all__ = [
     "ACTIVATIONS",
@@ -42,23 +51,31 @@ __all__ = [
     "ActivationSpec",
     "AddSpec",
     "BatchNormSpec",
+    "BidirectionalSpec",
+    "Blocks",
     "ConcatSpec",
     "DenseSpec",
     "DropoutSpec",
     "EmbeddingSpec",
     "FlattenSpec",
+    "GRUSpec",
     "Initializer",
+    "LSTMSpec",
     "LayerBase",
     "LayerNormSpec",
     "LayerSpec",
+    "MaskingSpec",
     "MergeBase",
     "MultiHeadAttentionSpec",
     "MultiplySpec",
     "PositionalEmbeddingSpec",
+    "RecurrentBase",
+    "RepeatVectorSpec",
     "ReshapeSpec",
     "Scratch",
     "Shape",
     "SharedSpec",
+    "SimpleRNNSpec",
     "Stepwise",
     "Weight",
 ]
@@ -72,6 +89,12 @@ LayerSpec = Annotated[
     | AddSpec
     | MultiplySpec
     | ConcatSpec
+    | MaskingSpec
+    | SimpleRNNSpec
+    | LSTMSpec
+    | GRUSpec
+    | BidirectionalSpec
+    | RepeatVectorSpec
     | BatchNormSpec
     | LayerNormSpec
     | EmbeddingSpec
