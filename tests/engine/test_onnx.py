@@ -8,12 +8,16 @@ import sys
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given, settings
 
 from chainrule.export import to_onnx
 from chainrule.export.onnx import CONVERTERS
+from chainrule.graph import named
 from chainrule.layers import LAYERS
 from chainrule.network import Network
 from tests.engine.engine_cases import CASES, case_id, draw
+from tests.engine.random_graphs import graphs
+from tests.engine.test_random_graphs import draw_inputs, random_cases
 from tests.onnx_running import session
 
 TWO = {
@@ -50,6 +54,19 @@ def stir(net, rng):
     """Move biases off zero and moving averages off their start, as training would."""
     net.flat += 0.1 * rng.standard_normal(net.flat.shape).astype(net.dtype)
     net.state += rng.uniform(0.1, 0.5, net.state.shape).astype(net.dtype)
+
+
+@settings(random_cases, max_examples=60)
+@given(graphs())
+def test_onnxruntime_runs_random_graphs_as_we_do(spec):
+    net = Network(spec, seed=2)
+    x = draw_inputs(spec, np.random.default_rng(3)).astype(np.float32)
+    theirs = session(to_onnx(net)).run(list(net.output_shapes), {"input": x})
+    ours = named(net.predict(x), list(net.output_shapes))
+    for other, y in zip(theirs, ours.values(), strict=True):
+        assert other.shape == y.shape
+        scale = max(1.0, np.abs(y).max(initial=0.0))
+        np.testing.assert_allclose(other, y, rtol=1e-4, atol=1e-5 * scale)
 
 
 def test_inputs_and_outputs_have_their_names_and_any_number_of_rows():
