@@ -66,9 +66,9 @@ class Model(_Resource):
     collection = "models"
 
     def download(self, path: str | Path, format: str = "bundle") -> Path:  # noqa: A002 the API's word
-        """Save the model as ``bundle`` (zip), ``safetensors`` or ``npz`` and return the file.
+        """Save the model as ``bundle`` (zip), ``safetensors``, ``npz`` or ``onnx``.
 
-        A directory gets a file named after the model. The file appears only when whole.
+        Returns its path. A directory gets a file named after the model. It appears only when whole.
         """
         target = Path(path)
         if target.is_dir():

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from service.actions.models import Format
+
 __all__ = [
     "ArchitecturePage",
     "ArchitectureView",
@@ -266,7 +268,7 @@ class ModelView(BaseModel):
     preprocessing: dict[str, Any] | None
     sha256: str
     fingerprint: str
-    formats: list[Literal["bundle", "safetensors", "npz"]]
+    formats: list[Format]
     bytes: int
     created_at: str
     links: dict[str, str]

@@ -65,8 +65,8 @@ def test_the_downloaded_bundle_predicts_the_same_without_the_service(trained, tm
     assert np.allclose(remote["probabilities"], local["probabilities"], atol=1e-6)
 
 
-@pytest.mark.parametrize("format_", ["safetensors", "npz"])
-def test_weights_are_downloaded_in_other_formats(trained, tmp_path, format_):
+@pytest.mark.parametrize("format_", ["safetensors", "npz", "onnx"])
+def test_a_model_is_downloaded_in_other_formats(trained, tmp_path, format_):
     assert trained.download(tmp_path / f"w.{format_}", format_).stat().st_size > 100
 
 
