@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.errors import ShapeError, SpecError
+from chainrule.errors import SpecError
 from chainrule.initializers import initialize
 from chainrule.layers import LAYERS, Layer, check_shape
-from chainrule.losses import LOSSES, check_target, is_classes
+from chainrule.losses import Objective
 from chainrule.spec import ArchitectureSpec, Node, nodes, parse
 from chainrule.streams import generator
 from chainrule.tape import Array, Backward, Tape, aligned
@@ -128,23 +128,27 @@ class Network:
         return result
 
     def gradients(
-        self, x: ArrayLike, target: ArrayLike, *, loss: str, training: bool = False
-    ) -> tuple[float, dict[str, Array]]:
+        self,
+        x: ArrayLike,
+        target: ArrayLike | Mapping[str, ArrayLike],
+        *,
+        loss: object,
+        training: bool = False,
+    ) -> tuple[float, dict[str, Any]]:
         """Return the loss of a batch, and its gradient in each parameter and in ``inputs``.
 
-        Raises: ShapeError; DataError, if the target does not fit the loss.
+        ``loss`` is a name or a document; of several outputs a mapping with one for each.
+        Raises: ShapeError; DataError, if the target does not fit the loss; SpecError.
         """
+        shapes = getattr(self, "output_shapes", {"output": self.output_shape})
+        objective = Objective(shapes, loss)
         values = np.ascontiguousarray(x, self.dtype)
-        goal = check_target(loss, self.output_shape, np.asarray(target))
-        if len(goal) != len(values):
-            raise ShapeError(f"{len(values)} rows of inputs, {len(goal)} of targets")
-        if not is_classes(loss, self.output_shape, goal):
-            goal = goal.astype(self.dtype)
+        goals = objective.prepare(target, self.dtype, len(values))
         tape = self.tape(training=training, seed=self.seed)
         tape.begin(0)
         with np.errstate(all="ignore"):
             y, backward = self.forward(values, tape, inputs=True)
-            value, dy = LOSSES[loss](y, goal)
+            value, dy = objective(y, goals, tape)
             dx = backward(dy)
         found = {name: tape.gradient(p).view for name, p in self.parameters.items()}
         return value, {**found, "inputs": dx}

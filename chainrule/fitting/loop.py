@@ -10,11 +10,10 @@ import numpy as np
 
 from chainrule.checkpoint import Checkpoint
 from chainrule.errors import CheckpointError, DataError, DivergedError
-from chainrule.fitting.evaluation import Evaluator, TargetScale, unit_of
+from chainrule.fitting.evaluation import Evaluator, TargetScale, output_shapes, unit_of
 from chainrule.fitting.reports import EpochReport, StepReport
-from chainrule.fitting.samples import Samples
-from chainrule.losses import LOSSES, infer_loss
-from chainrule.metrics import Tally
+from chainrule.fitting.samples import Rows, Samples
+from chainrule.losses import Objective
 from chainrule.network import EVALUATION_ROWS
 from chainrule.optimizers import optimizer_of
 from chainrule.schedules import schedule_of
@@ -24,8 +23,6 @@ from chainrule.tape import Array, aligned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from numpy.typing import ArrayLike
 
     from chainrule.network import Network
 
@@ -37,7 +34,8 @@ _VERSION = 1
 class TrainingLoop:
     """Train a network: every number follows from the arguments, however often it stops.
 
-    ``train`` and ``validation`` are (inputs, targets). ``checkpoint`` goes on where one was taken.
+    ``train`` and ``validation`` are (inputs, targets) or (inputs, targets, weights of the rows).
+    ``checkpoint`` goes on where one was taken.
     ``step`` counts batches learnt, ``epoch`` the epochs completed and reported. The network's dtype
     is the precision; ``training.precision`` is for whoever makes the network.
     Raises: DataError, if rows do not fit; CheckpointError, if the checkpoint is of another run.
@@ -46,18 +44,17 @@ class TrainingLoop:
     def __init__(  # noqa: PLR0913
         self,
         net: Network,
-        train: tuple[ArrayLike, ArrayLike],
+        train: Rows,
         training: TrainingSpec | Mapping[str, Any],
         *,
-        validation: tuple[ArrayLike, ArrayLike] | None = None,
+        validation: Rows | None = None,
         checkpoint: Checkpoint | None = None,
         target_scale: TargetScale | None = None,
     ) -> None:
         self.net = net
         self.training = parse(TrainingSpec, training)
-        named = self.training.loss
-        self.loss: str = infer_loss(np.asarray(train[1])) if named is None else named.kind
-        self._train = Samples(net, self.loss, *train)
+        self.objective = Objective.of(output_shapes(net), self.training, train[1])
+        self._train = Samples(net, self.objective, *train)
         self.epochs = self.training.epochs
         self.steps_per_epoch = -(-self._train.rows // self.training.batch_size)
         self.steps = self.epochs * self.steps_per_epoch
@@ -69,11 +66,11 @@ class TrainingLoop:
         self._slots = {name: aligned(net.flat.size, net.dtype) for name in self._optimizer.slots}
         self._tape = net.tape(training=True, seed=self.training.seed)
         unit = unit_of(target_scale)
-        self._tally = Tally.of(self.loss, net.output_shape, unit)
+        self._tally = self.objective.tallies(unit)
         self._evaluator: Evaluator | None = None
         if validation is not None:
             rows = max(self.training.batch_size, net.block_rows(EVALUATION_ROWS))
-            kept_aside = _checked(net, self.loss, validation)
+            kept_aside = _checked(net, self.objective, validation)
             self._evaluator = Evaluator(net, kept_aside, rows, unit)
         self._order: tuple[int, Array] | None = None
         self._seconds = 0.0
@@ -122,18 +119,18 @@ class TrainingLoop:
         number, tape, net = self.step + 1, self._tape, self.net
         tape.begin(number)
         with np.errstate(all="ignore"):  # overflow shows in the loss, which is looked at
-            x, target = self._train.batch(self._rows(), tape)
-            y, backward = net.forward(x, tape)
-            work = tape.empty(y.shape)
-            loss, dy = LOSSES[self.loss](y, target, tape.empty(y.shape))
+            batch = self._train.batch(self._rows(), tape)
+            y, backward = net.forward(batch.x, tape)
+            loss, dy = self.objective(
+                y, batch.target, tape, weights=batch.weights, tallies=self._tally
+            )
             if not math.isfinite(loss):
                 raise DivergedError(self.epoch + 1, number)
-            self._tally.add(loss, y, target, work)
             backward(dy)
             rate = self._learning_rate(number)
             self._optimizer.step(net.flat, tape.gradients, self._slots, rate, number)
         self.step = number
-        self._samples += len(x)
+        self._samples += batch.rows
         return loss
 
     def _rows(self) -> Array | slice:
@@ -189,7 +186,7 @@ class TrainingLoop:
         training = self.training.render()
         kept = ("batch_size", "optimizer", "schedule", "seed", "shuffle")
         return {
-            "loss": self.loss,
+            "loss": self.objective.document(),
             "dtype": self.net.dtype.name,
             "parameters": self.net.flat.size,
             "rows": self._train.rows,
@@ -220,9 +217,9 @@ class TrainingLoop:
         self._tally.sums[:] = np.frombuffer(bytes.fromhex(loop["sums"]), "<f8")
 
 
-def _checked(net: Network, loss: str, rows: tuple[ArrayLike, ArrayLike]) -> Samples:
+def _checked(net: Network, objective: Objective, rows: Rows) -> Samples:
     try:
-        return Samples(net, loss, *rows)
+        return Samples(net, objective, *rows)
     except DataError as error:
         raise error.under("validation") from None
 

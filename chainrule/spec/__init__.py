@@ -11,14 +11,8 @@ from chainrule.spec.architecture import (
 from chainrule.spec.base import Document, parse
 from chainrule.spec.data import DataSpec, SplitSpec
 from chainrule.spec.layers import KINDS, LayerSpec, Shape, Weight
-from chainrule.spec.training import (
-    LossSpec,
-    OptimizerSpec,
-    ScheduleSpec,
-    Task,
-    TrainingSpec,
-    default_loss,
-)
+from chainrule.spec.losses import LossSpec, Task, default_loss
+from chainrule.spec.training import OptimizerSpec, ScheduleSpec, TrainingSpec
 
 __all__ = [
     "KINDS",

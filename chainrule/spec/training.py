@@ -7,24 +7,19 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from chainrule.spec.base import Document
+from chainrule.spec.losses import ClassWeights, NamedLoss
 
 __all__ = [
     "AdamSpec",
     "ConstantSpec",
-    "LossName",
-    "LossSpec",
     "MomentumSpec",
     "NesterovSpec",
     "OptimizerSpec",
     "ScheduleSpec",
     "SgdSpec",
-    "Task",
     "TrainingSpec",
-    "default_loss",
 ]
 
-LossName = Literal["mean_squared_error", "binary_cross_entropy", "softmax_cross_entropy"]
-Task = Literal["classification", "regression"]
 Rate = Annotated[float, Field(gt=0.0, le=1e9)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -32,12 +27,6 @@ Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 def _named(value: object) -> object:
     """Take a name for an object of that kind."""
     return {"kind": value} if isinstance(value, str) else value
-
-
-class LossSpec(Document):
-    """The loss.  Cross-entropies take logits: the last layer needs no sigmoid or softmax."""
-
-    kind: LossName
 
 
 class SgdSpec(Document):
@@ -90,8 +79,16 @@ ScheduleSpec = ConstantSpec
 class TrainingSpec(Document):
     """All that shapes the weights besides the data and the architecture."""
 
-    loss: Annotated[LossSpec | None, BeforeValidator(_named)] = Field(
+    loss: NamedLoss | None = Field(
         None, description="By default the task's: softmax_cross_entropy or mean_squared_error."
+    )
+    losses: dict[str, NamedLoss] | None = Field(
+        None, description="Of a network with several outputs: each output's loss, by its name."
+    )
+    class_weights: ClassWeights | None = Field(
+        None,
+        description="What a row of each class counts, as a list or by label; or a cost matrix, "
+        "cost[true class][predicted class].",
     )
     optimizer: Annotated[OptimizerSpec, BeforeValidator(_named)] = Field(
         AdamSpec(), description="An object, or a kind alone for its defaults."
@@ -107,8 +104,3 @@ class TrainingSpec(Document):
     max_seconds: float | None = Field(
         None, gt=0.0, le=30 * 86400.0, description="An attempt that takes longer fails the job."
     )
-
-
-def default_loss(task: Task) -> LossName:
-    """Return the loss of a task whose training names none."""
-    return "softmax_cross_entropy" if task == "classification" else "mean_squared_error"

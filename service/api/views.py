@@ -257,5 +257,5 @@ class PredictionView(BaseModel):
     """One prediction for each row, in order, in the target's labels or units."""
 
     predictions: list[Any]
-    probabilities: list[list[float]] = []
+    probabilities: list[Any] = []
     classes: list[Any] = []

@@ -53,11 +53,9 @@ def draw(spec, shape, loss, rng, rows=4):
 
     outputs = (rows, *Network(spec).output_shape)
     x = rng.standard_normal((rows, *shape))
-    if loss == "softmax_cross_entropy":
-        return x, rng.integers(0, outputs[-1], outputs[:-1])
-    if loss == "binary_cross_entropy":
-        return x, rng.integers(0, 2, outputs).astype(float)
-    return x, rng.standard_normal(outputs)
+    return x, LOSSES[loss].draw(outputs, rng)
 
 
 LOSS_NAMES = sorted(LOSSES)
+# What every network is put through; the others meet a few networks only.
+MAIN_LOSSES = ["binary_cross_entropy", "mean_squared_error", "softmax_cross_entropy"]

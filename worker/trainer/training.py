@@ -217,12 +217,20 @@ class Training:
     def _test(self) -> dict[str, float | None] | None:
         if not len(self._split.test):
             return None
-        x, y = self._rows(self._split.test)
+        x, y, *weights = self._rows(self._split.test)
         rows = max(self._loop.training.batch_size, self._net.block_rows(EVALUATION_ROWS))
-        scale = self._recipe.target_scale
-        return _finite(evaluate(self._net, x, y, self._loop.loss, rows, target_scale=scale))
+        found = evaluate(
+            self._net,
+            x,
+            y,
+            self._loop.objective,
+            rows,
+            sample_weight=weights[0] if weights else None,
+            target_scale=self._recipe.target_scale,
+        )
+        return _finite(found)
 
-    def _rows(self, indices: Any) -> tuple[Any, Any]:
+    def _rows(self, indices: Any) -> tuple[Any, ...]:
         return self._recipe.apply(self._tensors, indices, self._precision)
 
     def _quiet_s(self) -> float:
