@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.errors import DataError, ShapeError, SpecError
+from chainrule.errors import DataError, Problem, ShapeError, SpecError
 from chainrule.losses.balance import class_weights_of, weigh_classes
 from chainrule.losses.checks import check_target
 from chainrule.losses.table import loss_of
@@ -185,7 +185,8 @@ def infer_loss(target: object) -> str:
 
 def _by_output(shapes: Mapping[str, Shape], given: object) -> dict[str, LossBase]:
     """Return each output's loss.  Raises: SpecError."""
-    if not isinstance(given, Mapping) or isinstance(given.get("kind"), str):
+    by_output = isinstance(given, Mapping) and ("kind" not in given or set(given) == set(shapes))
+    if not by_output or not isinstance(given, Mapping):
         return dict.fromkeys(shapes, _one(given, "loss"))
     known = ", ".join(shapes)
     for name in given:
@@ -203,7 +204,8 @@ def _one(given: object, path: str) -> LossBase:
     try:
         return parse(_Given, {"loss": given}).loss
     except SpecError as error:
-        raise SpecError.at(path, error.problems[0].detail) from None
+        places = [(path + p.path.removeprefix("loss"), p.detail) for p in error.problems]
+        raise SpecError(*(Problem(*place) for place in places)) from None
 
 
 def _fitting(mask: Array | None, y: Array) -> Array | None:
