@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from chainrule.spec.base import Document
 
@@ -71,6 +77,14 @@ class LossBase(Document):
     """What losses share.  Each takes raw outputs: the last layer needs no sigmoid or softmax."""
 
     weight: Positive = Field(1.0, description="Of this loss in the total, if there are several.")
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_weight(self, render: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a weight of 1: to a single loss, the rule, it would say nothing."""
+        document: dict[str, Any] = render(self)
+        if self.weight == 1.0:
+            document.pop("weight", None)
+        return document
 
 
 class MeanSquaredErrorSpec(LossBase):

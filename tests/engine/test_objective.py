@@ -26,7 +26,7 @@ def tape_of(*masks):
     tape = Tape(dtype="float64")
     tape.begin(0)
     if masks:
-        tape.masks = list(masks)
+        vars(tape)["masks"] = list(masks)
     return tape
 
 
@@ -197,8 +197,8 @@ def test_a_document_that_does_not_add_up_is_refused_at_its_place(document, said)
 def test_a_loss_by_name_is_short_for_its_defaults():
     training = parse(TrainingSpec, {"loss": "focal", "losses": {"a": "huber"}})
     rendered = training.render()
-    assert rendered["loss"] == {"kind": "focal", "gamma": 2.0, "alpha": 0.25, "weight": 1.0}
-    assert rendered["losses"]["a"] == {"kind": "huber", "delta": 1.0, "weight": 1.0}
+    assert rendered["loss"] == {"kind": "focal", "gamma": 2.0, "alpha": 0.25}
+    assert rendered["losses"]["a"] == {"kind": "huber", "delta": 1.0}
     assert parse(TrainingSpec, rendered) == training
     with pytest.raises(SpecError, match="losses: give loss or losses, not both"):
         Objective.of({"a": (1,)}, training, [0.5])
