@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from safetensors.numpy import save as save_tensors
 
 from chainrule.errors import ChainruleError, CheckpointError, DataError
 from chainrule.fingerprint import fingerprint
+from chainrule.graph import named, unnamed
 from chainrule.network import Network
 from chainrule.recipe import Recipe
 from chainrule.recipe.values import to_array
@@ -81,11 +83,12 @@ class Model:
 
 
 def weights_safetensors(net: Network) -> bytes:
-    """Return the parameters as a safetensors file: equal networks give equal bytes.
+    """Return parameters and moving averages as a safetensors file: equal networks, equal bytes.
 
     There is one metadata key, ``spec``: safetensors writes several in random order.
     """
-    tensors = {name: np.ascontiguousarray(view) for name, view in net.parameters.items()}
+    views = {**net.parameters, **net.states}
+    tensors = {name: np.ascontiguousarray(view) for name, view in views.items()}
     return bytes(save_tensors(tensors, metadata={"spec": _canonical(net.spec.render())}))
 
 
@@ -164,17 +167,27 @@ def _network(document: Any, precision: str, weights: bytes) -> Network:
     if given != wanted or any(tensor.dtype.name != precision for tensor in tensors.values()):
         raise CheckpointError("the weights are not those of the architecture")
     network = Network(spec, dtype=precision)
+    views = {**network.parameters, **network.states}
     for name, tensor in tensors.items():
-        network.parameters[name][...] = tensor
+        views[name][...] = tensor
     return network
 
 
 def _golden(net: Network) -> bytes:
-    """Return a few fixed inputs and their raw outputs."""
-    size = _GOLDEN_ROWS * int(np.prod(net.input_shape))
-    inputs = np.linspace(-1.0, 1.0, size).reshape(_GOLDEN_ROWS, *net.input_shape)
-    inputs = inputs.astype(net.dtype)
-    return _zip({"inputs.npy": _npy(inputs), "outputs.npy": _npy(net.predict(inputs))})
+    """Return a few fixed inputs and their raw outputs; several have their names in the file's."""
+    inputs = {}
+    for name, shape in net.input_shapes.items():
+        values = np.linspace(-1.0, 1.0, _GOLDEN_ROWS * math.prod(shape))
+        inputs[name] = values.reshape(_GOLDEN_ROWS, *shape).astype(net.dtype)
+    outputs = named(net.predict(unnamed(inputs)), list(net.output_shapes))
+    sides = (("inputs", inputs), ("outputs", outputs))
+    return _zip(
+        {
+            f"{side}.npy" if len(arrays) == 1 else f"{side}.{name}.npy": _npy(array)
+            for side, arrays in sides
+            for name, array in arrays.items()
+        }
+    )
 
 
 def _npy(array: Array) -> bytes:

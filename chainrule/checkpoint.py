@@ -21,14 +21,16 @@ __all__ = ["Checkpoint"]
 
 _FORMAT = 1
 _SLOT = "slots."
+_KEPT = "kept."
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """A run between two steps.
 
-    ``parameters``, ``state`` and the optimizer's ``slots`` are flat vectors. ``best`` is the record
-    of the best epoch so far, ``loop`` that of the loop; both are plain JSON.
+    ``parameters``, ``state``, the optimizer's ``slots`` and what is ``kept`` by options of the
+    training (best weights, averages) are flat vectors. ``best`` is the record of the best epoch so
+    far, ``loop`` that of the loop; both are plain JSON.
     """
 
     parameters: Array
@@ -36,6 +38,7 @@ class Checkpoint:
     state: Array
     best: Mapping[str, Any] = field(default_factory=dict)
     loop: Mapping[str, Any] = field(default_factory=dict)
+    kept: Mapping[str, Array] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         """Return a safetensors file: equal checkpoints give equal bytes.
@@ -44,6 +47,7 @@ class Checkpoint:
         """
         tensors = {"parameters": self.parameters, "state": self.state}
         tensors |= {_SLOT + name: vector for name, vector in self.slots.items()}
+        tensors |= {_KEPT + name: vector for name, vector in self.kept.items()}
         record = {
             "format": _FORMAT,
             "best": dict(self.best),
@@ -67,16 +71,21 @@ class Checkpoint:
                 raise CheckpointError(f"checkpoint format {record['format']}, wanted {_FORMAT}")
             if record["crc32"] != _checksum(tensors):
                 raise CheckpointError("the checkpoint's checksum does not match: it has changed")
-            slots = {
-                name.removeprefix(_SLOT): vector
-                for name, vector in tensors.items()
-                if name.startswith(_SLOT)
-            }
             return cls(
-                tensors["parameters"], slots, tensors["state"], record["best"], record["loop"]
+                tensors["parameters"],
+                _under(_SLOT, tensors),
+                tensors["state"],
+                record["best"],
+                record["loop"],
+                _under(_KEPT, tensors),
             )
         except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise CheckpointError(f"not a checkpoint: {error!r}") from error
+
+
+def _under(prefix: str, tensors: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the tensors whose names start with a prefix, without it."""
+    return {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
 
 
 def _checksum(tensors: Mapping[str, Array]) -> int:

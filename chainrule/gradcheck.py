@@ -45,8 +45,7 @@ def check_gradients(
     Raises: SpecError; ChainruleError, if a tensor's probes meet kinks again and again.
     """
     net = Network(spec, seed, "float64")
-    shapes = getattr(net, "output_shapes", {"output": net.output_shape})
-    objective = Objective(shapes, loss or "mean_squared_error")
+    objective = Objective(net.output_shapes, loss or "mean_squared_error")
     worst: dict[str, float] = {}
     for name in [*net.parameters, "inputs"]:
         layer = name.rpartition(".")[0] or name
@@ -94,7 +93,7 @@ class _Batch:
     def _gradient(self, name: str) -> Array:
         self.tape.begin(0)
         y, backward = self.net.forward(self.x, self.tape, inputs=True)
-        dx = backward(self.objective(y, self.target, self.tape)[1])
+        dx: Array = backward(self.objective(y, self.target, self.tape)[1])
         if name == "inputs":
             return dx.reshape(-1)
         return self.tape.gradient(self.net.parameters[name]).view.reshape(-1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,25 +11,40 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chainrule.kernels import Array
+    from chainrule.spec.layers import Initializer
 
-__all__ = ["INITIALIZERS", "initialize"]
+__all__ = ["initialize"]
 
 _BLOCK = 1 << 20
 # The standard deviation of a unit normal cut off at two deviations.
 _TRUNCATED_DEVIATION = 0.87962566103423978
 
 
-def initialize(name: str, parameter: Array, rng: np.random.Generator) -> None:
-    """Fill a parameter, a block at a time.
+def initialize(initializer: Initializer, parameter: Array, rng: np.random.Generator) -> None:
+    """Fill a parameter; where entries are drawn one by one, a block at a time.
 
-    Source: Glorot & Bengio (2010); He et al. (2015), eq. 10; truncation as Keras's VarianceScaling.
+    Source: Glorot & Bengio (2010); He et al. (2015), eq. 10; LeCun et al. (1998); Saxe et al.
+    (2014); truncation as Keras's VarianceScaling.
     """
-    fan_in, fan_out = _fans(parameter.shape)
-    draw = INITIALIZERS[name]
+    kind = initializer if isinstance(initializer, str) else initializer.kind
+    settings = {} if isinstance(initializer, str) else initializer.model_dump(exclude={"kind"})
+    if kind in _WHOLE:
+        _WHOLE[kind](rng, parameter, **settings)
+        return
+    draw = _ENTRIES[kind] if kind in _ENTRIES else _scaled(kind, parameter.shape)
     flat = parameter.reshape(-1)
     for start in range(0, flat.size, _BLOCK):
         block = flat[start : start + _BLOCK]
-        block[:] = draw(rng, block.size, fan_in, fan_out)
+        block[:] = draw(rng, block.size, **settings)
+
+
+def _scaled(kind: str, shape: tuple[int, ...]) -> Callable[..., Array]:
+    """Return the draw of a variance that follows from the shape."""
+    fan_in, fan_out = _fans(shape)
+    scale, _, distribution = kind.partition("_")
+    variances = {"glorot": 2.0 / (fan_in + fan_out), "he": 2.0 / fan_in, "lecun": 1.0 / fan_in}
+    draw = {"uniform": _uniform, "normal": _truncated_normal}[distribution]
+    return lambda rng, size: draw(rng, size, variances[scale])
 
 
 def _fans(shape: tuple[int, ...]) -> tuple[float, float]:
@@ -52,11 +67,26 @@ def _truncated_normal(rng: np.random.Generator, size: int, variance: float) -> A
     return values * (math.sqrt(variance) / _TRUNCATED_DEVIATION)
 
 
-INITIALIZERS: dict[str, Callable[[np.random.Generator, int, float, float], Array]] = {
-    "glorot_uniform": lambda rng, size, i, o: _uniform(rng, size, 2.0 / (i + o)),
-    "glorot_normal": lambda rng, size, i, o: _truncated_normal(rng, size, 2.0 / (i + o)),
-    "he_uniform": lambda rng, size, i, _: _uniform(rng, size, 2.0 / i),
-    "he_normal": lambda rng, size, i, _: _truncated_normal(rng, size, 2.0 / i),
-    "zeros": lambda _rng, size, _i, _o: np.zeros(size),
-    "ones": lambda _rng, size, _i, _o: np.ones(size),
+def _orthogonal(rng: np.random.Generator, parameter: Array, gain: float = 1.0) -> None:
+    """Fill with orthonormal rows or columns, whichever are fewer, all axes but the last as one."""
+    rows, columns = math.prod(parameter.shape[:-1]), parameter.shape[-1]
+    drawn = rng.standard_normal((max(rows, columns), min(rows, columns)))
+    q, r = np.linalg.qr(drawn)
+    q *= np.where(np.diagonal(r) < 0, -1.0, 1.0)  # makes the distribution uniform
+    parameter[:] = gain * (q if rows >= columns else q.T).reshape(parameter.shape)
+
+
+def _identity(rng: np.random.Generator, parameter: Array, gain: float = 1.0) -> None:
+    parameter[:] = gain * np.eye(*parameter.shape)
+
+
+_WHOLE: dict[str, Callable[..., None]] = {"orthogonal": _orthogonal, "identity": _identity}
+_ENTRIES: dict[str, Callable[..., Any]] = {
+    "zeros": lambda _rng, size: np.zeros(size),
+    "ones": lambda _rng, size: np.ones(size),
+    "constant": lambda _rng, size, value=0.0: np.full(size, value),
+    "random_uniform": lambda rng, size, minval=-0.05, maxval=0.05: rng.uniform(
+        minval, maxval, size
+    ),
+    "random_normal": lambda rng, size, mean=0.0, stddev=0.05: rng.normal(mean, stddev, size),
 }

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import importlib
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.errors import SpecError
+from chainrule.errors import ShapeError, SpecError
+from chainrule.graph import Graph, Values, named, unnamed
 from chainrule.initializers import initialize
 from chainrule.layers import LAYERS, Layer, check_shape
 from chainrule.losses import Objective
-from chainrule.spec import ArchitectureSpec, Node, nodes, parse
+from chainrule.spec import ArchitectureSpec, nodes, parse, scratch
 from chainrule.streams import generator
-from chainrule.tape import Array, Backward, Tape, aligned
+from chainrule.tape import Array, Tape, aligned
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from numpy.typing import ArrayLike
 
 __all__ = ["BLOCK_BYTES", "EVALUATION_ROWS", "Network"]
 
-BLOCK_BYTES = 64 << 20  # of activations in one forward pass: bounds the memory of a prediction
+BLOCK_BYTES = 64 << 20  # of scratch memory in one forward pass: bounds the memory of a prediction
 _BLOCK_ROWS = 1024
 EVALUATION_ROWS = 256  # of one block, if memory allows: small batches would only cost time
 
@@ -34,7 +34,8 @@ class Network:
 
     ``flat`` is the vector of all parameters, in the order of the layers; ``parameters`` names its
     views, as ``dense_1.kernel``. Either may be written to, never replaced. ``state`` is the vector
-    of what training moves without gradients.
+    of what training moves without gradients, such as moving means, and ``states`` names its views.
+    Where there are several inputs or outputs, the values of all of them are {name: array}.
     Raises: SpecError, if the architecture does not add up or the dtype is not known.
     """
 
@@ -50,86 +51,124 @@ class Network:
         self.seed = seed
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.nodes = nodes(self.spec)
-        self.input_shape = self.nodes[0].input_shape
-        self.output_shape = self.nodes[-1].output_shape
+        shapes = {node.name: node.output_shape for node in self.nodes}
+        self.input_shapes = self.spec.input_shapes
+        self.output_shapes = {name: shapes[name] for name in self.spec.output_names}
         self.flat = aligned(sum(node.parameters for node in self.nodes), self.dtype)
-        self.state = aligned(0, self.dtype)
+        self.state = aligned(sum(node.state for node in self.nodes), self.dtype)
         self.parameters: dict[str, Array] = {}
-        self.layers: list[Layer] = []
-        offset = 0
-        for node in self.nodes:
-            own = self._own(node, offset)
-            self.layers.append(LAYERS[node.spec.kind].build(node.spec, node.index, own))
-            offset += node.parameters
-        self._first_trainable = next((n.index for n in self.nodes if n.weights), len(self.layers))
+        self.states: dict[str, Array] = {}
+        owned = self._cut()
+        self.layers: list[Layer] = [
+            LAYERS[node.spec.kind].build(node.spec, node.index, owned[node.shares or node.name])
+            for node in self.nodes
+        ]
+        self._graph = Graph(self.nodes, self.layers, list(self.input_shapes), [*self.output_shapes])
 
-    def _own(self, node: Node, offset: int) -> dict[str, Array]:
-        """Cut a layer's views from the flat vector and fill them."""
-        own: dict[str, Array] = {}
-        for weight in node.weights:
-            view = self.flat[offset : offset + weight.size].reshape(weight.shape)
-            # The tensor's number, not the layer's: a dropout put in between changes no weight.
-            rng = generator(self.seed, "initialize", len(self.parameters))
-            initialize(weight.initializer, view, rng)
-            self.parameters[f"{node.name}.{weight.name}"] = own[weight.name] = view
-            offset += weight.size
-        return own
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of the first input, for most networks the only one."""
+        return next(iter(self.input_shapes.values()))
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """The shape of the first output, for most networks the only one."""
+        return next(iter(self.output_shapes.values()))
+
+    def _cut(self) -> dict[str, dict[str, Array]]:
+        """Cut each layer's views from the flat vectors and fill them."""
+        owned: dict[str, dict[str, Array]] = {}
+        offsets = {True: 0, False: 0}
+        for node in self.nodes:
+            owned[node.name] = {}
+            for weight in node.weights:
+                offset = offsets[weight.trainable]
+                vector = self.flat if weight.trainable else self.state
+                view = vector[offset : offset + weight.size].reshape(weight.shape)
+                # The tensor's number, not the layer's: a dropout put in between changes no weight.
+                rng = generator(self.seed, "initialize", len(self.parameters))
+                initialize(weight.initializer, view, rng)
+                names = self.parameters if weight.trainable else self.states
+                names[f"{node.name}.{weight.name}"] = owned[node.name][weight.name] = view
+                offsets[weight.trainable] += weight.size
+        return owned
 
     def tape(self, *, training: bool = False, seed: int = 0) -> Tape:
         """Make a tape for this network's forward and backward passes."""
         return Tape(self.parameters.values(), dtype=self.dtype, training=training, seed=seed)
 
-    def forward(self, x: Array, tape: Tape, *, inputs: bool = False) -> tuple[Array, Backward]:
+    def forward(
+        self, x: Values, tape: Tape, *, inputs: bool = False
+    ) -> tuple[Values, Callable[[Values], Values]]:
         """Run the layers; ``inputs`` says that the gradient in x is wanted of the backward.
 
-        The result lives in the tape's memory until its next step.
-        Shapes: x (batch, *input_shape) -> (batch, *output_shape).
+        The result lives in the tape's memory until its next step. A sequence may be shorter than
+        the architecture says where every layer takes it. ``tape.masks`` holds the outputs' masks.
+        Shapes: x (batch, *input_shape) -> (batch, *output_shape), or {name: array} of several.
         Raises: ShapeError.
         """
-        check_shape(x, ("rows", *self.input_shape), owner="the network")
-        lowest = 0 if inputs else self._first_trainable
-        backwards: list[Backward] = []
-        for index, layer in enumerate(self.layers):
-            tape.wants_dx = index > lowest or inputs
-            x, back = layer.forward(x, tape)
-            if index >= lowest:
-                backwards.append(back)
+        xs = named(x, list(self.input_shapes))
+        for name, shape in self.input_shapes.items():
+            check_shape(xs[name], ("rows", *tape.window_of(shape)), owner=_owner(name, xs))
+        ys, back = self._graph.forward(list(xs.values()), tape, inputs=inputs)
 
-        def backward(dy: Array) -> Array:
-            for back in reversed(backwards):
-                dy = back(dy)
-            return dy
+        def backward(dy: Values) -> Values:
+            dys = named(dy, list(self.output_shapes))
+            return unnamed(dict(zip(self.input_shapes, back([*dys.values()]), strict=True)))
 
-        return x, backward
+        return unnamed(dict(zip(self.output_shapes, ys, strict=True))), backward
 
     def block_rows(self, most: int = _BLOCK_ROWS) -> int:
         """Return how many rows to run forward at once: ``most``, or fewer where layers are wide."""
-        row_bytes = self.dtype.itemsize * sum(math.prod(node.output_shape) for node in self.nodes)
+        row_bytes = self.dtype.itemsize * max(scratch(self.nodes).per_row, 1)
         return max(1, min(most, BLOCK_BYTES // row_bytes))
 
-    def predict(self, x: ArrayLike, batch_size: int | None = None) -> Array:
+    def predict(
+        self, x: ArrayLike | Mapping[str, ArrayLike], batch_size: int | None = None
+    ) -> Values:
         """Return the raw outputs of the last layer, computed ``batch_size`` rows at a time.
 
-        Shapes: x (rows, *input_shape) -> (rows, *output_shape).
+        Shapes: x (rows, *input_shape) -> (rows, *output_shape), or {name: array} of several.
         Raises: ShapeError; SpecError, if the batch size is no whole number from 1.
         """
         if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
             raise SpecError.at("batch_size", f"must be a whole number >= 1, got {batch_size!r}")
-        values = np.asarray(x)
-        check_shape(values, ("rows", *self.input_shape), owner="the network")
-        result = np.empty((len(values), *self.output_shape), self.dtype)
+        values = self.checked(x)
+        rows = len(next(iter(values.values())))
+        results = {
+            name: np.empty((rows, *shape), self.dtype) for name, shape in self.output_shapes.items()
+        }
         size = batch_size or self.block_rows()
         tape = Tape(dtype=self.dtype)
         with np.errstate(all="ignore"):
-            for start in range(0, len(values), size):
+            for start in range(0, rows, size):
                 tape.begin(start)
-                block = np.ascontiguousarray(values[start : start + size], self.dtype)
-                result[start : start + size] = self.forward(block, tape)[0]
-        return result
+                block = {
+                    name: np.ascontiguousarray(array[start : start + size], self.dtype)
+                    for name, array in values.items()
+                }
+                ys = named(self.forward(unnamed(block), tape)[0], list(results))
+                for name, result in results.items():
+                    result[start : start + size] = ys[name]
+        return unnamed(results)
+
+    def checked(self, x: ArrayLike | Mapping[str, ArrayLike]) -> dict[str, Array]:
+        """Return the inputs by name.
+
+        Raises: ShapeError, if one is missing, has another shape, or another number of rows.
+        """
+        given = named(x, list(self.input_shapes))
+        values = {name: np.asarray(array) for name, array in given.items()}
+        for name, shape in self.input_shapes.items():
+            check_shape(values[name], ("rows", *shape), owner=_owner(name, values))
+        rows = {name: len(array) for name, array in values.items()}
+        if len(set(rows.values())) > 1:
+            raise ShapeError(f"the inputs have different numbers of rows: {rows}")
+        return values
 
     def gradients(
         self,
-        x: ArrayLike,
+        x: ArrayLike | Mapping[str, ArrayLike],
         target: ArrayLike | Mapping[str, ArrayLike],
         *,
         loss: object,
@@ -137,17 +176,19 @@ class Network:
     ) -> tuple[float, dict[str, Any]]:
         """Return the loss of a batch, and its gradient in each parameter and in ``inputs``.
 
-        ``loss`` is a name or a document; of several outputs a mapping with one for each.
+        ``loss`` is a name or a document; of several outputs a mapping with one for each. The
+        gradient in several inputs is {name: array}.
         Raises: ShapeError; DataError, if the target does not fit the loss; SpecError.
         """
-        shapes = getattr(self, "output_shapes", {"output": self.output_shape})
-        objective = Objective(shapes, loss)
-        values = np.ascontiguousarray(x, self.dtype)
-        goals = objective.prepare(target, self.dtype, len(values))
+        objective = Objective(self.output_shapes, loss)
+        values = {
+            name: np.ascontiguousarray(array, self.dtype) for name, array in self.checked(x).items()
+        }
+        goals = objective.prepare(target, self.dtype, len(next(iter(values.values()))))
         tape = self.tape(training=training, seed=self.seed)
         tape.begin(0)
         with np.errstate(all="ignore"):
-            y, backward = self.forward(values, tape, inputs=True)
+            y, backward = self.forward(unnamed(values), tape, inputs=True)
             value, dy = objective(y, goals, tape)
             dx = backward(dy)
         found = {name: tape.gradient(p).view for name, p in self.parameters.items()}
@@ -157,3 +198,7 @@ class Network:
         """Write the bundle of this network, without a recipe."""
         # The bundle stands above the network, which must not need it: looked up when called.
         importlib.import_module("chainrule.bundle").save(self, path)
+
+
+def _owner(name: str, inputs: Mapping[str, Any]) -> str:
+    return "the network" if len(inputs) == 1 else f"the network's input {name!r}"

@@ -71,8 +71,12 @@ class Tape:
     """The memory of one chain of steps: one tape belongs to one thread.
 
     ``training`` switches dropout on. ``seed`` and the number given to ``begin`` name the random
-    streams. ``wants_dx`` is set by the network before each layer: whether anyone reads the gradient
-    in that layer's input.
+    streams. The network sets before each layer: ``wants_dx``, whether anyone reads the gradient in
+    that layer's input, and ``mask``, which steps of the input sequences are no padding (True), None
+    if all; a layer that makes a mask sets it anew. ``masks`` are those of the network's outputs.
+    ``carried`` holds what recurrent layers go on from at the next window, by the layer's number;
+    None where each sequence comes whole. ``window`` is the steps of a shorter window.
+    Shapes: mask (batch, steps).
     """
 
     def __init__(
@@ -87,6 +91,10 @@ class Tape:
         self.training = training
         self.seed = seed
         self.wants_dx = True
+        self.mask: Array | None = None
+        self.masks: list[Array | None] = [None]
+        self.carried: dict[int, Array] | None = None
+        self.window: int | None = None
         self.steps = 0
         self._number = 0
         self._cursor = 0
@@ -95,6 +103,7 @@ class Tape:
         self._parameters = list(parameters)
         self.gradients = aligned(sum(p.size for p in self._parameters), self.dtype)
         self._gradients: dict[int, Gradient] = {}
+        self._moves: list[tuple[Array, Array, float]] = []
         start = 0
         for parameter in self._parameters:
             view = self.gradients[start : start + parameter.size].reshape(parameter.shape)
@@ -106,6 +115,7 @@ class Tape:
         self.steps += 1
         self._number = number
         self._cursor = 0
+        self._moves.clear()
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike | None = None) -> Array:
         """Return an array of any content; the same memory at the same place of every step."""
@@ -120,6 +130,26 @@ class Tape:
     def gradient(self, parameter: Array) -> Gradient:
         """Return where a parameter's gradient goes."""
         return self._gradients[id(parameter)]
+
+    def move(self, average: Array, value: Array, momentum: float) -> None:
+        """Note where a moving average goes in this step: nothing moves before ``apply_moves``."""
+        self._moves.append((average, value, momentum))
+
+    def apply_moves(self) -> None:
+        """Move each average toward the value noted, average = momentum average + rest value."""
+        for average, value, momentum in self._moves:
+            np.multiply(average, momentum, out=average)
+            np.add(average, (1.0 - momentum) * value, out=average)
+        self._moves.clear()
+
+    def window_of(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return an input's shape in this step: shorter, if sequences come in windows."""
+        return shape if self.window is None else (self.window, *shape[1:])
+
+    @property
+    def scratch_bytes(self) -> int:
+        """The memory handed out so far, all of it kept for the next steps."""
+        return sum(buffer.size for buffer in self._buffers)
 
     def random(self, key: int) -> np.random.Generator:
         """Return this step's random stream of the layer with a number."""

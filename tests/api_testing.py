@@ -151,6 +151,7 @@ def training(api: Api, job_id: str) -> Generator[EpochReport]:
             )
             prev = loop.step
             yield report
+    loop.finish()
     bundle = write_bundle(net, recipe=recipe, training=spec.render(), metrics=None)
     weights = hashlib.sha256(weights_safetensors(net)).hexdigest()
     metrics = {"train": report.train, "validation": report.validation, "test": report.validation}
@@ -158,7 +159,12 @@ def training(api: Api, job_id: str) -> Generator[EpochReport]:
     model = transitions.NewModel(staged, net.spec.render(), claim.recipe, "here", weights)
     database.transact(
         lambda uow: transitions.succeed(
-            uow.session, **unit, step=loop.step, metrics=metrics, model=model
+            uow.session,
+            **unit,
+            step=loop.step,
+            metrics=metrics,
+            model=model,
+            early=loop.stopped,
         )
     )
 

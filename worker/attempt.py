@@ -252,6 +252,7 @@ class Attempt:
                 uow.session,
                 *self._key,
                 step=header["step"],
+                early=header["early"],
                 metrics=header["metrics"],
                 model=model,
             )

@@ -97,7 +97,7 @@ class Supervisor:
             "recipe": claim.recipe,
             "dataset": str(dataset),
             "memory_bytes": _allowed_bytes(claim, dataset.stat().st_size),
-            "last": self._last_epoch(claim) if start == claim.steps else None,
+            "last": self._last_epoch(claim),
             "replay": replay,
         }
         return header, checkpoint
@@ -112,7 +112,7 @@ class Supervisor:
         return 0, b""
 
     def _last_epoch(self, claim: Claim) -> dict[str, Any] | None:
-        """Return what the last epoch measured, for a trainer that has none left to do."""
+        """Return what the last epoch measured, for a trainer that may have none left to do."""
         mine = EpochMetrics.job_id == claim.job_id
         with self._database.read() as session:
             row = session.scalar(

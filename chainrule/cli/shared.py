@@ -116,6 +116,9 @@ def best_line(job: Job) -> str:
     best = job.view.get("best")
     if not best or best["epoch"] == job.view["progress"]["epoch"]:
         return ""
+    stopping = job.view["config"]["training"].get("early_stopping")
+    if stopping and stopping["restore_best"]:
+        return ""
     return f"epoch {best['epoch']}, loss {best['loss']:.4f}; the model is the last epoch's"
 
 

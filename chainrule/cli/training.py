@@ -39,7 +39,7 @@ FEW_VALUES = 10  # a number with no more distinct values may well be a class
 @click.option("--loss", metavar="NAME", help="By the task.")
 @click.option("--epochs", type=int, metavar="N")
 @click.option("--batch-size", type=int, metavar="N")
-@click.option("--optimizer", metavar="NAME", help="sgd, momentum, nesterov or adam.")
+@click.option("--optimizer", metavar="NAME", help="Such as sgd, nesterov, adam, adamw.")
 @click.option("--learning-rate", type=float, metavar="RATE")
 @click.option("--seed", type=int, metavar="N", help="Of the split, the weights and the order.")
 @click.option("--name", metavar="NAME", help="The job's name.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from chainrule.fitting.evaluation import TargetScale, evaluate
 from chainrule.fitting.loop import TrainingLoop
 from chainrule.fitting.reports import EpochReport, StepReport
+from chainrule.fitting.update import kept_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -16,7 +17,15 @@ if TYPE_CHECKING:
     from chainrule.network import Network
     from chainrule.spec import TrainingSpec
 
-__all__ = ["EpochReport", "StepReport", "TargetScale", "TrainingLoop", "evaluate", "fit"]
+__all__ = [
+    "EpochReport",
+    "StepReport",
+    "TargetScale",
+    "TrainingLoop",
+    "evaluate",
+    "fit",
+    "kept_vectors",
+]
 
 
 def fit(
@@ -29,8 +38,13 @@ def fit(
 
     ``train`` and ``validation`` may have the weights of the rows (or of their steps) as a third.
     Where the network has several inputs or outputs, theirs are {name: array}.
+    Once all are taken, the network has the weights to keep: with early stopping the best epoch's.
     Shapes: train and validation are (inputs (rows, *input_shape), targets as the loss wants them).
     Raises: SpecError, DataError, before the first step; DivergedError.
     """
-    loop = TrainingLoop(net, train, training, validation=validation)
-    return (report for report in loop.run() if isinstance(report, EpochReport))
+    return _epochs(TrainingLoop(net, train, training, validation=validation))
+
+
+def _epochs(loop: TrainingLoop) -> Iterator[EpochReport]:
+    yield from (report for report in loop.run() if isinstance(report, EpochReport))
+    loop.finish()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from chainrule.network import Network
 
-__all__ = ["Evaluator", "TargetScale", "evaluate", "output_shapes", "unit_of"]
+__all__ = ["Evaluator", "TargetScale", "evaluate", "unit_of"]
 
 # Mean and standard deviation, by column, that a target was standardised with.
 TargetScale = tuple[Array, Array]
@@ -38,7 +38,7 @@ def evaluate(  # noqa: PLR0913
     ``loss`` is a name, a document or an Objective; of several outputs a mapping with one for each.
     Raises: DataError, if the rows do not fit; SpecError, if the loss is none.
     """
-    objective = loss if isinstance(loss, Objective) else Objective(output_shapes(net), loss)
+    objective = loss if isinstance(loss, Objective) else Objective(net.output_shapes, loss)
     samples = Samples(net, objective, x, y, sample_weight)
     return Evaluator(net, samples, batch_size, unit_of(target_scale)).run()
 
@@ -69,12 +69,6 @@ class Evaluator:
         batch = self._samples.batch(rows, tape)
         y, _ = self._net.forward(batch.x, tape)
         self._samples.objective(y, batch.target, tape, weights=batch.weights, tallies=self._tallies)
-
-
-def output_shapes(net: Network) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each of a network's outputs by name."""
-    found: dict[str, Any] = getattr(net, "output_shapes", {"output": net.output_shape})
-    return found
 
 
 def unit_of(target_scale: TargetScale | None) -> Array | float:

@@ -10,34 +10,53 @@ import numpy as np
 
 from chainrule.checkpoint import Checkpoint
 from chainrule.errors import CheckpointError, DataError, DivergedError
-from chainrule.fitting.evaluation import Evaluator, TargetScale, output_shapes, unit_of
+from chainrule.fitting.cutting import Cutting, Place
+from chainrule.fitting.evaluation import Evaluator, TargetScale, unit_of
 from chainrule.fitting.reports import EpochReport, StepReport
 from chainrule.fitting.samples import Rows, Samples
+from chainrule.fitting.stopping import Plateau, Stopping, judged
+from chainrule.fitting.update import Update
 from chainrule.losses import Objective
 from chainrule.network import EVALUATION_ROWS
-from chainrule.optimizers import optimizer_of
 from chainrule.schedules import schedule_of
 from chainrule.spec import TrainingSpec, parse
 from chainrule.streams import generator
-from chainrule.tape import Array, aligned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from chainrule.network import Network
+    from chainrule.tape import Array
 
 __all__ = ["TrainingLoop"]
 
 _VERSION = 1
+# What a checkpoint and a run that resumes from it must share of the training; epochs may differ.
+_SHARED = (
+    "batch_size",
+    "bptt_steps",
+    "clip",
+    "early_stopping",
+    "ema_momentum",
+    "gradient_accumulation_steps",
+    "l1",
+    "l2",
+    "max_norm",
+    "optimizer",
+    "schedule",
+    "seed",
+    "shuffle",
+)
+_KEPT = {"average": "average of the weights", "gathered": "sum of the gradients"}
 
 
 class TrainingLoop:
     """Train a network: every number follows from the arguments, however often it stops.
 
     ``train`` and ``validation`` are (inputs, targets) or (inputs, targets, weights of the rows).
-    ``checkpoint`` goes on where one was taken.
-    ``step`` counts batches learnt, ``epoch`` the epochs completed and reported. The network's dtype
-    is the precision; ``training.precision`` is for whoever makes the network.
+    ``checkpoint`` goes on where one was taken. ``step`` counts batches learnt, or the windows that
+    they are cut in, ``epoch`` the epochs completed and reported. The network's dtype is the
+    precision; ``training.precision`` is for whoever makes the network.
     Raises: DataError, if rows do not fit; CheckpointError, if the checkpoint is of another run.
     """
 
@@ -53,17 +72,20 @@ class TrainingLoop:
     ) -> None:
         self.net = net
         self.training = parse(TrainingSpec, training)
-        self.objective = Objective.of(output_shapes(net), self.training, train[1])
+        self.objective = Objective.of(net.output_shapes, self.training, train[1])
         self._train = Samples(net, self.objective, *train)
         self.epochs = self.training.epochs
-        self.steps_per_epoch = -(-self._train.rows // self.training.batch_size)
+        self._cutting = Cutting(net, self.training)
+        batches = -(-self._train.rows // self.training.batch_size)
+        self.steps_per_epoch = batches * self._cutting.updates
         self.steps = self.epochs * self.steps_per_epoch
         self.step = 0
         self.epoch = 0
         self.best: dict[str, Any] = {}
-        self._optimizer = optimizer_of(self.training.optimizer)
+        self._update = Update(net, self.training, self.steps_per_epoch)
         self._schedule = schedule_of(self.training.schedule)
-        self._slots = {name: aligned(net.flat.size, net.dtype) for name in self._optimizer.slots}
+        self._plateau = Plateau(self.training)
+        self._stopping = Stopping(net, self.training.early_stopping)
         self._tape = net.tape(training=True, seed=self.training.seed)
         unit = unit_of(target_scale)
         self._tally = self.objective.tallies(unit)
@@ -86,7 +108,7 @@ class TrainingLoop:
         while True:
             if self.step == (self.epoch + 1) * self.steps_per_epoch:
                 yield self._end_epoch()
-            if self.step >= self.steps:
+            if self.step >= self.steps or self.stopped:
                 return
             began = time.perf_counter()
             loss = self._step()
@@ -101,8 +123,12 @@ class TrainingLoop:
         self._check_finite()
         return Checkpoint(
             parameters=self.net.flat.copy(),
-            slots={name: vector.copy() for name, vector in self._slots.items()},
+            slots={name: vector.copy() for name, vector in self._update.slots.items()},
             state=self.net.state.copy(),
+            kept={
+                **{name: vector.copy() for name, vector in self._kept.items()},
+                **self._cutting.carried(self._tape),
+            },
             best=dict(self.best),
             loop={
                 "version": _VERSION,
@@ -111,46 +137,63 @@ class TrainingLoop:
                 "batch": self.step - self.epoch * self.steps_per_epoch,
                 "sums": self._tally.sums.astype("<f8").tobytes().hex(),
                 "run": self._identity(),
+                **self._plateau.record,
+                **self._stopping.record,
             },
         )
+
+    @property
+    def stopped(self) -> bool:
+        """Whether early stopping ended the run."""
+        return self._stopping.stopped
+
+    def finish(self) -> Mapping[str, Any] | None:
+        """Give the network the weights to keep; the run is over, and no checkpoint follows.
+
+        They are the best epoch's, if early stopping restores them, else the average, if there is
+        one, else the last.  Returns: the restored epoch's {epoch, train, validation}, or None.
+        """
+        np.copyto(self.net.flat, self._update.judged)
+        return self._stopping.restore_best()
 
     def _step(self) -> float:
         """Learn one batch and return its loss."""
         number, tape, net = self.step + 1, self._tape, self.net
-        tape.begin(number)
+        batch, window = divmod(self.step - self.epoch * self.steps_per_epoch, self._cutting.updates)
+        place = Place(number, window, begins_epoch=batch == 0)
         with np.errstate(all="ignore"):  # overflow shows in the loss, which is looked at
-            batch = self._train.batch(self._rows(), tape)
-            y, backward = net.forward(batch.x, tape)
+            taken = self._cutting.batch(net, self._train, self._rows(batch), tape, place)
+            y, backward = net.forward(taken.x, tape)
             loss, dy = self.objective(
-                y, batch.target, tape, weights=batch.weights, tallies=self._tally
+                y, taken.target, tape, weights=taken.weights, tallies=self._tally
             )
             if not math.isfinite(loss):
                 raise DivergedError(self.epoch + 1, number)
             backward(dy)
-            rate = self._learning_rate(number)
-            self._optimizer.step(net.flat, tape.gradients, self._slots, rate, number)
+            self._update.learn(tape.gradients, number, self._learning_rate(number))
         self.step = number
-        self._samples += batch.rows
+        self._samples += taken.rows if window == 0 else 0
         return loss
 
-    def _rows(self) -> Array | slice:
-        """Return the next batch's rows: an epoch's order follows from the seed and its number."""
+    def _rows(self, batch: int) -> Array | slice:
+        """Return a batch's rows: an epoch's order follows from the seed and its number."""
         size = self.training.batch_size
-        start = (self.step - self.epoch * self.steps_per_epoch) * size
-        batch = slice(start, min(start + size, self._train.rows))
+        rows = slice(batch * size, min((batch + 1) * size, self._train.rows))
         if not self.training.shuffle:
-            return batch
+            return rows
         if self._order is None or self._order[0] != self.epoch:
             rng = generator(self.training.seed, "shuffle", self.epoch)
             self._order = (self.epoch, rng.permutation(self._train.rows))
-        return self._order[1][batch]
+        return self._order[1][rows]
 
     def _learning_rate(self, step: int) -> float:
-        return self.training.optimizer.learning_rate * self._schedule.factor(step, self.steps)
+        update = self._update
+        return self._schedule.rate(self._plateau.rate, update.number(step), update.updates)
 
     def _end_epoch(self) -> EpochReport:
         self._check_finite()
-        validation = self._evaluator.run() if self._evaluator else None
+        with self._update.averaged():
+            validation = self._evaluator.run() if self._evaluator else None
         if validation is not None and not math.isfinite(validation["loss"]):
             raise self._diverged("the validation loss is not finite")
         report = EpochReport(
@@ -162,9 +205,11 @@ class TrainingLoop:
             seconds=self._seconds,
             samples_per_s=self._samples / self._seconds if self._seconds else 0.0,
         )
-        judged = (report.validation or report.train)["loss"]
-        if not self.best or judged < self.best["loss"]:
-            self.best = {"epoch": report.epoch, "step": report.step, "loss": judged}
+        loss = judged(report)
+        if not self.best or loss < self.best["loss"]:
+            self.best = {"epoch": report.epoch, "step": report.step, "loss": loss}
+        self._plateau.judge(loss)
+        self._stopping.judge(report, self._update.judged)
         self.epoch += 1
         self._tally.clear()
         self._seconds, self._samples = 0.0, 0
@@ -173,24 +218,34 @@ class TrainingLoop:
     def _check_finite(self) -> None:
         if not _is_finite(self.net.flat):
             raise self._diverged("a parameter is not finite")
-        for name, vector in self._slots.items():
+        for name, vector in self._update.slots.items():
             if not _is_finite(vector):
                 raise self._diverged(f"the optimizer's {name} is not finite")
+        for name, vector in self._update.vectors.items():
+            if not _is_finite(vector):
+                raise self._diverged(f"the {_KEPT[name]} is not finite")
+
+    @property
+    def _kept(self) -> dict[str, Array]:
+        """The vectors that options of the training keep."""
+        return {**self._update.vectors, **self._stopping.vectors}
 
     def _diverged(self, detail: str) -> DivergedError:
         """Blame the last batch learnt."""
         return DivergedError(max(self.step - 1, 0) // self.steps_per_epoch + 1, self.step, detail)
 
     def _identity(self) -> dict[str, Any]:
-        """Return what a checkpoint and a run that resumes from it must share; epochs may differ."""
+        """Return what a checkpoint and a run that resumes from it must share."""
         training = self.training.render()
-        kept = ("batch_size", "optimizer", "schedule", "seed", "shuffle")
+        shared = {name: training[name] for name in _SHARED}
+        if self._schedule.spans_run:
+            shared["epochs"] = self.epochs
         return {
             "loss": self.objective.document(),
             "dtype": self.net.dtype.name,
             "parameters": self.net.flat.size,
             "rows": self._train.rows,
-            **{name: training[name] for name in kept},
+            **shared,
         }
 
     def _restore(self, checkpoint: Checkpoint) -> None:
@@ -210,10 +265,15 @@ class TrainingLoop:
                 )
         self.net.flat[:] = checkpoint.parameters
         self.net.state[:] = checkpoint.state
-        for name, vector in self._slots.items():
+        for name, vector in self._update.slots.items():
             vector[:] = checkpoint.slots[name]
+        for name, vector in self._kept.items():
+            vector[:] = checkpoint.kept[name]
+        self._cutting.restore(self._tape, checkpoint.kept)
         self.step, self.epoch = loop["step"], loop["epoch"]
         self.best = dict(checkpoint.best)
+        self._plateau.restore(loop)
+        self._stopping.restore(loop)
         self._tally.sums[:] = np.frombuffer(bytes.fromhex(loop["sums"]), "<f8")
 
 

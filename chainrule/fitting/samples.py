@@ -107,7 +107,7 @@ class Samples:
 
 def _inputs(net: Network, x: ArrayLike | Mapping[str, ArrayLike]) -> dict[str, Array]:
     """Return the network's inputs by name.  Raises: DataError at ``inputs``."""
-    shapes: dict[str, Any] = getattr(net, "input_shapes", {"input": net.input_shape})
+    shapes = net.input_shapes
     given: Mapping[str, Any] = x if isinstance(x, Mapping) else dict.fromkeys(shapes, x)
     if set(given) != set(shapes) or (len(shapes) > 1 and given is not x):
         got = list(given) if given is x else "one array"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from chainrule.errors import ShapeError
-from chainrule.tape import Array, Backward, Tape
+from chainrule.tape import Array, Tape
 
 __all__ = ["Layer", "Parameters", "check_shape"]
 
@@ -22,8 +22,12 @@ class Layer(Protocol):
         """Make the layer of a spec of its kind, over its views; ``number`` is its place."""
         ...
 
-    def forward(self, x: Array, tape: Tape) -> tuple[Array, Backward]:
-        """Return the output and the function that takes the gradient back."""
+    def forward(self, x: Any, tape: Tape) -> tuple[Array, Callable[[Array], Any]]:
+        """Return the output and the function that takes the gradient back.
+
+        A kind that joins several inputs takes a list of them, and gives back one of gradients. The
+        gradient that comes in belongs to others too: it is never written to.
+        """
         ...
 
 

@@ -19,10 +19,10 @@ __all__ = ["Dense"]
 
 @dataclass(frozen=True)
 class Dense:
-    """Affine map and activation ``y = f(x @ kernel + bias)``.
+    """Affine map of the last axis, and activation ``y = f(x @ kernel + bias)``.
 
-    Shapes: x (batch, inputs), kernel (inputs, units), bias (units,) -> y (batch, units).
-    Raises: ShapeError, if x is not (batch, inputs).
+    Shapes: x (batch, ..., inputs), kernel (inputs, units), bias (units,) -> y (batch, ..., units).
+    Raises: ShapeError, if x is not (batch, ..., inputs).
     """
 
     kernel: Array  # views of the network's flat vector; gradients belong to the tape
@@ -35,16 +35,19 @@ class Dense:
 
     def forward(self, x: Array, tape: Tape) -> tuple[Array, Backward]:
         n_in, units = self.kernel.shape
-        check_shape(x, ("batch", n_in), owner="Dense")
-        z = np.matmul(x, self.kernel, out=tape.empty((len(x), units)))
+        check_shape(x, ("batch", *x.shape[1:-1], n_in), owner="Dense")
+        flat = x.reshape(-1, n_in)  # a step of a sequence is one more row
+        z = np.matmul(flat, self.kernel, out=tape.empty((len(flat), units)))
         y, deactivate = activate(self.activation, z, self.bias, tape, own=True)
         wants_dx = tape.wants_dx
 
         def backward(dy: Array) -> Array:
-            dz = deactivate(dy)
-            tape.gradient(self.kernel).add_matmul(x.T, dz)
+            dz = deactivate(dy.reshape(y.shape))
+            tape.gradient(self.kernel).add_matmul(flat.T, dz)
             if self.bias is not None:
                 tape.gradient(self.bias).add_sum(dz)
-            return np.matmul(dz, self.kernel.T, out=tape.empty(x.shape)) if wants_dx else dz
+            if not wants_dx:
+                return dy
+            return np.matmul(dz, self.kernel.T, out=tape.empty(flat.shape)).reshape(x.shape)
 
-        return y, backward
+        return y.reshape(*x.shape[:-1], units), backward

@@ -14,7 +14,7 @@ from chainrule.losses.checks import check_target
 from chainrule.losses.table import loss_of
 from chainrule.metrics import Tallies, Tally
 from chainrule.spec import Document, parse
-from chainrule.spec.losses import LossBase, NamedLoss
+from chainrule.spec.training.losses import LossBase, NamedLoss
 
 if TYPE_CHECKING:
     from chainrule.kernels import Array
@@ -159,8 +159,7 @@ class Objective:
         """
         total, gradients = 0.0, {}
         ys, goals = _named(y, self.shapes), _named(target, self.shapes)
-        masks = getattr(tape, "masks", None) or [None] * len(ys)
-        for (name, part), mask in zip(self._parts.items(), masks, strict=True):
+        for (name, part), mask in zip(self._parts.items(), tape.masks, strict=True):
             of_part = _fitting(mask, ys[name])
             weighing, count = _weigh(part, ys[name], goals[name], weights, of_part)
             work = tape.empty(ys[name].shape)

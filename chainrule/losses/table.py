@@ -16,7 +16,7 @@ from chainrule.losses.regression import (
 
 if TYPE_CHECKING:
     from chainrule.losses.base import Loss
-    from chainrule.spec.losses import LossBase
+    from chainrule.spec.training.losses import LossBase
 
 __all__ = ["LOSSES", "loss_of"]
 

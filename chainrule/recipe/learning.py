@@ -11,7 +11,7 @@ from chainrule.errors import SpecError
 from chainrule.recipe.inputs import ArrayInputs, NumberColumn, TableInputs, scale
 from chainrule.recipe.targets import ClassTarget, InputTarget, Label, LabelTarget, ValueTarget
 from chainrule.recipe.values import listed, shown
-from chainrule.spec.losses import TASK_LOSSES, LossName, Task, default_loss, default_task
+from chainrule.spec.training.losses import TASK_LOSSES, LossName, Task, default_loss, default_task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,7 +16,7 @@ from chainrule.recipe.targets import ClassTarget, InputTarget, Target, check_fin
 from chainrule.recipe.values import listed, shown
 from chainrule.spec import DataSpec, SplitSpec, parse
 from chainrule.spec.base import Document
-from chainrule.spec.losses import LossName, Task
+from chainrule.spec.training.losses import LossName, Task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from chainrule.kernels import Array
-    from chainrule.spec.losses import LossName
+    from chainrule.spec.training.losses import LossName
 
 __all__ = [
     "ClassTarget",

@@ -1,20 +1,17 @@
 """The architecture, training and data languages: documents in, checked and frozen values out."""
 
-from chainrule.spec.architecture import (
-    ArchitectureSpec,
-    InputSpec,
-    Node,
-    complete,
-    nodes,
-    summarize,
-)
+from chainrule.spec.architecture import INPUT, ArchitectureSpec, InputSpec, complete
 from chainrule.spec.base import Document, parse
 from chainrule.spec.data import DataSpec, SplitSpec
+from chainrule.spec.graph import Node, nodes
 from chainrule.spec.layers import KINDS, LayerSpec, Shape, Weight
-from chainrule.spec.losses import LossSpec, Task, default_loss
+from chainrule.spec.summary import learning, scratch, summarize
 from chainrule.spec.training import OptimizerSpec, ScheduleSpec, TrainingSpec
+from chainrule.spec.training.losses import LossSpec, Task, default_loss
+from chainrule.spec.windows import Windows, windows
 
 __all__ = [
+    "INPUT",
     "KINDS",
     "ArchitectureSpec",
     "DataSpec",
@@ -30,9 +27,13 @@ __all__ = [
     "Task",
     "TrainingSpec",
     "Weight",
+    "Windows",
     "complete",
     "default_loss",
+    "learning",
     "nodes",
     "parse",
+    "scratch",
     "summarize",
+    "windows",
 ]

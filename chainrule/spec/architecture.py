@@ -1,21 +1,22 @@
-"""The architecture: a graph of layers as data, its shapes and cost checked before it runs."""
+"""The architecture: a graph of layers as data, and what a job's data decides of it."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from chainrule.errors import Problem, SpecError
 from chainrule.spec.base import Document
-from chainrule.spec.layers import DenseSpec, LayerBase, LayerSpec, Shape, Weight
+from chainrule.spec.layers import DenseSpec, LayerSpec, Shape
 
-__all__ = ["ArchitectureSpec", "InputSpec", "Node", "complete", "nodes", "summarize"]
+__all__ = ["INPUT", "ArchitectureSpec", "InputSpec", "complete"]
 
-MAX_PARAMETERS = 250_000_000
+INPUT = "input"  # the name of an only input
+
+Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_\-]+$")]
 
 
 class InputSpec(Document):
@@ -25,11 +26,23 @@ class InputSpec(Document):
 
 
 class ArchitectureSpec(Document):
-    """A network as data.  ``input`` and a last ``units: auto`` may be left to the job's data."""
+    """A network as data.  ``input`` and the outputs' ``units: auto`` may be left to the job's data.
+
+    A network of several inputs names them in ``inputs``; one of several outputs lists the layers
+    that give them in ``outputs``, by default the last.
+    """
 
     name: str = Field("network", min_length=1, max_length=200)
     input: InputSpec | None = None
+    inputs: dict[Name, InputSpec] | None = Field(None, min_length=1, max_length=64)
     layers: list[LayerSpec] = Field(min_length=1, max_length=1000)
+    outputs: list[str] | None = Field(None, min_length=1, max_length=64)
+
+    @model_validator(mode="after")
+    def _has_one_kind_of_inputs(self) -> ArchitectureSpec:
+        if self.input is not None and self.inputs is not None:
+            raise ValueError("give input or inputs, not both")
+        return self
 
     @property
     def names(self) -> list[str]:
@@ -41,112 +54,66 @@ class ArchitectureSpec(Document):
             names.append(layer.name or f"{layer.kind}_{seen[layer.kind]}")
         return names
 
-
-@dataclass(frozen=True)
-class Node:
-    """One layer in its place: what feeds it, what comes out, what it costs."""
-
-    index: int
-    name: str
-    spec: LayerBase
-    inputs: tuple[str, ...]
-    input_shape: Shape
-    output_shape: Shape
-    weights: tuple[Weight, ...]
+    @property
+    def output_names(self) -> list[str]:
+        """The layers whose outputs are the network's."""
+        return self.names[-1:] if self.outputs is None else self.outputs
 
     @property
-    def parameters(self) -> int:
-        return sum(weight.size for weight in self.weights)
+    def input_shapes(self) -> dict[str, Shape]:
+        """The shape of each input by name.  Raises: SpecError, if it is left to the data."""
+        if self.inputs is not None:
+            return {name: tuple(one.shape) for name, one in self.inputs.items()}
+        if self.input is None:
+            detail = "is missing: the shape is known only from a job's data"
+            raise SpecError(Problem("input", detail))
+        return {INPUT: tuple(self.input.shape)}
 
 
 def complete(
-    spec: ArchitectureSpec, input_shape: Shape | None = None, output_units: int | None = None
+    spec: ArchitectureSpec,
+    input_shape: Shape | Mapping[str, Shape] | None = None,
+    output_units: int | Mapping[str, int] | None = None,
 ) -> ArchitectureSpec:
-    """Fill in what the data decides: the input's shape, and ``auto`` units of the last layer.
+    """Fill in what the data decides: the inputs' shapes, and ``auto`` units of the outputs.
 
     Raises: SpecError, if a given shape differs from the data's, or ``auto`` stands elsewhere.
     """
     changes: dict[str, Any] = {}
-    if input_shape is not None:
-        if spec.input is None:
+    if isinstance(input_shape, Mapping):
+        _check_inputs(spec, input_shape)
+    elif input_shape is not None:
+        if spec.input is None and spec.inputs is None:
             changes["input"] = InputSpec(shape=list(input_shape))
-        elif tuple(spec.input.shape) != input_shape:
-            given = tuple(spec.input.shape)
-            raise SpecError(Problem("input.shape", f"is {given}, the data has {input_shape}"))
-    for index, layer in enumerate(spec.layers):
-        if isinstance(layer, DenseSpec) and layer.units == "auto":
-            if index != len(spec.layers) - 1:
-                place = f"layers[{index}].units"
-                raise SpecError(Problem(place, "only the last layer may have auto units"))
-            if output_units is not None:
-                last = layer.model_copy(update={"units": output_units})
-                changes["layers"] = [*spec.layers[:-1], last]
+        else:
+            _check_inputs(spec, dict.fromkeys(spec.input_shapes, input_shape))
+    changes["layers"] = _complete_layers(spec, output_units)
     return spec.model_copy(update=changes)
 
 
-def nodes(spec: ArchitectureSpec) -> list[Node]:
-    """Walk the graph and infer every shape.
-
-    Raises: SpecError, at the layer that does not fit, stating the shapes.
-    """
-    if spec.input is None:
-        raise SpecError(Problem("input", "is missing: the shape is known only from a job's data"))
-    walked: list[Node] = []
-    names = spec.names
-    for index, (name, layer) in enumerate(zip(names, spec.layers, strict=True)):
-        place = f"layers[{index}]"
-        above = names[index - 1] if index else "input"
-        if names.index(name) != index:
-            raise SpecError(Problem(f"{place}.name", f"{name!r} names another layer already"))
-        if name == "input":
-            raise SpecError(Problem(f"{place}.name", "'input' names the network's input"))
-        if layer.inputs not in (None, [above]):
-            known = f"only the layer above ({above!r}) can feed a layer yet"
-            raise SpecError(Problem(f"{place}.inputs", f"{known}, got {layer.inputs}"))
-        shape = walked[-1].output_shape if walked else tuple(spec.input.shape)
-        try:
-            out, weights = layer.output_shape(shape), layer.weights(shape)
-        except SpecError as error:
-            raise error.under(place) from None
-        walked.append(Node(index, name, layer, (above,), shape, out, weights))
-    total = sum(node.parameters for node in walked)
-    if total > MAX_PARAMETERS:
-        raise SpecError(Problem("layers", f"{total:,} parameters; at most {MAX_PARAMETERS:,}"))
-    return walked
+def _check_inputs(spec: ArchitectureSpec, shapes: Mapping[str, Shape]) -> None:
+    given = spec.input_shapes
+    if list(given) != list(shapes):
+        raise SpecError(Problem("inputs", f"are {list(given)}, the data has {list(shapes)}"))
+    for name, shape in shapes.items():
+        if given[name] != tuple(shape):
+            place = "input.shape" if spec.inputs is None else f"inputs.{name}.shape"
+            raise SpecError(Problem(place, f"is {given[name]}, the data has {tuple(shape)}"))
 
 
-def summarize(
-    spec: ArchitectureSpec, *, batch_size: int = 32, itemsize: int = 4, slots: int = 2
-) -> dict[str, Any]:
-    """Return each layer's shapes and cost, and the whole network's.
-
-    Units: bytes; FLOPs of one sample's forward pass. ``memory_bytes`` is what a training step
-    needs: parameters, gradients and optimizer slots, and for each row its inputs, up to four
-    arrays of each layer's size (the output, what its backward keeps, two gradients), and the
-    target, its gradient and scratch of the loss.
-    """
-    walked = nodes(spec)
-    rows = [
-        {
-            "name": node.name,
-            "kind": node.spec.kind,
-            "inputs": list(node.inputs),
-            "output_shape": list(node.output_shape),
-            "parameters": node.parameters,
-            "flops": node.spec.flops(node.input_shape),
-            "activation_bytes": itemsize * math.prod(node.output_shape),
-        }
-        for node in walked
-    ]
-    parameters = sum(node.parameters for node in walked)
-    activations = itemsize * sum(math.prod(node.output_shape) for node in walked)
-    inputs = itemsize * math.prod(walked[0].input_shape)
-    of_loss = 3 * itemsize * math.prod(walked[-1].output_shape)
-    return {
-        "layers": rows,
-        "parameters": parameters,
-        "flops_per_sample": sum(node.spec.flops(node.input_shape) for node in walked),
-        "memory_bytes": itemsize * parameters * (2 + slots)
-        + batch_size * (4 * activations + inputs + of_loss),
-        "batch_size": batch_size,
-    }
+def _complete_layers(
+    spec: ArchitectureSpec, output_units: int | Mapping[str, int] | None
+) -> list[Any]:
+    layers, outputs = [], spec.output_names
+    for index, (name, layer) in enumerate(zip(spec.names, spec.layers, strict=True)):
+        done = layer
+        if isinstance(layer, DenseSpec) and layer.units == "auto":
+            if name not in outputs:
+                place = f"layers[{index}].units"
+                raise SpecError(Problem(place, "only the last layer may have auto units"))
+            many = isinstance(output_units, Mapping)
+            units = output_units[name] if many else output_units  # type: ignore[index]
+            if units is not None:
+                done = layer.model_copy(update={"units": units})
+        layers.append(done)
+    return layers

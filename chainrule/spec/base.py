@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from chainrule.errors import Problem, SpecError
 
-__all__ = ["Document", "parse"]
+__all__ = ["Document", "named", "parse"]
 
 D = TypeVar("D", bound="Document")
 
@@ -25,6 +25,11 @@ class Document(BaseModel):
     def render(self) -> dict[str, Any]:
         """Return plain JSON with every default filled in."""
         return self.model_dump(mode="json")
+
+
+def named(value: object) -> object:
+    """Take a name for an object of that kind, before a union of documents is read."""
+    return {"kind": value} if isinstance(value, str) else value
 
 
 def parse(kind: type[D], document: D | Mapping[str, Any] | str | bytes) -> D:
@@ -67,11 +72,12 @@ def _path(complaint: Mapping[str, Any], value: Any) -> str:
         if isinstance(part, int):
             path += f"[{part}]"
             value = value[part] if isinstance(value, list) and part < len(value) else None
-        elif isinstance(value, Mapping) and (
-            part in value or (complaint["type"] == "missing" and part == last)
+        elif (isinstance(value, Mapping) and part in value) or (
+            # A name alone stands for an object of its kind: what that lacks has a place too.
+            complaint["type"] == "missing" and part == last and isinstance(value, Mapping | str)
         ):
             path += f".{part}" if path else part
-            value = value.get(part)
+            value = value.get(part) if isinstance(value, Mapping) else None
     tagless = complaint["type"].startswith("union_tag") and isinstance(value, Mapping)
     return path + (".kind" if tagless else "")
 

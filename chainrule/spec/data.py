@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from chainrule.spec.base import Document
-from chainrule.spec.losses import Task
+from chainrule.spec.training.losses import Task
 
 __all__ = ["DataSpec", "SplitSpec"]
 

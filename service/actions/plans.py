@@ -7,10 +7,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from chainrule.errors import Problem, SpecError
+from chainrule.fitting import kept_vectors
 from chainrule.losses import Objective
 from chainrule.network import BLOCK_BYTES, EVALUATION_ROWS
 from chainrule.recipe import Recipe
-from chainrule.spec import ArchitectureSpec, TrainingSpec, complete, nodes, parse, summarize
+from chainrule.spec import (
+    ArchitectureSpec,
+    TrainingSpec,
+    complete,
+    nodes,
+    parse,
+    summarize,
+    windows,
+)
 from service.actions import architectures, datasets
 from service.errors import AdmissionError
 from service.ids import new_id
@@ -27,7 +36,6 @@ __all__ = ["Plan", "plan"]
 
 MAX_STEPS = 10**9
 PROCESS_BYTES = 96 * 2**20  # an interpreter with numpy, before any data
-SLOTS = {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2}
 FLOPS_PER_S = 5e9  # of one core on small layers; for the estimate of time alone
 STEP_S = 60e-6
 SHAPE_KEEPING = ("activation", "dropout")
@@ -67,7 +75,7 @@ def plan(session: Session, tenant: str, request: JobRequest, settings: Settings)
     recipe, data = _fit(tensors, dataset, request)
     training = _training(request.training, recipe)
     architecture, summary = _complete(given, recipe, training)
-    steps = training.epochs * math.ceil(recipe.rows["train"] / training.batch_size)
+    steps = training.epochs * _steps_per_epoch(architecture, recipe, training)
     memory_bytes = _memory(summary, tensors, recipe, training)
     _admit(steps, memory_bytes, settings.max_job_memory_bytes)
     name = request.name or architecture.name
@@ -92,6 +100,14 @@ def plan(session: Session, tenant: str, request: JobRequest, settings: Settings)
         memory_bytes=memory_bytes,
         seconds=_seconds(summary, recipe, training, steps),
     )
+
+
+def _steps_per_epoch(spec: ArchitectureSpec, recipe: Recipe, training: TrainingSpec) -> int:
+    try:
+        cut = windows(spec, nodes(spec), training)
+    except SpecError as error:
+        raise error.under("training") from None
+    return math.ceil(recipe.rows["train"] / training.batch_size) * cut.updates
 
 
 def _fit(tensors: Tensors, dataset: Dataset, request: JobRequest) -> tuple[Recipe, Any]:
@@ -123,7 +139,7 @@ def _complete(
 ) -> tuple[ArchitectureSpec, dict[str, Any]]:
     """Fill in what the data decides, and check that the last layer fits the loss."""
     itemsize = 8 if training.precision == "float64" else 4
-    slots = SLOTS[training.optimizer.kind]
+    slots = kept_vectors(training)
     try:
         spec = complete(given, recipe.input_shape, recipe.output_shape[-1])
         summary = summarize(spec, batch_size=training.batch_size, itemsize=itemsize, slots=slots)
@@ -176,7 +192,7 @@ def _memory(
     rows = sum(recipe.rows[part] for part in ("train", "validation", "test"))
     features = rows * (math.prod(recipe.input_shape) + math.prod(recipe.output_shape)) * itemsize
     prepared = sum(tensor.nbytes for tensor in tensors.values())
-    kept = 1 + SLOTS[training.optimizer.kind]
+    kept = 1 + kept_vectors(training)
     checkpoint = 2 * itemsize * kept * int(summary["parameters"])
     row = sum(layer["activation_bytes"] for layer in summary["layers"])
     evaluation = max(row, min(EVALUATION_ROWS * row, BLOCK_BYTES))

@@ -60,5 +60,7 @@ def test_a_takeover_is_told_once(told):
 )
 def test_the_best_epoch_is_told_when_it_is_not_the_last(best, line):
     job = Scripted((1, 4))
-    job.view["best"] = best
+    job.view |= {"best": best, "config": {"training": {"early_stopping": None}}}
     assert best_line(job) == line
+    job.view["config"] = {"training": {"early_stopping": {"restore_best": True}}}
+    assert best_line(job) == ""

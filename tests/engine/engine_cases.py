@@ -14,6 +14,10 @@ def case(shape, *layers):
     return {"name": "case", "input": {"shape": list(shape)}, "layers": list(layers)}, tuple(shape)
 
 
+def layer(kind, **fields):
+    return {"kind": kind, **fields}
+
+
 CASES = [
     case((5,), dense(4)),
     case((5,), dense(4, use_bias=False)),
@@ -33,6 +37,37 @@ CASES = [
     case((4,), dense(5, "relu"), {"kind": "dropout", "rate": 0.0}, dense(2)),
     case((2, 3, 2), {"kind": "flatten"}, dense(4, "gelu"), dense(3)),
     case((2, 3), {"kind": "activation", "activation": "swish"}, {"kind": "flatten"}, dense(3)),
+    case((4, 3), dense(5, "tanh"), dense(2)),
+    case((12,), layer("reshape", target_shape=[2, -1]), dense(3, "relu"), layer("flatten")),
+    case(
+        (5,),
+        dense(6, "tanh", name="a"),
+        dense(6, "relu", name="b"),
+        layer("add", inputs=["a", "b", "a"]),
+        layer("multiply", inputs=["add_1", "b", "a"]),
+        dense(3),
+    ),
+    case(
+        (4, 3),
+        dense(3, "tanh"),
+        layer("concat", inputs=["dense_1", "input", "dense_1"]),
+        layer("concat", inputs=["concat_1", "concat_1"], axis=1),
+        dense(2),
+    ),
+    case(  # the same weights on both branches
+        (6,),
+        dense(5, "tanh", name="left", inputs=["input"]),
+        dense(6, name="turned", inputs=["input"]),
+        layer("shared", layer="left", name="right", inputs=["turned"]),
+        layer("multiply", inputs=["left", "right"]),
+        dense(2),
+    ),
+    case(  # a layer may stand before what feeds it
+        (4,),
+        layer("add", inputs=["input", "dense_1"]),
+        dense(4, inputs=["input"], activation="tanh"),
+        dense(3, inputs=["add_1"]),
+    ),
     *(
         case((5,), dense(6, "relu", kernel_initializer=name), dense(3))
         for name in ("glorot_normal", "he_uniform", "he_normal")

@@ -12,7 +12,7 @@ from chainrule.checkpoint import Checkpoint
 from chainrule.fitting import TrainingLoop
 from chainrule.layers import LAYERS
 from chainrule.network import Network
-from chainrule.spec import KINDS
+from chainrule.spec import KINDS, summarize
 from chainrule.spec.layers import ACTIVATIONS
 from tests.engine.engine_cases import CASES, MAIN_LOSSES, case_id, draw
 
@@ -21,7 +21,7 @@ every_case = pytest.mark.parametrize(("spec", "shape"), CASES, ids=map(case_id, 
 
 def test_every_kind_and_activation_has_a_case():
     layers = [layer for spec, _ in CASES for layer in spec["layers"]]
-    assert {layer["kind"] for layer in layers} == set(KINDS) == set(LAYERS)
+    assert {layer["kind"] for layer in layers} == set(KINDS) == {*LAYERS, "shared"}
     for kind in ("dense", "activation"):
         used = {layer["activation"] for layer in layers if layer["kind"] == kind}
         assert used == set(ACTIVATIONS)
@@ -44,8 +44,9 @@ def test_outputs_have_the_inferred_shape(spec, shape):
     for layer, node in zip(net.layers, net.nodes, strict=True):
         tape = net.tape()
         tape.begin(0)
-        x = np.zeros((3, *node.input_shape), np.float32)
-        assert layer.forward(x, tape)[0].shape == (3, *node.output_shape)
+        xs = [np.zeros((3, *shape), np.float32) for shape in node.input_shapes]
+        given = xs if node.spec.most_inputs > 1 else xs[0]
+        assert layer.forward(given, tape)[0].shape == (3, *node.output_shape)
 
 
 @every_case
@@ -93,3 +94,19 @@ def test_a_checkpoint_comes_back_from_its_bytes(spec, shape):
     resumed = TrainingLoop(other, (x, target), training, checkpoint=Checkpoint.from_bytes(saved))
     assert other.flat.tobytes() == loop.net.flat.tobytes()
     assert resumed.checkpoint().to_bytes() == saved
+
+
+@every_case
+def test_the_memory_estimate_is_what_a_step_takes(spec, shape):
+    rows = 32
+    net = Network(spec)
+    x, target = draw(spec, shape, "mean_squared_error", np.random.default_rng(6), rows=rows)
+    x, target = x.astype(np.float32), target.astype(np.float32)
+    training = {"loss": "mean_squared_error", "batch_size": rows, "epochs": 1, "optimizer": "adam"}
+    loop = TrainingLoop(net, (x, target), training)
+    list(loop.run())
+    tape = loop._tape
+    vectors = net.flat.nbytes + net.state.nbytes + tape.gradients.nbytes + 2 * net.flat.nbytes
+    measured = vectors + tape.scratch_bytes
+    estimate = summarize(net.spec, batch_size=rows, slots=2)["memory_bytes"]
+    assert estimate == pytest.approx(measured, rel=0.1)

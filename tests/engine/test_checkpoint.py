@@ -20,6 +20,7 @@ def checkpoint_of():
         np.zeros(0, np.float32),
         {"epoch": 2, "loss": 0.1 + 0.2},
         {"version": 1, "step": 3, "nested": {"b": [1, 2], "a": None}},
+        {"average": np.full(6, 2.0, np.float32)},
     )
 
 
@@ -28,6 +29,7 @@ def test_every_field_comes_back():
     assert got.parameters.tobytes() == wanted.parameters.tobytes()
     assert got.state.shape == (0,)
     assert {name: v.tolist() for name, v in got.slots.items()} == {"m": [1.0] * 6, "v": [0.0] * 6}
+    assert {name: v.tolist() for name, v in got.kept.items()} == {"average": [2.0] * 6}
     assert got.best == wanted.best
     assert got.loop == wanted.loop
 

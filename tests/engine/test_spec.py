@@ -92,10 +92,10 @@ def test_flatten_makes_one_axis():
     assert nodes(spec)[0].output_shape == (192,)
 
 
-def test_a_dense_over_an_image_says_what_to_do():
-    document = {"input": {"shape": [8, 8]}, "layers": [{"kind": "dense", "units": 3}]}
-    with pytest.raises(SpecError, match=r"layers\[0\]: wants .* got \(8, 8\): put a flatten"):
-        nodes(parse(ArchitectureSpec, document))
+def test_a_dense_works_on_the_last_axis():
+    document = {"input": {"shape": [8, 4]}, "layers": [{"kind": "dense", "units": 3}]}
+    (node,) = nodes(parse(ArchitectureSpec, document))
+    assert (node.output_shape, node.parameters) == ((8, 3), 4 * 3 + 3)
 
 
 def test_the_data_completes_what_was_left_open():

@@ -198,7 +198,7 @@ def test_parameters_that_are_not_finite_are_never_saved():
 def test_optimizer_slots_that_are_not_finite_are_never_saved():
     loop = TrainingLoop(Network(SPEC), rows_of(), TRAINING)
     next(loop.run())
-    loop._slots["v"][0] = np.inf  # hides in the parameters: what is divided by it is 0
+    loop._update.slots["v"][0] = np.inf  # hides in the parameters: what is divided by it is 0
     with pytest.raises(DivergedError, match="the optimizer's v is not finite"):
         loop.checkpoint()
 

@@ -311,7 +311,7 @@ def test_a_stored_architecture_serves_as_well(scene, shop):
 
 
 def test_an_architecture_that_does_not_add_up_is_not_stored(scene):
-    layers = [{"kind": "dense", "units": 4}]
+    layers = [{"kind": "reshape", "target_shape": [4]}]
     spec = parse(ArchitectureSpec, {"input": {"shape": [3, 3]}, "layers": layers})
     with pytest.raises(SpecError, match=r"layers\[0\]"):
         scene.database.transact(lambda uow: architectures.create(uow, "default", spec))

@@ -123,8 +123,10 @@ def test_validating_an_architecture_stores_nothing(api):
     assert answer.status_code == 200
     assert answer.json["id"] is None
     assert answer.json["summary"]["parameters"] == 67
-    flat = {"input": {"shape": [4, 4]}, **network(8)}
-    bad = api.post("/v1/architectures?validate_only=true", json=flat)
+    layers = [{"kind": "dense", "units": 8}, {"kind": "add", "inputs": ["input", "dense_1"]}]
+    misfit = {"input": {"shape": [4]}, "layers": layers}
+    bad = api.post("/v1/architectures?validate_only=true", json=misfit)
     assert bad.status_code == 422
-    assert bad.json["errors"][0]["pointer"] == "/layers/0"
+    assert bad.json["errors"][0]["pointer"] == "/layers/1/inputs"
+    assert "(4,) and (8,)" in bad.json["errors"][0]["detail"]
     assert api.row_counts() == before

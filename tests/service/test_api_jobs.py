@@ -249,6 +249,16 @@ def test_jobs_are_listed_newest_first_and_by_filter(api):
     assert "config" not in first.json["items"][0]
 
 
+def test_a_job_that_stopped_early_is_all_done(api):
+    training = {"epochs": 500, "batch_size": 16, "early_stopping": {"patience": 1}}
+    training["optimizer"] = {"kind": "adam", "learning_rate": 0.5}
+    view = trained(api, training=training)
+    progress = view["progress"]
+    assert view["state"] == "succeeded"
+    assert (progress["epochs"], progress["fraction"], progress["eta_s"]) == (500, 1.0, None)
+    assert progress["step"] == progress["steps"] == 3 * progress["epoch"] < 1500
+
+
 def test_metrics_are_one_row_for_each_epoch_and_can_be_thinned(api):
     view = trained(api, training={"epochs": 9, "batch_size": 16})
     rows = api.get(view["links"]["metrics"]).json["items"]

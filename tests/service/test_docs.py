@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import service
-from chainrule.initializers import INITIALIZERS
 from chainrule.losses import LOSSES
 from chainrule.optimizers import OPTIMIZERS
+from chainrule.schedules import SCHEDULES
 from chainrule.spec import (
     KINDS,
     ArchitectureSpec,
@@ -21,7 +21,8 @@ from chainrule.spec import (
     nodes,
     parse,
 )
-from chainrule.spec.layers import ACTIVATIONS
+from chainrule.spec.layers import ACTIVATIONS, INITIALIZERS
+from chainrule.spec.training import ClipSpec, EarlyStoppingSpec
 from service.actions.requests import JobRequest
 from service.api.models import PredictRequest
 from service.api.views import PredictionView
@@ -35,6 +36,7 @@ READERS = {
     "data": lambda text: parse(DataSpec, text),
     "dataset": lambda text: read_json(text.encode()),
     "job": lambda text: parse(JobRequest, text),
+    "training": lambda text: parse(TrainingSpec, text),
     "prediction": lambda text: parse(PredictRequest, text),
 }
 
@@ -63,8 +65,9 @@ def test_the_layers_of_every_example_fit_together(mark, text):
 
 def test_every_word_of_the_architecture_language_is_documented():
     text = (DOCS / "architectures.md").read_text()
-    words = {*KINDS, *ACTIVATIONS, *INITIALIZERS, *LOSSES, *OPTIMIZERS}
+    words = {*KINDS, *ACTIVATIONS, *INITIALIZERS, *LOSSES, *OPTIMIZERS, *SCHEDULES}
     words |= {*ArchitectureSpec.model_fields, *TrainingSpec.model_fields}
+    words |= {*ClipSpec.model_fields, *EarlyStoppingSpec.model_fields}
     assert sorted(word for word in words if f"`{word}`" not in text) == []
 
 

@@ -46,6 +46,24 @@ def test_a_job_trains_to_its_end_and_leaves_a_model(slots, database):
     assert hashlib.sha256(weights).hexdigest() == model.weights_sha256
 
 
+def test_a_job_that_stops_early_succeeds_with_fewer_steps(slots, database):
+    stopping = {"patience": 2}
+    job_id = training_jobs.submit_digits(
+        database,
+        epochs=10_000,
+        optimizer={"kind": "adam", "learning_rate": 0.02},
+        early_stopping=stopping,
+    )
+    planned = training_jobs.read(database, job_id).steps
+    job = slots.run(job_id)
+    assert (job.state, job.error, job.attempt) == ("succeeded", None, 1)
+    assert job.step == job.steps < planned
+    training_jobs.check_units(database, job_id)
+    epochs = training_jobs.epochs(database, job_id)
+    _, _, train, validation = min(epochs, key=lambda row: row[3]["loss"])
+    assert (job.metrics["train"], job.metrics["validation"]) == (train, validation)
+
+
 def test_the_first_checkpoint_is_that_of_step_zero(slots, database):
     job_id = training_jobs.submit_slow(database)
     slots.begin(job_id)

@@ -114,6 +114,31 @@ def test_a_job_taken_up_after_its_last_step_ends_with_the_same_bundle(job):
     assert again[-1] == done
 
 
+def stopping_early(job):
+    """The same job with far too many epochs, ended by its validation loss."""
+    job["config"]["training"] |= {
+        "epochs": 10_000,
+        "optimizer": {"kind": "adam", "learning_rate": 0.02},
+        "early_stopping": {"patience": 2},
+    }
+    return job
+
+
+def test_early_stopping_ends_a_job_with_the_model_of_its_best_epoch(job):
+    frames = run(stopping_early(job))
+    started, *units, done = [f for f in frames if f.kind in {"started", "unit", "done"}]
+    assert done.header["early"]
+    assert done.header["step"] == units[-1].header["step"] < started.header["steps"]
+    rows = [row for unit in units for row in unit.header["rows"]]
+    best = min(rows, key=lambda row: row["validation"]["loss"])
+    assert best["epoch"] == rows[-1]["epoch"] - 2
+    assert done.header["metrics"]["train"] == best["train"]
+    assert done.header["metrics"]["validation"] == best["validation"]
+    again = run(job, units[-1].payload, last=rows[-1])  # its end was not told
+    assert [f.kind for f in again] == ["ready", "started", "done"]
+    assert again[-1] == done
+
+
 def test_a_replay_sends_nothing_until_it_has_proved_itself(job):
     frames = run(job)
     first, *_, done = [f for f in frames if f.kind in {"unit", "done"}]

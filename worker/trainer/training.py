@@ -194,7 +194,7 @@ class Training:
         return (last["validation"] or last["train"])["loss"]  # type: ignore[no-any-return]
 
     def _finish(self) -> None:
-        last = self._last or {}
+        last = self._loop.finish() or self._last or {}
         metrics = {
             "train": last.get("train"),
             "validation": last.get("validation"),
@@ -207,6 +207,7 @@ class Training:
             "done",
             bundle,
             step=self._loop.step,
+            early=self._loop.stopped,
             metrics=metrics,
             model={
                 "fingerprint": fingerprint(),

@@ -12,7 +12,7 @@ from pydantic import (
     model_serializer,
 )
 
-from chainrule.spec.base import Document
+from chainrule.spec.base import Document, named
 
 __all__ = [
     "TASK_LOSSES",
@@ -170,11 +170,6 @@ LossSpec = Annotated[
 ]
 
 
-def _from_name(value: object) -> object:
-    """Take a name for an object of that kind."""
-    return {"kind": value} if isinstance(value, str) else value
-
-
 def _check_costs(
     value: list[float] | dict[str, float] | list[list[float]],
 ) -> list[float] | dict[str, float] | list[list[float]]:
@@ -189,7 +184,7 @@ def _check_costs(
     return value
 
 
-NamedLoss = Annotated[LossSpec, BeforeValidator(_from_name)]
+NamedLoss = Annotated[LossSpec, BeforeValidator(named)]
 Cost = Annotated[float, Field(ge=0.0, le=1e9)]
 ClassWeights = Annotated[
     list[Cost] | dict[str, Cost] | list[list[Cost]], AfterValidator(_check_costs)

@@ -1,0 +1,102 @@
+"""A batch of sequences in windows: what each holds, and which states it begins with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from chainrule.fitting.samples import Batch
+from chainrule.spec import windows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from chainrule.fitting.samples import Samples
+    from chainrule.graph import Values
+    from chainrule.network import Network
+    from chainrule.spec import TrainingSpec
+    from chainrule.tape import Array, Tape
+
+__all__ = ["Cutting", "Place"]
+
+_CARRIED = "carried."
+
+
+class Place(NamedTuple):
+    """Where a run stands: the number of the step to come, its window, its place in the epoch."""
+
+    step: int
+    window: int
+    begins_epoch: bool
+
+
+class Cutting:
+    """Truncated backpropagation through time, and stateful layers, for the loop.
+
+    Raises: SpecError at ``bptt_steps`` or ``shuffle``.
+    """
+
+    def __init__(self, net: Network, training: TrainingSpec) -> None:
+        self._cut = windows(net.spec, net.nodes, training)
+        self._stateful = [n.index for n in net.nodes if getattr(n.spec, "stateful", False)]
+
+    @property
+    def updates(self) -> int:
+        """How many steps of training a batch makes."""
+        return self._cut.updates
+
+    def batch(
+        self, net: Network, samples: Samples, rows: Array | slice, tape: Tape, place: Place
+    ) -> Batch:
+        """Return the window of a batch that is learnt from next, in the tape's memory.
+
+        The windows before it that are not learnt from are run first, for the states they end with.
+        """
+        first, leading = place.window == 0, 0 if self._cut.aligned else self._cut.parts - 1
+        for number in range(leading + 1):
+            tape.begin(place.step)
+            if first and number == 0:
+                self._begin_batch(tape, goes_on=not place.begins_epoch)
+            batch = samples.batch(rows, tape)
+            x = self._window(batch.x, place.window + number, tape)
+            if number < leading:
+                net.forward(x, tape)
+        target, weights = batch.target, batch.weights
+        if self._cut.aligned:
+            target = self._window(target, place.window, tape)
+            if weights is not None and weights.ndim > 1:  # of the steps, not of the rows
+                weights = self._window(weights, place.window, tape)
+        return Batch(x, target, weights, batch.rows)
+
+    def carried(self, tape: Tape) -> dict[str, Array]:
+        """Return the states that the next window begins with, as a checkpoint keeps them."""
+        return {f"{_CARRIED}{n}": state.copy() for n, state in (tape.carried or {}).items()}
+
+    def restore(self, tape: Tape, kept: Mapping[str, Array]) -> None:
+        """Take up the states that a checkpoint kept."""
+        states = {name.removeprefix(_CARRIED): kept[name] for name in kept if _CARRIED in name}
+        tape.carried = {int(n): state for n, state in states.items()} if self._carries else None
+
+    @property
+    def _carries(self) -> bool:
+        return self._cut.size is not None or bool(self._stateful)
+
+    def _begin_batch(self, tape: Tape, *, goes_on: bool) -> None:
+        """Forget the states of the batch before, but for those of stateful layers."""
+        before = (tape.carried or {}) if goes_on else {}
+        kept = {n: state for n, state in before.items() if n in self._stateful}
+        tape.carried = kept if self._carries else None
+
+    def _window(self, values: Values, number: int, tape: Tape) -> Values:
+        """Return a window's part of a batch."""
+        size = self._cut.size
+        if size is None:
+            return values
+        parts = {}
+        for name, whole in values.items() if isinstance(values, dict) else [("", values)]:
+            view = whole[:, number * size : (number + 1) * size]
+            tape.window = view.shape[1]
+            parts[name] = tape.empty(view.shape, view.dtype)
+            np.copyto(parts[name], view)
+        return parts if isinstance(values, dict) else parts[""]

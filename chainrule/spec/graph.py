@@ -1,0 +1,232 @@
+"""The graph of an architecture: which layer feeds which, in which order, with which shapes."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chainrule.errors import Problem, SpecError
+from chainrule.spec.layers import LayerBase, Shape, SharedSpec, Weight
+
+if TYPE_CHECKING:
+    from chainrule.spec.architecture import ArchitectureSpec
+
+__all__ = ["Node", "nodes"]
+
+MAX_PARAMETERS = 250_000_000
+
+
+@dataclass(frozen=True)
+class Node:
+    """One layer in its place: what feeds it, what comes out, what it costs.
+
+    ``spec`` is the layer's own, or that of the layer ``shares``, whose tensors it uses.
+    """
+
+    index: int
+    name: str
+    spec: LayerBase
+    inputs: tuple[str, ...]
+    input_shapes: tuple[Shape, ...]
+    output_shape: Shape
+    weights: tuple[Weight, ...]
+    shares: str | None = None
+
+    @property
+    def input_shape(self) -> Shape:
+        """The shape of the first input, for most layers the only one."""
+        return self.input_shapes[0]
+
+    @property
+    def trainable(self) -> tuple[Weight, ...]:
+        """What gradient descent moves."""
+        return tuple(weight for weight in self.weights if weight.trainable)
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers gradient descent moves."""
+        return sum(weight.size for weight in self.trainable)
+
+    @property
+    def state(self) -> int:
+        """How many numbers training moves without gradients."""
+        return sum(weight.size for weight in self.weights) - self.parameters
+
+
+def nodes(spec: ArchitectureSpec) -> list[Node]:
+    """Walk the graph and infer every shape; a layer comes after what feeds it.
+
+    Raises: SpecError, at the layer that does not fit, stating the shapes.
+    """
+    shapes = spec.input_shapes
+    names = _names(spec, shapes)
+    owners = _owners(spec, names)
+    sources = [
+        _sources(spec, index, spec.layers[owners.get(index, index)], names, shapes)
+        for index in range(len(names))
+    ]
+    order = _order(names, sources, owners)
+    _check_outputs(spec, names, sources, shapes)
+    found: dict[str, Node] = {}
+    for index in order:
+        node = _node(spec, index, names[index], sources[index], found, shapes)
+        found[node.name] = node
+        shapes[node.name] = node.output_shape
+    walked = list(found.values())
+    total = sum(node.parameters + node.state for node in walked)
+    if total > MAX_PARAMETERS:
+        raise SpecError(Problem("layers", f"{total:,} parameters; at most {MAX_PARAMETERS:,}"))
+    return walked
+
+
+def _names(spec: ArchitectureSpec, inputs: dict[str, Shape]) -> list[str]:
+    names = spec.names
+    first: dict[str, int] = {}
+    for index, name in enumerate(names):
+        place = f"layers[{index}].name"
+        if first.setdefault(name, index) != index:
+            raise SpecError(Problem(place, f"{name!r} names another layer already"))
+        if name in inputs:
+            raise SpecError(Problem(place, f"{name!r} names the network's input"))
+    return names
+
+
+def _sources(
+    spec: ArchitectureSpec,
+    index: int,
+    layer: LayerBase,
+    names: list[str],
+    inputs: dict[str, Shape],
+) -> tuple[str, ...]:
+    """Return the names of what feeds a layer; ``layer`` is its own spec, or that it shares."""
+    place, kind = f"layers[{index}].inputs", layer.kind
+    given = spec.layers[index].inputs
+    if given is None:
+        if layer.least_inputs > 1:
+            raise SpecError(Problem(place, f"is missing: {kind} joins several layers, name them"))
+        given = [names[index - 1] if index else next(iter(inputs))]
+    if not layer.least_inputs <= len(given) <= layer.most_inputs:
+        fewest, most = layer.least_inputs, layer.most_inputs
+        wanted = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+        raise SpecError(Problem(place, f"{kind} takes {wanted}, got {len(given)}: {given}"))
+    for position, name in enumerate(given):
+        if name not in names and name not in inputs:
+            known = ", ".join([*inputs, *names][:20])
+            detail = f"there is no layer or input {name!r}; there are {known}"
+            raise SpecError(Problem(f"{place}[{position}]", detail))
+    return tuple(given)
+
+
+def _check_outputs(
+    spec: ArchitectureSpec,
+    names: list[str],
+    sources: list[tuple[str, ...]],
+    inputs: dict[str, Shape],
+) -> None:
+    """See to it that every layer and input leads to an output."""
+    outputs = spec.output_names
+    for position, name in enumerate(outputs):
+        if name not in names or name in outputs[:position]:
+            what = "is named twice" if name in names else "is not a layer"
+            raise SpecError(Problem(f"outputs[{position}]", f"{name!r} {what}"))
+    used = {*outputs, *(name for given in sources for name in given)}
+    for index, name in enumerate(names):
+        if name not in used:
+            detail = f"{name!r} feeds no layer and is not an output"
+            raise SpecError(Problem(f"layers[{index}]", detail))
+    for name in inputs:
+        if name not in used:
+            place = "input" if spec.inputs is None else f"inputs.{name}"
+            raise SpecError(Problem(place, f"{name!r} feeds no layer"))
+
+
+def _owners(spec: ArchitectureSpec, names: list[str]) -> dict[int, int]:
+    """Return, for each shared layer, the place of the layer whose tensors it uses."""
+    owners: dict[int, int] = {}
+    for index, layer in enumerate(spec.layers):
+        if isinstance(layer, SharedSpec):
+            place = f"layers[{index}].layer"
+            if layer.layer not in names:
+                raise SpecError(Problem(place, f"there is no layer {layer.layer!r}"))
+            owner = names.index(layer.layer)
+            if isinstance(spec.layers[owner], SharedSpec):
+                raise SpecError(Problem(place, f"{layer.layer!r} is itself shared: name its layer"))
+            owners[index] = owner
+    return owners
+
+
+def _order(names: list[str], sources: list[tuple[str, ...]], owners: dict[int, int]) -> list[int]:
+    """Return the layers' places in an order in which each comes after what it needs.
+
+    Where the document has such an order already, it is kept.  Raises: SpecError, at a cycle.
+    """
+    place = {name: index for index, name in enumerate(names)}
+    needs = [{place[name] for name in given if name in place} for given in sources]
+    for index, owner in owners.items():
+        needs[index].add(owner)
+    feeds: list[list[int]] = [[] for _ in names]
+    for index, needed in enumerate(needs):
+        for source in needed:
+            feeds[source].append(index)
+    missing = [len(needed) for needed in needs]
+    ready = [index for index, count in enumerate(missing) if not count]
+    order: list[int] = []
+    while ready:
+        index = heapq.heappop(ready)
+        order.append(index)
+        for fed in feeds[index]:
+            missing[fed] -= 1
+            if not missing[fed]:
+                heapq.heappush(ready, fed)
+    if len(order) < len(names):
+        raise _cycle(names, needs, set(range(len(names))) - set(order))
+    return order
+
+
+def _cycle(names: list[str], needs: list[set[int]], left: set[int]) -> SpecError:
+    """Follow what each layer waits for until a layer comes round again."""
+    path = [min(left)]
+    while True:
+        following = min(needs[path[-1]] & left)
+        if following in path:
+            break
+        path.append(following)
+    round_trip = [*path[path.index(following) :], following]
+    shown = " <- ".join(names[index] for index in round_trip)
+    return SpecError(Problem(f"layers[{following}].inputs", f"a cycle: {shown}"))
+
+
+def _node(  # noqa: PLR0913, PLR0917
+    spec: ArchitectureSpec,
+    index: int,
+    name: str,
+    inputs: tuple[str, ...],
+    found: dict[str, Node],
+    shapes: dict[str, Shape],
+) -> Node:
+    """Infer a layer's shapes from those of what feeds it."""
+    given = spec.layers[index]
+    shared = found[given.layer] if isinstance(given, SharedSpec) else None
+    layer: LayerBase = given if shared is None else shared.spec
+    into = tuple(shapes[source] for source in inputs)
+    try:
+        out, weights = layer.output_shape(*into), layer.weights(*into)
+    except SpecError as error:
+        fed = ", ".join(f"{source!r} {shapes[source]}" for source in inputs)
+        where = f"(layer {name!r}, fed by {fed})"
+        told = (Problem(p.path, f"{p.detail} {where}") for p in error.problems)
+        raise SpecError(*told).under(f"layers[{index}]") from None
+    if shared is not None:
+        _check_shared(index, shared, weights, into)
+        return Node(index, name, layer, inputs, into, out, (), shared.name)
+    return Node(index, name, layer, inputs, into, out, weights)
+
+
+def _check_shared(
+    index: int, shared: Node, weights: tuple[Weight, ...], into: tuple[Shape, ...]
+) -> None:
+    if [w.shape for w in weights] != [w.shape for w in shared.weights]:
+        here, there = ", ".join(map(str, into)), ", ".join(map(str, shared.input_shapes))
+        detail = f"{shared.name!r} takes inputs of shape {there}, this one is fed {here}"
+        raise SpecError(Problem(f"layers[{index}].layer", detail))

@@ -1,0 +1,72 @@
+"""The layers of the architecture language: one frozen class per kind, with shapes and cost.
+
+A class here says what a layer *is* (fields, shapes, parameters, FLOPs); its namesake in
+``chainrule.layers`` says what it *does*. Shapes leave the batch axis out.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, get_args
+
+from pydantic import Field
+
+from chainrule.spec.layers.base import (
+    ACTIVATIONS,
+    ActivationName,
+    LayerBase,
+    MergeBase,
+    Scratch,
+    Shape,
+    Weight,
+)
+from chainrule.spec.layers.core import (
+    ActivationSpec,
+    DenseSpec,
+    DropoutSpec,
+    FlattenSpec,
+    ReshapeSpec,
+    SharedSpec,
+    Stepwise,
+)
+from chainrule.spec.layers.initializers import INITIALIZERS, Initializer
+from chainrule.spec.layers.merge import AddSpec, ConcatSpec, MultiplySpec
+
+__all__ = [
+    "ACTIVATIONS",
+    "INITIALIZERS",
+    "KINDS",
+    "ActivationName",
+    "ActivationSpec",
+    "AddSpec",
+    "ConcatSpec",
+    "DenseSpec",
+    "DropoutSpec",
+    "FlattenSpec",
+    "Initializer",
+    "LayerBase",
+    "LayerSpec",
+    "MergeBase",
+    "MultiplySpec",
+    "ReshapeSpec",
+    "Scratch",
+    "Shape",
+    "SharedSpec",
+    "Stepwise",
+    "Weight",
+]
+
+LayerSpec = Annotated[
+    DenseSpec
+    | ActivationSpec
+    | DropoutSpec
+    | FlattenSpec
+    | ReshapeSpec
+    | AddSpec
+    | MultiplySpec
+    | ConcatSpec
+    | SharedSpec,
+    Field(discriminator="kind"),
+]
+KINDS: tuple[str, ...] = tuple(
+    kind.model_fields["kind"].default for kind in get_args(get_args(LayerSpec)[0])
+)
