@@ -73,7 +73,10 @@ class Model:
         recipe, dtype = self.recipe, self.network.dtype.name
         if recipe is None:
             x = _raw_inputs(self.network, data)
-            return {"predictions": self.network.predict(x, batch_size).tolist()}
+            try:
+                return {"predictions": self.network.predict(x, batch_size).tolist()}
+            except DataError as error:
+                raise error.under("inputs") from None
         rows = _as_rows(data, table=recipe.inputs.kind == "table")
         x = recipe.apply_inputs(data, dtype) if rows is None else recipe.apply_rows(rows, dtype)
         try:
@@ -177,7 +180,11 @@ def _golden(net: Network) -> bytes:
     """Return a few fixed inputs and their raw outputs; several have their names in the file's."""
     inputs = {}
     for name, shape in net.input_shapes.items():
-        values = np.linspace(-1.0, 1.0, _GOLDEN_ROWS * math.prod(shape))
+        size = _GOLDEN_ROWS * math.prod(shape)
+        if name in net.vocabularies:
+            values = np.arange(size, dtype=np.float64) % net.vocabularies[name]
+        else:
+            values = np.linspace(-1.0, 1.0, size)
         inputs[name] = values.reshape(_GOLDEN_ROWS, *shape).astype(net.dtype)
     outputs = named(net.predict(unnamed(inputs)), list(net.output_shapes))
     sides = (("inputs", inputs), ("outputs", outputs))

@@ -67,7 +67,8 @@ class Graph:
         backwards: list[tuple[int, _Step, Callable[[Array], Any]]] = []
         for step in self._steps:
             tape.wants_dx = inputs or any(step.passes)
-            tape.mask = _joined([masks[source] for source in step.sources])
+            tape.source_masks = [masks[source] for source in step.sources]
+            tape.mask = _joined(tape.source_masks)
             given = [values[source] for source in step.sources]
             y, back = step.layer.forward(given if step.joins else given[0], tape)
             if inputs or step.learns:
@@ -132,5 +133,6 @@ def _joined(masks: list[Array | None]) -> Array | None:
         return None
     joined = known[0]
     for mask in known[1:]:
-        joined = joined & mask
+        if mask.shape == joined.shape:  # only attention takes others, and looks at each itself
+            joined = joined & mask
     return joined

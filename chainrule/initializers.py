@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chainrule.kernels import Array
-    from chainrule.spec.layers import Initializer
+    from chainrule.spec.layers import Blocks, Initializer
 
 __all__ = ["initialize"]
 
@@ -20,12 +20,20 @@ _BLOCK = 1 << 20
 _TRUNCATED_DEVIATION = 0.87962566103423978
 
 
-def initialize(initializer: Initializer, parameter: Array, rng: np.random.Generator) -> None:
-    """Fill a parameter; where entries are drawn one by one, a block at a time.
+def initialize(
+    initializer: Initializer | Blocks, parameter: Array, rng: np.random.Generator
+) -> None:
+    """Fill a parameter; where entries are drawn one by one, some at a time.
 
     Source: Glorot & Bengio (2010); He et al. (2015), eq. 10; LeCun et al. (1998); Saxe et al.
     (2014); truncation as Keras's VarianceScaling.
     """
+    if isinstance(initializer, tuple):
+        start = 0
+        for part, size in initializer:
+            initialize(part, parameter[start : start + size], rng)
+            start += size
+        return
     kind = initializer if isinstance(initializer, str) else initializer.kind
     settings = {} if isinstance(initializer, str) else initializer.model_dump(exclude={"kind"})
     if kind in _WHOLE:

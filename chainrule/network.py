@@ -10,9 +10,9 @@ import numpy as np
 from chainrule.errors import ShapeError, SpecError
 from chainrule.graph import Graph, Values, named, unnamed
 from chainrule.initializers import initialize
-from chainrule.layers import LAYERS, Layer, check_shape
+from chainrule.layers import LAYERS, Layer, check_shape, check_vocabularies
 from chainrule.losses import Objective
-from chainrule.spec import ArchitectureSpec, nodes, parse, scratch
+from chainrule.spec import ArchitectureSpec, nodes, parse, scratch, vocabularies
 from chainrule.streams import generator
 from chainrule.tape import Array, Tape, aligned
 
@@ -35,6 +35,7 @@ class Network:
     ``flat`` is the vector of all parameters, in the order of the layers; ``parameters`` names its
     views, as ``dense_1.kernel``. Either may be written to, never replaced. ``state`` is the vector
     of what training moves without gradients, such as moving means, and ``states`` names its views.
+    ``vocabularies`` names the inputs of whole numbers, and how many of these there are.
     Where there are several inputs or outputs, the values of all of them are {name: array}.
     Raises: SpecError, if the architecture does not add up or the dtype is not known.
     """
@@ -53,6 +54,7 @@ class Network:
         self.nodes = nodes(self.spec)
         shapes = {node.name: node.output_shape for node in self.nodes}
         self.input_shapes = self.spec.input_shapes
+        self.vocabularies = vocabularies(self.nodes)
         self.output_shapes = {name: shapes[name] for name in self.spec.output_names}
         self.flat = aligned(sum(node.parameters for node in self.nodes), self.dtype)
         self.state = aligned(sum(node.state for node in self.nodes), self.dtype)
@@ -129,7 +131,8 @@ class Network:
         """Return the raw outputs of the last layer, computed ``batch_size`` rows at a time.
 
         Shapes: x (rows, *input_shape) -> (rows, *output_shape), or {name: array} of several.
-        Raises: ShapeError; SpecError, if the batch size is no whole number from 1.
+        Raises: ShapeError or DataError, as ``checked``; SpecError, if the batch size is no whole
+        number from 1.
         """
         if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
             raise SpecError.at("batch_size", f"must be a whole number >= 1, got {batch_size!r}")
@@ -155,7 +158,8 @@ class Network:
     def checked(self, x: ArrayLike | Mapping[str, ArrayLike]) -> dict[str, Array]:
         """Return the inputs by name.
 
-        Raises: ShapeError, if one is missing, has another shape, or another number of rows.
+        Raises: ShapeError, if one is missing, has another shape, or another number of rows;
+        DataError at ``[row]``, if an embedding is fed anything but its whole numbers.
         """
         given = named(x, list(self.input_shapes))
         values = {name: np.asarray(array) for name, array in given.items()}
@@ -164,6 +168,7 @@ class Network:
         rows = {name: len(array) for name, array in values.items()}
         if len(set(rows.values())) > 1:
             raise ShapeError(f"the inputs have different numbers of rows: {rows}")
+        check_vocabularies(values, self.vocabularies)
         return values
 
     def gradients(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.kernels import Array
+from chainrule.kernels import Array, add_rows
 from chainrule.streams import generator
 
 if TYPE_CHECKING:
@@ -41,11 +41,12 @@ class Gradient:
         self.view = view
 
     def add_matmul(self, a: Array, b: Array) -> None:
-        """Add ``a @ b``."""
+        """Add ``a @ b``, of as many values as the parameter has, whatever its axes."""
+        view = self.view.reshape(*a.shape[:-1], b.shape[-1])
         if self._is_first():
-            np.matmul(a, b, out=self.view)
+            np.matmul(a, b, out=view)
         else:
-            self.view += np.matmul(a, b, out=self._tape.empty(self.view.shape))
+            view += np.matmul(a, b, out=self._tape.empty(view.shape))
 
     def add_sum(self, value: Array, axis: int | tuple[int, ...] = 0) -> None:
         """Add the sum of a value over some axes."""
@@ -61,6 +62,12 @@ class Gradient:
         else:
             self.view += value
 
+    def add_rows(self, rows: Array, values: Array) -> None:
+        """Add each value to one row of the parameter; a row may be named often, or never."""
+        if self._is_first():
+            self.view.fill(0.0)
+        add_rows(rows, values, self.view)
+
     def _is_first(self) -> bool:
         first = self._step != self._tape.steps
         self._step = self._tape.steps
@@ -73,7 +80,8 @@ class Tape:
     ``training`` switches dropout on. ``seed`` and the number given to ``begin`` name the random
     streams. The network sets before each layer: ``wants_dx``, whether anyone reads the gradient in
     that layer's input, and ``mask``, which steps of the input sequences are no padding (True), None
-    if all; a layer that makes a mask sets it anew. ``masks`` are those of the network's outputs.
+    if all; a layer that makes a mask sets it anew. Of several inputs it is where none is padding,
+    and ``source_masks`` has each. ``masks`` are those of the network's outputs.
     ``carried`` holds what recurrent layers go on from at the next window, by the layer's number;
     None where each sequence comes whole. ``window`` is the steps of a shorter window.
     Shapes: mask (batch, steps).
@@ -92,6 +100,7 @@ class Tape:
         self.seed = seed
         self.wants_dx = True
         self.mask: Array | None = None
+        self.source_masks: list[Array | None] = []
         self.masks: list[Array | None] = [None]
         self.carried: dict[int, Array] | None = None
         self.window: int | None = None

@@ -171,6 +171,7 @@ class TrainingLoop:
                 raise DivergedError(self.epoch + 1, number)
             backward(dy)
             self._update.learn(tape.gradients, number, self._learning_rate(number))
+            tape.apply_moves()
         self.step = number
         self._samples += taken.rows if window == 0 else 0
         return loss
@@ -218,6 +219,8 @@ class TrainingLoop:
     def _check_finite(self) -> None:
         if not _is_finite(self.net.flat):
             raise self._diverged("a parameter is not finite")
+        if not _is_finite(self.net.state):
+            raise self._diverged("a moving average is not finite")
         for name, vector in self._update.slots.items():
             if not _is_finite(vector):
                 raise self._diverged(f"the optimizer's {name} is not finite")

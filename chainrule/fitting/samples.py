@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from chainrule.errors import DataError, ShapeError
-from chainrule.layers import check_shape
+from chainrule.layers import check_shape, check_vocabularies
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -122,6 +122,10 @@ def _inputs(net: Network, x: ArrayLike | Mapping[str, ArrayLike]) -> dict[str, A
             check_shape(array, ("rows", *shape), owner=owner)
         except ShapeError as error:
             raise DataError.at("inputs", str(error)) from None
+    try:
+        check_vocabularies(found, net.vocabularies)
+    except DataError as error:
+        raise error.under("inputs") from None
     return found
 
 

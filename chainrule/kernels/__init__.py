@@ -1,6 +1,14 @@
 """The loops that numpy cannot fuse, behind one set of names whatever runs them."""
 
 from chainrule.kernels.elementwise import ELEMENTWISE, Array, Elementwise
+from chainrule.kernels.embedding import add_rows
+from chainrule.kernels.normalization import (
+    batch_norm,
+    batch_norm_backward,
+    batch_norm_moments,
+    layer_norm,
+    layer_norm_backward,
+)
 from chainrule.kernels.optimizers import (
     adagrad,
     adam,
@@ -10,6 +18,16 @@ from chainrule.kernels.optimizers import (
     nesterov,
     rmsprop,
     sgd,
+)
+from chainrule.kernels.recurrent import (
+    gru_gates,
+    gru_output,
+    gru_output_backward,
+    gru_reset_backward,
+    lstm_step,
+    lstm_step_backward,
+    simple_rnn_step,
+    simple_rnn_step_backward,
 )
 from chainrule.kernels.reference import (
     activation_backward,
@@ -28,15 +46,29 @@ __all__ = [
     "adagrad",
     "adam",
     "add_penalty",
+    "add_rows",
     "average",
+    "batch_norm",
+    "batch_norm_backward",
+    "batch_norm_moments",
     "bias_activation",
+    "gru_gates",
+    "gru_output",
+    "gru_output_backward",
+    "gru_reset_backward",
+    "layer_norm",
+    "layer_norm_backward",
     "lion",
+    "lstm_step",
+    "lstm_step_backward",
     "momentum",
     "nadam",
     "nesterov",
     "norm",
     "rmsprop",
     "sgd",
+    "simple_rnn_step",
+    "simple_rnn_step_backward",
     "softmax",
     "softmax_backward",
     "softmax_cross_entropy",

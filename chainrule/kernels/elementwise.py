@@ -105,9 +105,12 @@ def _blockwise(function: Callable[..., Array]) -> Callable[..., None]:
     """Write ``function(*inputs)`` to the last array, a block at a time: temporaries stay small."""
 
     def apply(*arrays: Array) -> None:
-        *inputs, out = (array.reshape(-1) for array in arrays)
-        for start in range(0, out.size, _BLOCK):
-            block = slice(start, start + _BLOCK)
+        if all(array.flags.c_contiguous for array in arrays):  # else a copy would be written to
+            arrays = tuple(array.reshape(-1) for array in arrays)
+        *inputs, out = arrays
+        size = max(1, _BLOCK * len(out) // max(out.size, 1))
+        for start in range(0, len(out), size):
+            block = slice(start, start + size)
             out[block] = function(*(array[block] for array in inputs))
 
     return apply
@@ -151,7 +154,7 @@ def _elu_slope(x: Array, y: Array, d: Array) -> None:
 
 
 def _sigmoid(x: Array, y: Array) -> None:
-    np.negative(x, out=y)
+    np.multiply(x, -1.0, out=y)  # np.negative errs for some strides (numpy 2.4)
     with np.errstate(over="ignore"):
         np.exp(y, out=y)  # inf at the far left, whose reciprocal is the right 0
     y += 1.0
@@ -177,9 +180,9 @@ def _softplus(x: Array, y: Array) -> None:
 
 
 def _softplus_slope(x: Array, y: Array, d: Array) -> None:
-    np.negative(y, out=d)  # sigmoid(x) = 1 - exp(-softplus(x))
+    np.multiply(y, -1.0, out=d)  # sigmoid(x) = 1 - exp(-softplus(x))
     np.expm1(d, out=d)
-    np.negative(d, out=d)
+    d *= -1.0
 
 
 def _swish(x: Array, y: Array) -> None:

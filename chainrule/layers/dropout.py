@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from chainrule.spec.layers import DropoutSpec
     from chainrule.tape import Array, Backward, Tape
 
-__all__ = ["Dropout"]
+__all__ = ["Dropout", "draw_kept"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Dropout:
     def forward(self, x: Array, tape: Tape) -> tuple[Array, Backward]:
         if not tape.training or self.rate == 0.0:
             return x, _same
-        mask = self._mask(x.shape, tape)
+        mask = draw_kept(x.shape, self.rate, tape.random(self.stream), tape)
         y = np.multiply(x, mask, out=tape.empty(x.shape))
 
         def backward(dy: Array) -> Array:
@@ -41,13 +41,14 @@ class Dropout:
 
         return y, backward
 
-    def _mask(self, shape: tuple[int, ...], tape: Tape) -> Array:
-        """Return 0 or 1/(1 - rate) per element: the same draw whatever the precision."""
-        uniform = tape.empty(shape, np.float32)
-        tape.random(self.stream).random(out=uniform, dtype=np.float32)
-        mask = np.greater_equal(uniform, self.rate, out=tape.empty(shape))
-        mask *= 1.0 / (1.0 - self.rate)
-        return mask
+
+def draw_kept(shape: tuple[int, ...], rate: float, rng: np.random.Generator, tape: Tape) -> Array:
+    """Return 0 or 1/(1 - rate) per element: the same draw whatever the precision."""
+    uniform = tape.empty(shape, np.float32)
+    rng.random(out=uniform, dtype=np.float32)
+    kept = np.greater_equal(uniform, rate, out=tape.empty(shape))
+    kept *= 1.0 / (1.0 - rate)
+    return kept
 
 
 def _same(dy: Array) -> Array:

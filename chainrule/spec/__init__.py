@@ -3,7 +3,7 @@
 from chainrule.spec.architecture import INPUT, ArchitectureSpec, InputSpec, complete
 from chainrule.spec.base import Document, parse
 from chainrule.spec.data import DataSpec, SplitSpec
-from chainrule.spec.graph import Node, nodes
+from chainrule.spec.graph import Node, nodes, vocabularies
 from chainrule.spec.layers import KINDS, LayerSpec, Shape, Weight
 from chainrule.spec.summary import learning, scratch, summarize
 from chainrule.spec.training import OptimizerSpec, ScheduleSpec, TrainingSpec
@@ -35,5 +35,6 @@ __all__ = [
     "parse",
     "scratch",
     "summarize",
+    "vocabularies",
     "windows",
 ]

@@ -7,12 +7,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chainrule.errors import Problem, SpecError
-from chainrule.spec.layers import LayerBase, Shape, SharedSpec, Weight
+from chainrule.spec.layers import (
+    EmbeddingSpec,
+    FlattenSpec,
+    LayerBase,
+    ReshapeSpec,
+    Shape,
+    SharedSpec,
+    Weight,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from chainrule.spec.architecture import ArchitectureSpec
 
-__all__ = ["Node", "nodes"]
+__all__ = ["Node", "nodes", "vocabularies"]
 
 MAX_PARAMETERS = 250_000_000
 
@@ -74,10 +84,31 @@ def nodes(spec: ArchitectureSpec) -> list[Node]:
         found[node.name] = node
         shapes[node.name] = node.output_shape
     walked = list(found.values())
+    vocabularies(walked)
     total = sum(node.parameters + node.state for node in walked)
     if total > MAX_PARAMETERS:
         raise SpecError(Problem("layers", f"{total:,} parameters; at most {MAX_PARAMETERS:,}"))
     return walked
+
+
+def vocabularies(walked: Iterable[Node]) -> dict[str, int]:
+    """Return {input: number of its values} of the inputs that feed embeddings.
+
+    Raises: SpecError, at an embedding that is fed by what a layer computes.
+    """
+    found: dict[str, int] = {}
+    by_name = {node.name: node for node in walked}
+    for node in by_name.values():
+        if not isinstance(node.spec, EmbeddingSpec):
+            continue
+        source = node.inputs[0]
+        while source in by_name and isinstance(by_name[source].spec, FlattenSpec | ReshapeSpec):
+            source = by_name[source].inputs[0]
+        if source in by_name:
+            detail = f"an embedding takes whole numbers from an input, {source!r} computes others"
+            raise SpecError(Problem(f"layers[{node.index}].inputs", detail))
+        found[source] = min(node.spec.input_dim, found.get(source, node.spec.input_dim))
+    return found
 
 
 def _names(spec: ArchitectureSpec, inputs: dict[str, Shape]) -> list[str]:

@@ -77,7 +77,7 @@ def _steps(walked: list[Node], inputs: dict[str, Shape]) -> int:
     embedded = {node.inputs[0] for node in walked if node.spec.kind == "embedding"}
     for name, shape in inputs.items():
         if len(shape) < 2 and name not in embedded:
-            raise _refused(f"wants input sequences (steps, features), {name!r} has shape {shape}")
+            raise _refused(f"wants input sequences (steps, features), {name!r} has {shape}")
     steps = {shape[0] for shape in inputs.values()}
     if len(steps) > 1:
         raise _refused(f"wants inputs of equally many steps, got {dict(inputs)}")

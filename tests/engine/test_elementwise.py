@@ -56,6 +56,23 @@ def test_slopes_agree_with_central_differences_of_the_formula(name):
 
 @pytest.mark.parametrize("name", FORMULAS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("width", [1, 2, 3, 5, 8])
+def test_columns_of_a_matrix_are_written_in_place(name, dtype, width):
+    """A gate's block of a recurrent layer: memory that is not contiguous."""
+    matrix = np.random.default_rng(0).standard_normal((9, 4 * width)).astype(dtype)
+    y, d = np.zeros_like(matrix), np.zeros_like(matrix)
+    block = slice(2 * width, 3 * width)
+    ELEMENTWISE[name].value(matrix[:, block], y[:, block])
+    ELEMENTWISE[name].slope(matrix[:, block], y[:, block], d[:, block])
+    wanted = apply(name, matrix[:, block].copy())
+    np.testing.assert_allclose(y[:, block], wanted[0], rtol=1e-6)
+    np.testing.assert_allclose(d[:, block], wanted[1], rtol=1e-6)
+    assert not y[:, : 2 * width].any()
+    assert not d[:, 3 * width :].any()
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_extremes_stay_finite(name, dtype):
     x = np.array([-1e30, -1e4, -100.0, 0.0, 100.0, 1e4, 1e30], dtype)
     y, d = apply(name, x)

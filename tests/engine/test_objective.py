@@ -273,3 +273,118 @@ def test_class_weights_move_the_network_and_a_resume_needs_the_same():
     with pytest.raises(chainrule.CheckpointError, match="of another run: loss"):
         TrainingLoop(Network(SPEC), (x, y), {"class_weights": [1, 1, 4]}, checkpoint=checkpoint)
     TrainingLoop(Network(SPEC), (x, y), {"class_weights": [1, 1, 5]}, checkpoint=checkpoint)
+
+
+TWO_BY_TWO = {
+    "inputs": {"a": {"shape": [3]}, "b": {"shape": [2]}},
+    "layers": [
+        {"kind": "dense", "units": 4, "activation": "tanh", "inputs": ["a"], "name": "left"},
+        {"kind": "dense", "units": 4, "activation": "tanh", "inputs": ["b"], "name": "right"},
+        {"kind": "add", "inputs": ["left", "right"], "name": "both"},
+        {"kind": "dense", "units": 1, "inputs": ["both"], "name": "value"},
+        {"kind": "dense", "units": 3, "inputs": ["both"], "name": "class"},
+    ],
+    "outputs": ["value", "class"],
+}
+LOSSES_BY_OUTPUT = {"value": {"kind": "huber", "weight": 0.5}, "class": "softmax_cross_entropy"}
+
+
+def two_by_two(rows):
+    rng = np.random.default_rng(7)
+    x = {"a": rng.standard_normal((rows, 3)), "b": rng.standard_normal((rows, 2))}
+    target = {"value": x["a"][:, 0] + x["b"][:, 1], "class": (x["a"][:, 1] > 0).astype(int)}
+    return x, target
+
+
+def test_a_network_of_two_inputs_and_two_outputs_learns_both():
+    rows = two_by_two(120)
+    training = {
+        "losses": LOSSES_BY_OUTPUT,
+        "epochs": 40,
+        "optimizer": {"kind": "adam", "learning_rate": 0.02},
+    }
+    net = Network(TWO_BY_TWO)
+    *_, report = chainrule.fit(net, (*rows, np.ones(120)), training, rows)
+    assert report.validation["class.accuracy"] > 0.95
+    assert report.validation["value.r2"] > 0.9
+    found = evaluate(net, *rows, LOSSES_BY_OUTPUT)
+    total = 0.5 * found["value.loss"] + found["class.loss"]
+    assert found["loss"] == pytest.approx(total, rel=1e-12)
+    assert set(found) == set(report.validation)
+
+
+def test_the_gradient_of_two_outputs_is_the_slope_of_the_total_loss():
+    net = Network(TWO_BY_TWO, dtype="float64")
+    x, target = two_by_two(5)
+    _, gradients = net.gradients(x, target, loss=LOSSES_BY_OUTPUT)
+    assert set(gradients["inputs"]) == {"a", "b"}
+    for array, slope in (
+        (net.parameters["left.kernel"], gradients["left.kernel"].copy()),
+        (x["b"], gradients["inputs"]["b"].copy()),
+    ):
+        for entry in np.ndindex(array.shape):
+            kept, values = array[entry], []
+            for step in (1e-6, -1e-6):
+                array[entry] = kept + step
+                values.append(net.gradients(x, target, loss=LOSSES_BY_OUTPUT)[0])
+            array[entry] = kept
+            assert (values[0] - values[1]) / 2e-6 == pytest.approx(slope[entry], abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda x, t: (x["a"], t), r"inputs: must be a mapping with \['a', 'b'\], got one array"),
+        (lambda x, t: ({"a": x["a"]}, t), r"inputs: must be a mapping with .*, got \['a'\]"),
+        (lambda x, t: ({**x, "b": x["b"][:3]}, t), "inputs: 'b' has 3 rows, the first has 5"),
+        (lambda x, t: ({**x, "b": x["a"]}, t), "inputs: the network's input 'b' wants an array"),
+        (lambda x, t: (x, {**t, "class": t["class"][:4]}), "target: has 4 rows, the inputs have 5"),
+        (lambda x, t: (x, t["class"]), r"target: must be a mapping with \['value', 'class'\]"),
+    ],
+)
+def test_arrays_that_are_not_those_of_the_network_are_refused(change, said):
+    with pytest.raises(DataError, match=said):
+        TrainingLoop(Network(TWO_BY_TWO), change(*two_by_two(5)), {"losses": LOSSES_BY_OUTPUT})
+
+
+MASKED = {
+    "input": {"shape": [6, 2]},
+    "layers": [
+        {"kind": "masking"},
+        {"kind": "simple_rnn", "units": 5, "return_sequences": True},
+        {"kind": "dense", "units": 3},
+    ],
+}
+
+
+def sequences(rows):
+    rng = np.random.default_rng(8)
+    x, target = rng.standard_normal((rows, 6, 2)), rng.integers(0, 3, (rows, 6))
+    x[1::2, 4:] = 0.0  # padding
+    return x, target, np.any(x != 0.0, axis=-1)
+
+
+def test_what_stands_at_padded_steps_of_a_target_does_not_matter():
+    x, target, seen = sequences(6)
+    net = Network(MASKED, dtype="float64")
+    other = np.where(seen, target, (target + 1) % 3)
+    loss, _ = net.gradients(x, target, loss="softmax_cross_entropy")
+    again, _ = net.gradients(x, other, loss="softmax_cross_entropy")
+    assert loss == again
+    y = net.predict(x)
+    assert loss == pytest.approx(LOSSES["softmax_cross_entropy"](y[seen], target[seen])[0])
+    assert evaluate(net, x, target, "softmax_cross_entropy", 2) == pytest.approx(
+        evaluate(net, x, other, "softmax_cross_entropy", 6)
+    )
+
+
+def test_weights_of_steps_are_cut_in_windows_like_the_targets():
+    x, target, _ = sequences(4)
+    x[x == 0.0] = 1.0
+    weights = np.random.default_rng(9).uniform(0, 2, (4, 6))
+    training = {"bptt_steps": 2, "batch_size": 4, "shuffle": False, "epochs": 1}
+    net = Network(MASKED, dtype="float64")
+    first, *_ = TrainingLoop(net, (x, target, weights), training).run()
+    y = Network(MASKED, dtype="float64").predict(x)[:, :2]
+    wanted, _ = LOSSES["softmax_cross_entropy"](y, target[:, :2], weights=weights[:, :2])
+    assert first.loss == pytest.approx(wanted, rel=1e-12)

@@ -38,7 +38,8 @@ def draw_inputs(spec, rng):
 def assert_close(ours, theirs, what):
     theirs = theirs.detach().numpy()
     assert ours.shape == theirs.shape, what
-    scale = max(np.abs(theirs).max(initial=0.0), 1e-6)
+    # Beside values and slopes near 1, less is the rounding of a gradient that is zero.
+    scale = max(np.abs(theirs).max(initial=0.0), 1e-3)
     assert np.abs(ours - theirs).max(initial=0.0) / scale <= 1e-9, what
 
 

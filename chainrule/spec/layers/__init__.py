@@ -10,6 +10,7 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
+from chainrule.spec.layers.attention import MultiHeadAttentionSpec
 from chainrule.spec.layers.base import (
     ACTIVATIONS,
     ActivationName,
@@ -28,8 +29,19 @@ from chainrule.spec.layers.core import (
     SharedSpec,
     Stepwise,
 )
-from chainrule.spec.layers.initializers import INITIALIZERS, Initializer
+from chainrule.spec.layers.embedding import EmbeddingSpec, PositionalEmbeddingSpec
+from chainrule.spec.layers.initializers import INITIALIZERS, Blocks, Initializer
 from chainrule.spec.layers.merge import AddSpec, ConcatSpec, MultiplySpec
+from chainrule.spec.layers.normalization import BatchNormSpec, LayerNormSpec
+from chainrule.spec.layers.recurrent import (
+    BidirectionalSpec,
+    GRUSpec,
+    LSTMSpec,
+    MaskingSpec,
+    RecurrentBase,
+    RepeatVectorSpec,
+    SimpleRNNSpec,
+)
 
 __all__ = [
     "ACTIVATIONS",
@@ -38,19 +50,32 @@ __all__ = [
     "ActivationName",
     "ActivationSpec",
     "AddSpec",
+    "BatchNormSpec",
+    "BidirectionalSpec",
+    "Blocks",
     "ConcatSpec",
     "DenseSpec",
     "DropoutSpec",
+    "EmbeddingSpec",
     "FlattenSpec",
+    "GRUSpec",
     "Initializer",
+    "LSTMSpec",
     "LayerBase",
+    "LayerNormSpec",
     "LayerSpec",
+    "MaskingSpec",
     "MergeBase",
+    "MultiHeadAttentionSpec",
     "MultiplySpec",
+    "PositionalEmbeddingSpec",
+    "RecurrentBase",
+    "RepeatVectorSpec",
     "ReshapeSpec",
     "Scratch",
     "Shape",
     "SharedSpec",
+    "SimpleRNNSpec",
     "Stepwise",
     "Weight",
 ]
@@ -64,6 +89,17 @@ LayerSpec = Annotated[
     | AddSpec
     | MultiplySpec
     | ConcatSpec
+    | MaskingSpec
+    | SimpleRNNSpec
+    | LSTMSpec
+    | GRUSpec
+    | BidirectionalSpec
+    | RepeatVectorSpec
+    | BatchNormSpec
+    | LayerNormSpec
+    | EmbeddingSpec
+    | PositionalEmbeddingSpec
+    | MultiHeadAttentionSpec
     | SharedSpec,
     Field(discriminator="kind"),
 ]

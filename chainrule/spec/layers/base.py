@@ -10,7 +10,7 @@ from pydantic import Field
 
 from chainrule.errors import Problem, SpecError
 from chainrule.spec.base import Document
-from chainrule.spec.layers.initializers import Initializer  # noqa: TC001 (a field's type)
+from chainrule.spec.layers.initializers import Blocks, Initializer  # noqa: TC001 (a field's type)
 
 __all__ = [
     "ACTIVATIONS",
@@ -45,7 +45,7 @@ class Weight:
 
     name: str
     shape: Shape
-    initializer: Initializer
+    initializer: Initializer | Blocks
     trainable: bool = True
 
     @property

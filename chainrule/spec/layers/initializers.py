@@ -10,6 +10,7 @@ from chainrule.spec.base import Document
 
 __all__ = [
     "INITIALIZERS",
+    "Blocks",
     "Constant",
     "Identity",
     "Initializer",
@@ -76,3 +77,5 @@ class Identity(Document):
 
 Settings = Constant | RandomUniform | RandomNormal | Orthogonal | Identity
 Initializer = InitializerName | Annotated[Settings, Field(discriminator="kind")]
+# How the parts of a vector start, one after the other, where they differ: (how, length).
+Blocks = tuple[tuple[Initializer, int], ...]
