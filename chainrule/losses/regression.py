@@ -61,8 +61,10 @@ class MeanAbsoluteError(Differences):
     def _each(self, y: Array, target: Array, dy: Array, work: Array) -> Array:
         np.subtract(y, target, out=dy)
         np.abs(dy, out=work)
-        np.sign(dy, out=dy)
         each: Array = np.add.reduce(work, axis=-1)
+        np.greater(y, target, out=dy)  # two comparisons: numpy's sign takes ten times as long
+        np.less(y, target, out=work)
+        dy -= work
         return each
 
 
