@@ -9,14 +9,22 @@ from chainrule.spec import ArchitectureSpec, nodes, parse
 
 __all__ = ["architecture_of", "chain"]
 
-PLAIN = {"flatten"}
+PLAIN = {  # kinds whose fields all have defaults
+    "avg_pool2d",
+    "flatten",
+    "global_avg_pool2d",
+    "global_max_pool1d",
+    "max_pool1d",
+    "max_pool2d",
+    "up_sampling2d",
+}
 
 
 def architecture_of(text: str) -> dict[str, Any]:
     """Return the architecture of a short form; the layer that fits the target is added at its end.
 
-    Items are ``UNITS [ACTIVATION]``, ``dropout RATE`` and ``flatten``; an ``auto`` at the end
-    stands for the added layer.
+    Items are ``UNITS [ACTIVATION]``, ``dropout RATE``, and kinds without fields, as ``flatten`` and
+    ``max_pool2d``; an ``auto`` at the end stands for the added layer.
     Raises: SpecError, at the item that is none of these.
     """
     items = [item.split() for item in text.split(",")] if text.strip() else []

@@ -1,5 +1,12 @@
 """The loops that numpy cannot fuse, behind one set of names whatever runs them."""
 
+from chainrule.kernels.convolution import (
+    add_taps,
+    depthwise,
+    depthwise_backward,
+    depthwise_slope,
+    im2col,
+)
 from chainrule.kernels.elementwise import ELEMENTWISE, Array, Elementwise
 from chainrule.kernels.embedding import add_rows
 from chainrule.kernels.normalization import (
@@ -18,6 +25,13 @@ from chainrule.kernels.optimizers import (
     nesterov,
     rmsprop,
     sgd,
+)
+from chainrule.kernels.pooling import (
+    avg_pool,
+    avg_pool_backward,
+    global_max_backward,
+    max_pool,
+    max_pool_backward,
 )
 from chainrule.kernels.recurrent import (
     gru_gates,
@@ -47,20 +61,30 @@ __all__ = [
     "adam",
     "add_penalty",
     "add_rows",
+    "add_taps",
     "average",
+    "avg_pool",
+    "avg_pool_backward",
     "batch_norm",
     "batch_norm_backward",
     "batch_norm_moments",
     "bias_activation",
+    "depthwise",
+    "depthwise_backward",
+    "depthwise_slope",
+    "global_max_backward",
     "gru_gates",
     "gru_output",
     "gru_output_backward",
     "gru_reset_backward",
+    "im2col",
     "layer_norm",
     "layer_norm_backward",
     "lion",
     "lstm_step",
     "lstm_step_backward",
+    "max_pool",
+    "max_pool_backward",
     "momentum",
     "nadam",
     "nesterov",

@@ -4,7 +4,9 @@ from chainrule.layers.activation import Activation
 from chainrule.layers.attention import MultiHeadAttention
 from chainrule.layers.base import Layer, Parameters, check_shape
 from chainrule.layers.bidirectional import Bidirectional
+from chainrule.layers.convolution import Convolution
 from chainrule.layers.dense import Dense
+from chainrule.layers.depthwise import DepthwiseConvolution, SeparableConvolution
 from chainrule.layers.dropout import Dropout
 from chainrule.layers.embedding import Embedding, PositionalEmbedding, check_vocabularies
 from chainrule.layers.gru import GRU
@@ -12,9 +14,12 @@ from chainrule.layers.lstm import LSTM
 from chainrule.layers.masking import Masking
 from chainrule.layers.merge import Add, Concat, Multiply
 from chainrule.layers.normalization import BatchNorm, LayerNorm
+from chainrule.layers.pooling import AvgPool, GlobalAvgPool, GlobalMaxPool, MaxPool
 from chainrule.layers.repeat_vector import RepeatVector
 from chainrule.layers.reshape import Reshape
 from chainrule.layers.simple_rnn import SimpleRNN
+from chainrule.layers.transposed import TransposedConvolution
+from chainrule.layers.upsampling import UpSampling
 
 __all__ = [
     "GRU",
@@ -22,22 +27,31 @@ __all__ = [
     "LSTM",
     "Activation",
     "Add",
+    "AvgPool",
     "BatchNorm",
     "Bidirectional",
     "Concat",
+    "Convolution",
     "Dense",
+    "DepthwiseConvolution",
     "Dropout",
     "Embedding",
+    "GlobalAvgPool",
+    "GlobalMaxPool",
     "Layer",
     "LayerNorm",
     "Masking",
+    "MaxPool",
     "MultiHeadAttention",
     "Multiply",
     "Parameters",
     "PositionalEmbedding",
     "RepeatVector",
     "Reshape",
+    "SeparableConvolution",
     "SimpleRNN",
+    "TransposedConvolution",
+    "UpSampling",
     "check_shape",
     "check_vocabularies",
 ]
@@ -63,4 +77,15 @@ LAYERS: dict[str, type[Layer]] = {
     "embedding": Embedding,
     "positional_embedding": PositionalEmbedding,
     "multi_head_attention": MultiHeadAttention,
+    "conv1d": Convolution,
+    "conv2d": Convolution,
+    "depthwise_conv2d": DepthwiseConvolution,
+    "separable_conv2d": SeparableConvolution,
+    "conv2d_transpose": TransposedConvolution,
+    "max_pool1d": MaxPool,
+    "max_pool2d": MaxPool,
+    "avg_pool2d": AvgPool,
+    "global_avg_pool2d": GlobalAvgPool,
+    "global_max_pool1d": GlobalMaxPool,
+    "up_sampling2d": UpSampling,
 }

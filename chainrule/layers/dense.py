@@ -21,7 +21,8 @@ __all__ = ["Dense"]
 class Dense:
     """Affine map of the last axis, and activation ``y = f(x @ kernel + bias)``.
 
-    Shapes: x (batch, ..., inputs), kernel (inputs, units), bias (units,) -> y (batch, ..., units).
+    Shapes: x (batch, ..., inputs), kernel (inputs, units), whatever unit axes it has before them,
+    bias (units,) -> y (batch, ..., units).
     Raises: ShapeError, if x is not (batch, ..., inputs).
     """
 
@@ -34,10 +35,11 @@ class Dense:
         return cls(parameters["kernel"], parameters.get("bias"), spec.activation)
 
     def forward(self, x: Array, tape: Tape) -> tuple[Array, Backward]:
-        n_in, units = self.kernel.shape
+        n_in, units = self.kernel.shape[-2:]
+        kernel = self.kernel.reshape(n_in, units)
         check_shape(x, ("batch", *x.shape[1:-1], n_in), owner="Dense")
         flat = x.reshape(-1, n_in)  # a step of a sequence is one more row
-        z = np.matmul(flat, self.kernel, out=tape.empty((len(flat), units)))
+        z = np.matmul(flat, kernel, out=tape.empty((len(flat), units)))
         y, deactivate = activate(self.activation, z, self.bias, tape, own=True)
         wants_dx = tape.wants_dx
 
@@ -48,6 +50,6 @@ class Dense:
                 tape.gradient(self.bias).add_sum(dz)
             if not wants_dx:
                 return dy
-            return np.matmul(dz, self.kernel.T, out=tape.empty(flat.shape)).reshape(x.shape)
+            return np.matmul(dz, kernel.T, out=tape.empty(flat.shape)).reshape(x.shape)
 
         return y.reshape(*x.shape[:-1], units), backward

@@ -4,18 +4,10 @@ from __future__ import annotations
 
 from chainrule.losses import LOSSES
 from chainrule.spec.layers import ACTIVATIONS
+from tests.engine import convolution_cases
+from tests.engine.case_writing import case, dense, layer
 
-
-def dense(units, activation="linear", **more):
-    return {"kind": "dense", "units": units, "activation": activation, **more}
-
-
-def case(shape, *layers):
-    return {"name": "case", "input": {"shape": list(shape)}, "layers": list(layers)}, tuple(shape)
-
-
-def layer(kind, **fields):
-    return {"kind": kind, **fields}
+__all__ = ["CASES", "LOSS_NAMES", "case", "case_id", "dense", "draw", "layer"]
 
 
 def rnn(kind, units=3, **fields):
@@ -222,6 +214,9 @@ CASES = [
     ),
     *RECURRENT,
 ]
+
+
+CASES += convolution_cases.CASES
 
 
 def case_id(one):

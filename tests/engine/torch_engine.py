@@ -8,6 +8,7 @@ import torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+from tests.engine import torch_convolution
 
 F = torch.nn.functional
 
@@ -277,4 +278,5 @@ KINDS = {
     "gru": recurrent,
     "bidirectional": bidirectional,
     "repeat_vector": lambda net, node, x: x[:, None].repeat(1, node.spec.n, 1),
+    **torch_convolution.KINDS,
 }

@@ -20,6 +20,7 @@ from chainrule.spec.layers.base import (
     Shape,
     Weight,
 )
+from chainrule.spec.layers.convolution import Conv1DSpec, Conv2DSpec
 from chainrule.spec.layers.core import (
     ActivationSpec,
     DenseSpec,
@@ -29,10 +30,19 @@ from chainrule.spec.layers.core import (
     SharedSpec,
     Stepwise,
 )
+from chainrule.spec.layers.depthwise import DepthwiseConv2DSpec, SeparableConv2DSpec
 from chainrule.spec.layers.embedding import EmbeddingSpec, PositionalEmbeddingSpec
 from chainrule.spec.layers.initializers import INITIALIZERS, Blocks, Initializer
 from chainrule.spec.layers.merge import AddSpec, ConcatSpec, MultiplySpec
 from chainrule.spec.layers.normalization import BatchNormSpec, LayerNormSpec
+from chainrule.spec.layers.pooling import (
+    AvgPool2DSpec,
+    GlobalAvgPool2DSpec,
+    GlobalMaxPool1DSpec,
+    MaxPool1DSpec,
+    MaxPool2DSpec,
+    UpSampling2DSpec,
+)
 from chainrule.spec.layers.recurrent import (
     BidirectionalSpec,
     GRUSpec,
@@ -42,6 +52,7 @@ from chainrule.spec.layers.recurrent import (
     RepeatVectorSpec,
     SimpleRNNSpec,
 )
+from chainrule.spec.layers.transposed import Conv2DTransposeSpec
 
 __all__ = [
     "ACTIVATIONS",
@@ -50,21 +61,30 @@ __all__ = [
     "ActivationName",
     "ActivationSpec",
     "AddSpec",
+    "AvgPool2DSpec",
     "BatchNormSpec",
     "BidirectionalSpec",
     "Blocks",
     "ConcatSpec",
+    "Conv1DSpec",
+    "Conv2DSpec",
+    "Conv2DTransposeSpec",
     "DenseSpec",
+    "DepthwiseConv2DSpec",
     "DropoutSpec",
     "EmbeddingSpec",
     "FlattenSpec",
     "GRUSpec",
+    "GlobalAvgPool2DSpec",
+    "GlobalMaxPool1DSpec",
     "Initializer",
     "LSTMSpec",
     "LayerBase",
     "LayerNormSpec",
     "LayerSpec",
     "MaskingSpec",
+    "MaxPool1DSpec",
+    "MaxPool2DSpec",
     "MergeBase",
     "MultiHeadAttentionSpec",
     "MultiplySpec",
@@ -73,10 +93,12 @@ __all__ = [
     "RepeatVectorSpec",
     "ReshapeSpec",
     "Scratch",
+    "SeparableConv2DSpec",
     "Shape",
     "SharedSpec",
     "SimpleRNNSpec",
     "Stepwise",
+    "UpSampling2DSpec",
     "Weight",
 ]
 
@@ -100,6 +122,17 @@ LayerSpec = Annotated[
     | EmbeddingSpec
     | PositionalEmbeddingSpec
     | MultiHeadAttentionSpec
+    | Conv1DSpec
+    | Conv2DSpec
+    | DepthwiseConv2DSpec
+    | SeparableConv2DSpec
+    | Conv2DTransposeSpec
+    | MaxPool1DSpec
+    | MaxPool2DSpec
+    | AvgPool2DSpec
+    | GlobalAvgPool2DSpec
+    | GlobalMaxPool1DSpec
+    | UpSampling2DSpec
     | SharedSpec,
     Field(discriminator="kind"),
 ]

@@ -41,12 +41,19 @@ class Weight:
     """One tensor of a layer: its name within the layer, its shape, and how it starts.
 
     What training moves without gradients, as moving means, is not ``trainable``.
+    Raises: SpecError, if what is no matrix is to start as identity.
     """
 
     name: str
     shape: Shape
     initializer: Initializer | Blocks
     trainable: bool = True
+
+    def __post_init__(self) -> None:
+        kind = getattr(self.initializer, "kind", self.initializer)
+        if kind == "identity" and len(self.shape) != 2:
+            detail = f"{self.name} cannot start as identity: that wants two axes, got {self.shape}"
+            raise SpecError(Problem("", detail))
 
     @property
     def size(self) -> int:

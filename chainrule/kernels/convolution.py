@@ -1,0 +1,96 @@
+"""The loops of convolutions in plain numpy: windows to columns and back, and depthwise sums.
+
+Every kernel writes into arrays that it is given. Images are (batch, height, width, channels), and
+``windows`` says which of their cells each window covers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+if TYPE_CHECKING:
+    from chainrule.kernels.elementwise import Array
+    from chainrule.spec.layers.sliding import Windows
+
+__all__ = ["add_taps", "depthwise", "depthwise_backward", "depthwise_slope", "im2col"]
+
+
+def im2col(x: Array, windows: Windows, cols: Array, padded: Array | None) -> None:
+    """Write each window's cells as one run of memory, padding as zeros.
+
+    Shapes: x (batch, height, width, channels); padded the same with the padding, None if there is
+    none; cols (batch, rows, columns, kernel rows, kernel columns, channels).
+    """
+    if padded is not None:
+        padded.fill(0.0)
+        top, left = windows.rows.before, windows.columns.before
+        padded[:, top : top + x.shape[1], left : left + x.shape[2]] = x
+        x = padded
+    seen = _windows(x, windows)
+    if x.shape[-1] > 1:
+        np.copyto(cols, seen)
+        return
+    for i in range(windows.rows.kernel):  # a window's row is short then: copy along windows
+        for j in range(windows.columns.kernel):
+            cols[:, :, :, i, j] = seen[:, :, :, i, j]
+
+
+def add_taps(z: Array, weights: Array, windows: Windows, images: Array, tap: Array) -> None:
+    """Add to each cell what each window gives it: a convolution's transpose.
+
+    Shapes: z (batch * windows, filters), weights (taps, channels, filters), images (batch, height,
+    width, channels), tap (batch, rows, columns, channels), scratch.
+    """
+    flat = tap.reshape(len(z), -1)
+    for place, (out_rows, out_columns), (rows, columns) in windows.taps:
+        np.matmul(z, weights[place].T, out=flat)
+        images[:, rows, columns] += tap[:, out_rows, out_columns]
+
+
+def _windows(x: Array, windows: Windows) -> Array:
+    """Return a view of x with an axis for each place of a window and each place within it."""
+    rows, columns = windows.rows, windows.columns
+    batch, row, column, channel = x.strides
+    shape = (len(x), rows.windows, columns.windows, rows.kernel, columns.kernel, x.shape[-1])
+    strides = (
+        batch,
+        row * rows.stride,
+        column * columns.stride,
+        row * rows.dilation,
+        column * columns.dilation,
+        channel,
+    )
+    return as_strided(x, shape, strides, writeable=False)
+
+
+def depthwise(x: Array, tiles: Array, windows: Windows, y: Array, tap: Array) -> None:
+    """Write each channel's sums over its windows.
+
+    Shapes: x (batch, height, width, channels), tiles (taps, columns, channels), the same kernel for
+    each column; y and the scratch tap (batch, rows, columns, channels).
+    """
+    y.fill(0.0)
+    for place, (out_rows, out_columns), (rows, columns) in windows.taps:
+        product = tap[:, out_rows, out_columns]
+        np.multiply(x[:, rows, columns], tiles[place, out_columns], out=product)
+        y[:, out_rows, out_columns] += product
+
+
+def depthwise_backward(dy: Array, tiles: Array, windows: Windows, dx: Array, tap: Array) -> None:
+    """Write the gradient in the cells.  Shapes: as ``depthwise``, dy like y and dx like x."""
+    dx.fill(0.0)
+    for place, (out_rows, out_columns), (rows, columns) in windows.taps:
+        product = tap[:, out_rows, out_columns]
+        np.multiply(dy[:, out_rows, out_columns], tiles[place, out_columns], out=product)
+        dx[:, rows, columns] += product
+
+
+def depthwise_slope(x: Array, dy: Array, windows: Windows, slope: Array, tap: Array) -> None:
+    """Add the gradient in the kernel.  Shapes: as ``depthwise``, slope (taps, channels)."""
+    for place, (out_rows, out_columns), (rows, columns) in windows.taps:
+        product = tap[:, out_rows, out_columns]
+        np.multiply(x[:, rows, columns], dy[:, out_rows, out_columns], out=product)
+        slope[place] += np.add.reduce(np.add.reduce(product, axis=(0, 1)), axis=0)

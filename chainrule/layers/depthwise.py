@@ -1,0 +1,144 @@
+"""Convolutions that keep channels apart: depthwise, and separable, a pointwise one behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chainrule import kernels
+from chainrule.layers.activation import activate
+from chainrule.layers.dense import Dense
+from chainrule.layers.patches import blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chainrule.layers.base import Layer, Parameters
+    from chainrule.spec.layers import DepthwiseConv2DSpec, SeparableConv2DSpec
+    from chainrule.spec.layers.sliding import Windows
+    from chainrule.tape import Array, Backward, Tape
+
+__all__ = ["DepthwiseConvolution", "SeparableConvolution"]
+
+
+@dataclass(frozen=True)
+class DepthwiseConvolution:
+    """Kernels over each window of each channel by itself, and activation.
+
+    Shapes: x (batch, height, width, channels), kernel (kernel rows, kernel columns, channels,
+    multiplier), bias (channels * multiplier,) -> y (batch, window rows, window columns, channels *
+    multiplier).
+    """
+
+    kernel: Array
+    bias: Array | None
+    spec: DepthwiseConv2DSpec
+
+    @classmethod
+    def build(cls, spec: DepthwiseConv2DSpec, number: int, parameters: Parameters) -> Layer:
+        return cls(parameters["kernel"], parameters.get("bias"), spec)
+
+    def forward(self, x: Array, tape: Tape) -> tuple[Array, Backward]:
+        wants_dx = tape.wants_dx
+        z, spread_back = _spread(x, self.kernel, self.spec.windows(x.shape[1:]), tape)
+        y, deactivate = activate(self.spec.activation, z, self.bias, tape, own=True)
+
+        def backward(dy: Array) -> Array:
+            dz = deactivate(dy)
+            if self.bias is not None:
+                tape.gradient(self.bias).add_sum(dz, axis=(0, 1, 2))
+            dx = spread_back(dz, wants_dx)
+            return dy if dx is None else dx
+
+        return y, backward
+
+
+@dataclass(frozen=True)
+class SeparableConvolution:
+    """A depthwise convolution, then a dense map of the channels at each place, and activation.
+
+    Shapes: x (batch, height, width, channels), depthwise (kernel rows, kernel columns, channels,
+    multiplier), pointwise (1, 1, channels * multiplier, filters), bias (filters,) -> y (batch,
+    window rows, window columns, filters).
+    """
+
+    depthwise: Array
+    pointwise: Dense
+    spec: SeparableConv2DSpec
+
+    @classmethod
+    def build(cls, spec: SeparableConv2DSpec, number: int, parameters: Parameters) -> Layer:
+        pointwise = Dense(parameters["pointwise_kernel"], parameters.get("bias"), spec.activation)
+        return cls(parameters["depthwise_kernel"], pointwise, spec)
+
+    def forward(self, x: Array, tape: Tape) -> tuple[Array, Backward]:
+        wants_dx = tape.wants_dx
+        z, spread_back = _spread(x, self.depthwise, self.spec.windows(x.shape[1:]), tape)
+        tape.wants_dx = True  # of the pointwise map: the kernel before it learns
+        y, mix_back = self.pointwise.forward(z, tape)
+
+        def backward(dy: Array) -> Array:
+            dx = spread_back(mix_back(dy), wants_dx)
+            return dy if dx is None else dx
+
+        return y, backward
+
+
+def _spread(
+    x: Array, kernel: Array, windows: Windows, tape: Tape
+) -> tuple[Array, Callable[[Array, bool], Array | None]]:
+    """Convolve each channel by itself; the backward says whether it shall give the inputs'."""
+    channels, multiplier = kernel.shape[-2:]
+    wide, columns = channels * multiplier, windows.columns
+    size = windows.depthwise_rows(wide)
+    # A kernel's row for each column of windows: products then run along memory.
+    tiles = tape.empty((windows.size, columns.windows, wide))
+    tiles[...] = kernel.reshape(-1, 1, wide)
+    tap = tape.empty((size, windows.rows.windows, columns.windows, wide))
+    shape = (size, windows.rows.padded, columns.padded, channels, multiplier)
+    copies = tape.empty(shape) if multiplier > 1 or windows.padded_cells else None
+    z = tape.empty((len(x), *tap.shape[1:]))
+    inner = windows.over_padded
+    if copies is not None:
+        copies.fill(0.0)
+    for rows in blocks(len(x), size):
+        images = _copied(x[rows], windows, copies)
+        kernels.depthwise(images, tiles, inner, z[rows], tap[: len(images)])
+
+    def backward(dz: Array, wants_dx: bool) -> Array | None:
+        slope = tape.empty((windows.size, wide))
+        slope.fill(0.0)
+        dx = tape.empty(x.shape) if wants_dx else None
+        changes = tape.empty(shape) if wants_dx and copies is not None else None
+        for rows in blocks(len(x), size):
+            images, scratch = _copied(x[rows], windows, copies), tap[: rows.stop - rows.start]
+            kernels.depthwise_slope(images, dz[rows], inner, slope, scratch)
+            if dx is not None:
+                into = dx[rows] if changes is None else changes[: len(images)]
+                flat = into.reshape(images.shape)
+                kernels.depthwise_backward(dz[rows], tiles, inner, flat, scratch)
+                if changes is not None:
+                    np.copyto(dx[rows], _real(into, windows)[..., 0])
+                    for each in range(1, multiplier):
+                        dx[rows] += _real(into, windows)[..., each]
+        tape.gradient(kernel).add(slope.reshape(kernel.shape))
+        return dx
+
+    return z, backward
+
+
+def _copied(images: Array, windows: Windows, copies: Array | None) -> Array:
+    """Return images with their padding, and each channel as often as it has kernels."""
+    if copies is None:
+        return images
+    into = copies[: len(images)]
+    _real(into, windows)[...] = images[..., None]
+    return into.reshape(*into.shape[:3], -1)
+
+
+def _real(padded: Array, windows: Windows) -> Array:
+    """Return the cells that are no padding."""
+    top, left = windows.rows.before, windows.columns.before
+    return padded[:, top : top + windows.rows.size, left : left + windows.columns.size]
