@@ -11,7 +11,7 @@ from chainrule.errors import ShapeError, SpecError
 from chainrule.graph import Graph, Values, bare, listed, named, unnamed
 from chainrule.initializers import initialize
 from chainrule.layers import LAYERS, Layer, check_shape, check_vocabularies
-from chainrule.losses import LOSSES, check_target, is_classes
+from chainrule.losses import Objective
 from chainrule.spec import ArchitectureSpec, nodes, parse, scratch, vocabularies
 from chainrule.streams import generator
 from chainrule.tape import Array, Tape, aligned
@@ -174,23 +174,29 @@ class Network:
         return values
 
     def gradients(
-        self, x: ArrayLike, target: ArrayLike, *, loss: str, training: bool = False
-    ) -> tuple[float, dict[str, Array]]:
+        self,
+        x: ArrayLike | Mapping[str, ArrayLike],
+        target: ArrayLike | Mapping[str, ArrayLike],
+        *,
+        loss: object,
+        training: bool = False,
+    ) -> tuple[float, dict[str, Any]]:
         """Return the loss of a batch, and its gradient in each parameter and in ``inputs``.
 
-        Raises: ShapeError; DataError, if the target does not fit the loss.
+        ``loss`` is a name or a document; of several outputs a mapping with one for each. The
+        gradient in several inputs is {name: array}.
+        Raises: ShapeError; DataError, if the target does not fit the loss; SpecError.
         """
-        values = np.ascontiguousarray(x, self.dtype)
-        goal = check_target(loss, self.output_shape, np.asarray(target))
-        if len(goal) != len(values):
-            raise ShapeError(f"{len(values)} rows of inputs, {len(goal)} of targets")
-        if not is_classes(loss, self.output_shape, goal):
-            goal = goal.astype(self.dtype)
+        objective = Objective(self.output_shapes, loss)
+        values = {
+            name: np.ascontiguousarray(array, self.dtype) for name, array in self.checked(x).items()
+        }
+        goals = objective.prepare(target, self.dtype, len(next(iter(values.values()))))
         tape = self.tape(training=training, seed=self.seed)
         tape.begin(0)
         with np.errstate(all="ignore"):
-            y, backward = self.forward(values, tape, inputs=True)
-            value, dy = LOSSES[loss](y, goal)
+            y, backward = self.forward(unnamed(values), tape, inputs=True)
+            value, dy = objective(y, goals, tape)
             dx = backward(dy)
         found = {name: tape.gradient(p).view for name, p in self.parameters.items()}
         return value, {**found, "inputs": dx}

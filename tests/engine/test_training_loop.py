@@ -126,7 +126,7 @@ def test_the_numbers_do_not_depend_on_who_watches():
         for _ in watched.run():
             watched.net.predict(rows_of(5)[0])
             watched.checkpoint()
-            evaluate(watched.net, *rows_of(9), watched.loss)
+            evaluate(watched.net, *rows_of(9), watched.objective)
             np.random.default_rng().standard_normal(3)
             break
     assert digest(watched.checkpoint()) == digest(alone.checkpoint())
