@@ -20,7 +20,7 @@ from safetensors.numpy import save as save_tensors
 
 from chainrule.errors import ChainruleError, CheckpointError, DataError
 from chainrule.fingerprint import fingerprint
-from chainrule.graph import named, unnamed
+from chainrule.naming import named, unnamed
 from chainrule.network import Network
 from chainrule.recipe import Recipe
 from chainrule.recipe.values import to_array

@@ -136,6 +136,9 @@ def _sources(
     if given is None:
         if layer.least_inputs > 1:
             raise SpecError(Problem(place, f"is missing: {kind} joins several layers, name them"))
+        if not index and len(inputs) > 1:  # no order: not every store and client keeps an object's
+            known = ", ".join(inputs)
+            raise SpecError(Problem(place, f"is missing: the network has several inputs, {known}"))
         given = [names[index - 1] if index else next(iter(inputs))]
     if not layer.least_inputs <= len(given) <= layer.most_inputs:
         fewest, most = layer.least_inputs, layer.most_inputs

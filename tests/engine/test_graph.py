@@ -84,7 +84,7 @@ def refusal(document):
             "outputs[1]",
             ["'dense_1' is named twice"],
         ),
-        (two_inputs(dense(3)), "inputs.right", ["'right' feeds no layer"]),
+        (two_inputs(dense(3, inputs=["left"])), "inputs.right", ["'right' feeds no layer"]),
         (graph(dense(3, name="input")), "layers[0].name", ["names the network's input"]),
         (graph(layer("shared", layer="x")), "layers[0].layer", ["there is no layer 'x'"]),
         (
@@ -112,6 +112,13 @@ def test_a_graph_that_does_not_add_up_is_refused_at_its_place(document, path, wo
     found, detail = refusal(document)
     assert found == path
     assert [word for word in words if word not in detail] == []
+
+
+def test_the_first_layer_of_several_inputs_says_which_feeds_it():
+    document = two_inputs(dense(4), layer("concat", inputs=["dense_1", "right"]))
+    found, detail = refusal(document)
+    assert found == "layers[0].inputs"
+    assert "the network has several inputs, left, right" in detail
 
 
 def test_one_of_input_and_inputs_is_given():
@@ -156,8 +163,8 @@ def test_several_inputs_and_outputs_go_by_name():
 @pytest.mark.parametrize(
     ("x", "words"),
     [
-        (np.zeros((2, 4)), "a mapping with values for"),
-        ({"left": np.zeros((2, 4))}, "wants values for"),
+        (np.zeros((2, 4)), "must be a mapping with"),
+        ({"left": np.zeros((2, 4))}, r"must have \['left', 'right'\]"),
         ({"left": np.zeros((2, 4)), "right": np.zeros((2, 5))}, "input 'right' wants"),
         ({"left": np.zeros((2, 4)), "right": np.zeros((3, 4))}, "different numbers of rows"),
     ],
