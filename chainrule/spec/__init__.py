@@ -12,6 +12,7 @@ from chainrule.spec.training import (
     ScheduleSpec,
     Task,
     TrainingSpec,
+    WarmStartSpec,
     default_loss,
 )
 from chainrule.spec.windows import Windows, windows
@@ -32,6 +33,7 @@ __all__ = [
     "SplitSpec",
     "Task",
     "TrainingSpec",
+    "WarmStartSpec",
     "Weight",
     "Windows",
     "complete",

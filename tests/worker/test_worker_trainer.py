@@ -59,6 +59,7 @@ def job(tmp_path):
         "last": None,
         "replay": None,
         "certificate": None,
+        "warm_start": None,
     }
 
 
