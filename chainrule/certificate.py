@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.gradcheck import Batch
+from chainrule.losses import Objective
 from chainrule.network import Network
 from chainrule.spec import nodes
 from chainrule.tape import aligned
@@ -42,22 +43,24 @@ _GRADIENT = 3  # forward passes that a forward and a backward pass cost together
 _LEAST = _GRADIENT + 2
 
 
-def certify(spec: ArchitectureSpec, loss: str, seed: int) -> dict[str, Any]:
+def certify(spec: ArchitectureSpec, loss: object, seed: int) -> dict[str, Any]:
     """Check a network's first weights in float64 and return the certificate, plain JSON.
 
     Each layer's error is max|a - n| / max(|a|, |n|, floor), with each maximum over the probes of a
     tensor, at most 32; the floor is 1e-4 (times the loss, if that is larger), below which rounding
     of the loss alone could exceed the tolerance. Probes that meet a kink do not count. Dropout is
     on with a fixed stream, batches are normalised as in training. What is not within 50 ms on a
-    slow core is left out: probes first, then layers evenly over the depth, then all.
+    slow core is left out: probes first, then layers evenly over the depth, then all. ``loss`` is a
+    name, a document or an Objective.
     """
     walked = nodes(spec)
     passes = _affordable(walked)
+    objective = loss if isinstance(loss, Objective) else Objective(_outputs(spec, walked), loss)
     if not any(node.parameters for node in walked):
-        return uncertified("skipped", loss, "the network has no parameters")
+        return uncertified("skipped", objective, "the network has no parameters")
     if passes < _LEAST:
-        return uncertified("skipped", loss, "the network is too large to check within 50 ms")
-    check = _Check(Network(spec, seed, "float64"), loss, seed, passes)
+        return uncertified("skipped", objective, "the network is too large to check within 50 ms")
+    check = _Check(Network(spec, seed, "float64"), objective, seed, passes)
     with np.errstate(all="ignore"):
         check.run()
     layers = [_layer(node, check) for node in walked]
@@ -65,23 +68,23 @@ def certify(spec: ArchitectureSpec, loss: str, seed: int) -> dict[str, Any]:
     known = [error for error in errors.values() if error is not None]
     wrong = [name for name, error in errors.items() if error is not None and error > TOLERANCE]
     if not known:
-        return uncertified("skipped", loss, "no probe could be judged", layers)
+        return uncertified("skipped", objective, "no probe could be judged", layers)
     if not wrong:
-        return _document("passed", loss, layers)
+        return _document("passed", objective, layers)
     # A layer that hands on a wrong gradient spoils all before it: the last one is nearest to it.
     detail = (
         f"the gradient of layer {wrong[-1]!r} differs from central differences by "
         f"{errors[wrong[-1]]:.2g} of its size, over {TOLERANCE:g}: the fault is in it, or in a "
         "layer without parameters that it feeds"
     )
-    return _document("failed", loss, layers, layer=wrong[-1], reason=detail)
+    return _document("failed", objective, layers, layer=wrong[-1], reason=detail)
 
 
 def uncertified(
-    status: str, loss: str, reason: str, layers: list[dict[str, Any]] | None = None
+    status: str, objective: Objective, reason: str, layers: list[dict[str, Any]] | None = None
 ) -> dict[str, Any]:
     """Return the certificate of a network that was not checked: ``skipped`` or ``off``."""
-    return _document(status, loss, layers or [], reason=reason)
+    return _document(status, objective, layers or [], reason=reason)
 
 
 @dataclass
@@ -89,7 +92,7 @@ class _Check:
     """A check under way: ``left`` forward passes to go, ``found`` pairs (analytic, numeric)."""
 
     net: Network
-    loss: str
+    objective: Objective
     seed: int
     left: int
     found: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
@@ -107,7 +110,7 @@ class _Check:
             ]
             if not waiting or self.left < _LEAST:
                 return
-            self._probe(Batch.draw(self.net, self.loss, ROWS, self.seed, number), waiting)
+            self._probe(Batch.draw(self.net, self.objective, ROWS, self.seed, number), waiting)
 
     def error(self, name: str) -> float | None:
         """Return a tensor's relative error, to three digits; None without a probe."""
@@ -174,6 +177,12 @@ class _Check:
         below = batch.value()
         flat[entry] = kept
         return (above - below) / (2 * step), (above - 2 * middle + below) / step
+
+
+def _outputs(spec: ArchitectureSpec, walked: list[Node]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each output by name."""
+    shapes = {node.name: node.output_shape for node in walked}
+    return {name: shapes[name] for name in spec.output_names}
 
 
 def _affordable(walked: list[Node]) -> int:
@@ -263,7 +272,7 @@ def _layer(node: Node, check: _Check) -> dict[str, Any]:
 
 def _document(
     status: str,
-    loss: str,
+    objective: Objective,
     layers: list[dict[str, Any]],
     *,
     layer: str | None = None,
@@ -274,7 +283,7 @@ def _document(
         "tolerance": TOLERANCE,
         "rows": ROWS,
         "probes": PROBES,
-        "loss": loss,
+        "loss": objective.kinds,
         "layers": layers,
         "layer": layer,
         "reason": reason,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.errors import ChainruleError
-from chainrule.losses import LOSSES
+from chainrule.losses import Objective
 from chainrule.network import Network
 from chainrule.streams import generator
 
@@ -30,7 +30,7 @@ _KINK, _NOISE = 1e-7, 1e-10
 def check_gradients(
     spec: ArchitectureSpec | Mapping[str, Any] | str | bytes,
     *,
-    loss: str | None = None,
+    loss: object = None,
     seed: int = 0,
     rows: int = 4,
     probes: int = 24,
@@ -40,16 +40,17 @@ def check_gradients(
     Up to ``probes`` entries of each tensor are drawn, and max|a - n| / max(|a|, |n|, 1e-8) taken
     with each maximum over the tensor: one entry of a correct gradient may be nearly zero. Probes
     that cross a kink are left out, and inputs drawn again where those are half or more. Dropout is
-    on, its stream fixed. ``loss`` is by default mean_squared_error.
+    on, its stream fixed. ``loss`` is a name, a document, or of several outputs a mapping with one
+    for each; by default mean_squared_error.
     Raises: SpecError; ChainruleError, if a tensor's probes meet kinks again and again.
     """
     net = Network(spec, seed, "float64")
-    loss = loss or "mean_squared_error"
+    objective = Objective(net.output_shapes, loss or "mean_squared_error")
     worst: dict[str, float] = {}
     inputs = [] if net.vocabularies else ["inputs"]  # whole numbers have no slope
     for name in [*net.parameters, *inputs]:
         layer = name.partition(".")[0]
-        draws = (Batch.draw(net, loss, rows, seed, number) for number in range(_DRAWS))
+        draws = (Batch.draw(net, objective, rows, seed, number) for number in range(_DRAWS))
         errors = (batch.error(name, probes) for batch in draws)
         error = next((error for error in errors if error is not None), None)
         if error is None:
@@ -63,18 +64,18 @@ class Batch:
     """One batch through a network whose loss is probed."""
 
     net: Network
-    loss: str
+    objective: Objective
     x: Array
-    target: Array
+    target: Any
     rng: np.random.Generator
     tape: Tape
 
     @classmethod
-    def draw(cls, net: Network, loss: str, rows: int, seed: int, number: int) -> Batch:
+    def draw(cls, net: Network, objective: Objective, rows: int, seed: int, number: int) -> Batch:
         rng = generator(seed, "gradcheck", number)
         x = _input(net, rows, rng)
-        target = _target(loss, (rows, *net.output_shape), rng)
-        return cls(net, loss, x, target, rng, net.tape(training=True, seed=seed))
+        target = objective.draw(rows, rng)
+        return cls(net, objective, x, target, rng, net.tape(training=True, seed=seed))
 
     def error(self, name: str, probes: int) -> float | None:
         """Return a tensor's relative error; None if half of the probes or more meet a kink."""
@@ -96,7 +97,7 @@ class Batch:
     def _gradient(self, name: str) -> Array:
         self.tape.begin(0)
         y, backward = self.net.forward(self.x, self.tape, inputs=True)
-        dx: Array = backward(LOSSES[self.loss](y, self.target)[1])
+        dx: Array = backward(self.objective(y, self.target, self.tape)[1])
         if name == "inputs":
             return dx.reshape(-1)
         return self.tape.gradient(self.net.parameters[name]).view.reshape(-1)
@@ -118,7 +119,7 @@ class Batch:
         """Return the loss and its gradient in each parameter, flat, as a training step has them."""
         self.tape.begin(0)
         y, backward = self.net.forward(self.x, self.tape)
-        loss, dy = LOSSES[self.loss](y, self.target)
+        loss, dy = self.objective(y, self.target, self.tape)
         backward(dy)
         parameters = self.net.parameters.items()
         return loss, {name: self.tape.gradient(p).view.reshape(-1) for name, p in parameters}
@@ -127,7 +128,7 @@ class Batch:
         """Return the loss."""
         self.tape.begin(0)
         y, _ = self.net.forward(self.x, self.tape)
-        return LOSSES[self.loss](y, self.target)[0]
+        return self.objective(y, self.target, self.tape)[0]
 
 
 def _input(net: Network, rows: int, rng: np.random.Generator) -> Array:
@@ -136,13 +137,4 @@ def _input(net: Network, rows: int, rng: np.random.Generator) -> Array:
     if net.vocabularies:
         (size,) = net.vocabularies.values()
         return rng.integers(0, size, shape).astype(np.float64)
-    return rng.standard_normal(shape)
-
-
-def _target(loss: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    """Draw targets that a loss accepts."""
-    if loss == "softmax_cross_entropy":
-        return rng.integers(0, shape[-1], shape[:-1])
-    if loss == "binary_cross_entropy":
-        return rng.integers(0, 2, shape)
     return rng.standard_normal(shape)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from chainrule.kernels import Array
 
-__all__ = ["METRICS", "Metric", "Tally"]
+__all__ = ["BinaryAccuracy", "Metric", "Regression", "SoftmaxAccuracy", "Tallies", "Tally"]
 
 
 class Metric(Protocol):
@@ -58,13 +60,17 @@ class BinaryAccuracy:
         return {"accuracy": float(sums[0] / max(sums[1], 1.0))}
 
 
+@dataclass(frozen=True)
 class Regression:
     """Mean squared and absolute error over all entries, and R2, the mean over the columns.
 
     Units: mse in the target unit squared, mae in the target unit.
     Sums: rows, then by column the errors squared, the errors' sizes, the targets, their squares.
     Source: R2 as scikit-learn's ``r2_score``: a constant column counts 1 if fitted exactly, else 0.
+    ``exponential``: outputs are logarithms of what is compared.
     """
+
+    exponential: bool = False
 
     def size(self, columns: int) -> int:
         return 1 + 4 * columns
@@ -73,7 +79,12 @@ class Regression:
         columns = y.shape[-1]
         of = sums[1:].reshape(4, columns)
         target, work = target.reshape(-1, columns), work.reshape(-1, columns)
-        np.subtract(y.reshape(-1, columns), target, out=work)
+        y = y.reshape(-1, columns)
+        if self.exponential:
+            np.exp(y, out=work)
+            work -= target
+        else:
+            np.subtract(y, target, out=work)
         np.abs(work, out=work)
         of[1] += np.add.reduce(work, axis=0, dtype=np.float64)
         np.multiply(work, work, out=work)
@@ -97,38 +108,72 @@ class Regression:
         }
 
 
-METRICS: dict[str, Metric] = {
-    "softmax_cross_entropy": SoftmaxAccuracy(),
-    "binary_cross_entropy": BinaryAccuracy(),
-    "mean_squared_error": Regression(),
-}
-
-
-@dataclass
 class Tally:
-    """The running sums of an epoch: ``sums`` begins with the loss times the rows, and the rows."""
+    """The running sums of one output: ``sums`` begins with the loss times positions, and those."""
 
-    metric: Metric
-    sums: Array
-    unit: Array | float = 1.0
+    def __init__(self, metric: Metric, columns: int, unit: Array | float = 1.0) -> None:
+        self.metric = metric
+        self.unit = unit
+        self.sums = np.zeros(2 + metric.size(columns))
 
-    @classmethod
-    def of(cls, loss: str, output_shape: tuple[int, ...], unit: Array | float = 1.0) -> Tally:
-        """Make an empty tally of a loss's metrics."""
-        metric = METRICS[loss]
-        return cls(metric, np.zeros(2 + metric.size(output_shape[-1])), unit)
+    def add(
+        self,
+        loss: float,
+        y: Array,
+        target: Array,
+        work: Array,
+        mask: Array | None = None,
+    ) -> None:
+        """Add a batch and its mean loss; of positions that the mask has as False, nothing counts.
 
-    def add(self, loss: float, y: Array, target: Array, work: Array) -> None:
-        """Add a batch and its mean loss."""
-        rows = len(y)
-        self.sums[0] += loss * rows
-        self.sums[1] += rows
-        self.metric.add(self.sums[2:], y, target, work)
+        Shapes: y and work (batch, ..., n), target as the loss wants it, mask (batch, steps).
+        """
+        if mask is not None:
+            y, target, work = y[mask], target[mask], work[mask]
+        positions = y.size // y.shape[-1]
+        self.sums[0] += loss * positions
+        self.sums[1] += positions
+        if positions:
+            self.metric.add(self.sums[2:], y, target, work)
+
+    @property
+    def loss(self) -> float:
+        """The mean loss of all that was added."""
+        return float(self.sums[0] / max(self.sums[1], 1.0))
 
     def result(self) -> dict[str, float]:
         """Return the loss and the metrics of all that was added."""
-        loss = float(self.sums[0] / max(self.sums[1], 1.0))
-        return {"loss": loss, **self.metric.result(self.sums[2:], self.unit)}
+        return {"loss": self.loss, **self.metrics()}
+
+    def metrics(self) -> dict[str, float]:
+        """Return the metrics, without the loss."""
+        return self.metric.result(self.sums[2:], self.unit)
+
+
+class Tallies:
+    """The running sums of an epoch, of every output: ``sums`` is one vector of them all.
+
+    ``weights`` are those of the outputs' losses in the total.
+    """
+
+    def __init__(self, parts: Mapping[str, Tally], weights: Mapping[str, float]) -> None:
+        self.parts = parts
+        self._weights = weights
+        self.sums = np.concatenate([part.sums for part in parts.values()])
+        start = 0
+        for part in parts.values():
+            part.sums = self.sums[start : start + part.sums.size]
+            start += part.sums.size
+
+    def result(self) -> dict[str, float]:
+        """Return the loss and the metrics, those of several outputs as ``output.metric``."""
+        found = {"loss": sum(self._weights[name] * part.loss for name, part in self.parts.items())}
+        for name, part in self.parts.items():
+            if len(self.parts) > 1:
+                found.update({f"{name}.{key}": value for key, value in part.result().items()})
+            else:
+                found.update(part.metrics())
+        return found
 
     def clear(self) -> None:
         """Begin anew."""

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.errors import ShapeError, SpecError
-from chainrule.graph import Graph, Values, named, unnamed
+from chainrule.graph import Graph, Values, bare, listed, named, unnamed
 from chainrule.initializers import initialize
 from chainrule.layers import LAYERS, Layer, check_shape, check_vocabularies
-from chainrule.losses import LOSSES, check_target, is_classes
+from chainrule.losses import Objective
 from chainrule.spec import ArchitectureSpec, nodes, parse, scratch, vocabularies
 from chainrule.streams import generator
 from chainrule.tape import Array, Tape, aligned
@@ -65,7 +65,8 @@ class Network:
             LAYERS[node.spec.kind].build(node.spec, node.index, owned[node.shares or node.name])
             for node in self.nodes
         ]
-        self._graph = Graph(self.nodes, self.layers, list(self.input_shapes), [*self.output_shapes])
+        self._inputs, self._outputs = [*self.input_shapes], [*self.output_shapes]
+        self._graph = Graph(self.nodes, self.layers, self._inputs, self._outputs)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -109,16 +110,17 @@ class Network:
         Shapes: x (batch, *input_shape) -> (batch, *output_shape), or {name: array} of several.
         Raises: ShapeError.
         """
-        xs = named(x, list(self.input_shapes))
-        for name, shape in self.input_shapes.items():
-            check_shape(xs[name], ("rows", *tape.window_of(shape)), owner=_owner(name, xs))
-        ys, back = self._graph.forward(list(xs.values()), tape, inputs=inputs)
+        xs = listed(x, self._inputs)
+        for name, values in zip(self._inputs, xs, strict=True):
+            shape = tape.window_of(self.input_shapes[name])
+            if values.shape[1:] != shape:
+                check_shape(values, ("rows", *shape), owner=self._owner(name))
+        ys, back = self._graph.forward(xs, tape, inputs=inputs)
 
         def backward(dy: Values) -> Values:
-            dys = named(dy, list(self.output_shapes))
-            return unnamed(dict(zip(self.input_shapes, back([*dys.values()]), strict=True)))
+            return bare(back(listed(dy, self._outputs)), self._inputs)
 
-        return unnamed(dict(zip(self.output_shapes, ys, strict=True))), backward
+        return bare(ys, self._outputs), backward
 
     def block_rows(self, most: int = _BLOCK_ROWS) -> int:
         """Return how many rows to run forward at once: ``most``, or fewer where layers are wide."""
@@ -164,7 +166,7 @@ class Network:
         given = named(x, list(self.input_shapes))
         values = {name: np.asarray(array) for name, array in given.items()}
         for name, shape in self.input_shapes.items():
-            check_shape(values[name], ("rows", *shape), owner=_owner(name, values))
+            check_shape(values[name], ("rows", *shape), owner=self._owner(name))
         rows = {name: len(array) for name, array in values.items()}
         if len(set(rows.values())) > 1:
             raise ShapeError(f"the inputs have different numbers of rows: {rows}")
@@ -172,32 +174,37 @@ class Network:
         return values
 
     def gradients(
-        self, x: ArrayLike, target: ArrayLike, *, loss: str, training: bool = False
-    ) -> tuple[float, dict[str, Array]]:
+        self,
+        x: ArrayLike | Mapping[str, ArrayLike],
+        target: ArrayLike | Mapping[str, ArrayLike],
+        *,
+        loss: object,
+        training: bool = False,
+    ) -> tuple[float, dict[str, Any]]:
         """Return the loss of a batch, and its gradient in each parameter and in ``inputs``.
 
-        Raises: ShapeError; DataError, if the target does not fit the loss.
+        ``loss`` is a name or a document; of several outputs a mapping with one for each. The
+        gradient in several inputs is {name: array}.
+        Raises: ShapeError; DataError, if the target does not fit the loss; SpecError.
         """
-        values = np.ascontiguousarray(x, self.dtype)
-        goal = check_target(loss, self.output_shape, np.asarray(target))
-        if len(goal) != len(values):
-            raise ShapeError(f"{len(values)} rows of inputs, {len(goal)} of targets")
-        if not is_classes(loss, self.output_shape, goal):
-            goal = goal.astype(self.dtype)
+        objective = Objective(self.output_shapes, loss)
+        values = {
+            name: np.ascontiguousarray(array, self.dtype) for name, array in self.checked(x).items()
+        }
+        goals = objective.prepare(target, self.dtype, len(next(iter(values.values()))))
         tape = self.tape(training=training, seed=self.seed)
         tape.begin(0)
         with np.errstate(all="ignore"):
-            y, backward = self.forward(values, tape, inputs=True)
-            value, dy = LOSSES[loss](y, goal)
+            y, backward = self.forward(unnamed(values), tape, inputs=True)
+            value, dy = objective(y, goals, tape)
             dx = backward(dy)
         found = {name: tape.gradient(p).view for name, p in self.parameters.items()}
         return value, {**found, "inputs": dx}
+
+    def _owner(self, name: str) -> str:
+        return "the network" if len(self._inputs) == 1 else f"the network's input {name!r}"
 
     def save(self, path: str | Path) -> None:
         """Write the bundle of this network, without a recipe."""
         # The bundle stands above the network, which must not need it: looked up when called.
         importlib.import_module("chainrule.bundle").save(self, path)
-
-
-def _owner(name: str, inputs: Mapping[str, Any]) -> str:
-    return "the network" if len(inputs) == 1 else f"the network's input {name!r}"

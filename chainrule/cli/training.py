@@ -20,6 +20,7 @@ __all__ = ["train", "watch"]
 
 INTERRUPTED = 130
 MAX_WARNINGS = 5
+TASKS = ["classification", "regression", "reconstruction", "forecast"]
 FEW_VALUES = 10  # a number with no more distinct values may well be a class
 
 
@@ -27,7 +28,7 @@ FEW_VALUES = 10  # a number with no more distinct values may well be a class
 @click.argument("source", metavar="FILE")
 @click.option("--target", metavar="NAME", help="The column (or array) to learn.")
 @click.option("--inputs", metavar="NAMES", help="Columns or arrays to learn from, by commas: all.")
-@click.option("--task", type=click.Choice(["classification", "regression"]), help="By the target.")
+@click.option("--task", type=click.Choice(TASKS), help="By the target.")
 @click.option(
     "--architecture",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -121,7 +122,7 @@ def _finish(session: Session, job: Job, output: Path | None) -> int:
 def _headline(job: Job) -> str:
     """Say which job it is and what the service took the task and the network to be."""
     data, network = job.view["config"]["data"], chain(job.view["config"]["architecture"])
-    task = f"{data['task']} of {escape(str(data['target']))}"
+    task = data["task"] + (f" of {escape(str(data['target']))}" if data["target"] else "")
     return f"{job.state} [bold]{job.id}[/bold]: {task}, {network}"
 
 

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
-    from numpy.typing import ArrayLike
-
+    from chainrule.fitting.samples import Rows
     from chainrule.network import Network
 
 __all__ = [
@@ -32,12 +31,14 @@ __all__ = [
 
 def fit(
     net: Network,
-    train: tuple[ArrayLike, ArrayLike],
+    train: Rows,
     training: TrainingSpec | Mapping[str, Any],
-    validation: tuple[ArrayLike, ArrayLike] | None = None,
+    validation: Rows | None = None,
 ) -> Iterator[EpochReport]:
     """Train a network in place and yield a report after each epoch.
 
+    ``train`` and ``validation`` may have the weights of the rows (or of their steps) as a third.
+    Where the network has several inputs or outputs, theirs are {name: array}.
     Once all are taken, the network has the weights to keep: with early stopping the best epoch's.
     Shapes: train and validation are (inputs (rows, *input_shape), targets as the loss wants them).
     Raises: SpecError, DataError, before the first step; DivergedError.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from chainrule.fitting.samples import Batch
 from chainrule.spec import windows
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ class Cutting:
 
     def batch(
         self, net: Network, samples: Samples, rows: Array | slice, tape: Tape, place: Place
-    ) -> tuple[Values, Values]:
-        """Return inputs and targets of the window that is learnt from next, in the tape's memory.
+    ) -> Batch:
+        """Return the window of a batch that is learnt from next, in the tape's memory.
 
         The windows before it that are not learnt from are run first, for the states they end with.
         """
@@ -57,11 +58,16 @@ class Cutting:
             tape.begin(place.step)
             if first and number == 0:
                 self._begin_batch(tape, goes_on=not place.begins_epoch)
-            x, target = samples.batch(rows, tape)
-            x = self._window(x, place.window + number, tape)
+            batch = samples.batch(rows, tape)
+            x = self._window(batch.x, place.window + number, tape)
             if number < leading:
                 net.forward(x, tape)
-        return x, self._window(target, place.window, tape) if self._cut.aligned else target
+        target, weights = batch.target, batch.weights
+        if self._cut.aligned:
+            target = self._window(target, place.window, tape)
+            if weights is not None and weights.ndim > 1:  # of the steps, not of the rows
+                weights = self._window(weights, place.window, tape)
+        return Batch(x, target, weights, batch.rows)
 
     def carried(self, tape: Tape) -> dict[str, Array]:
         """Return the states that the next window begins with, as a checkpoint keeps them."""

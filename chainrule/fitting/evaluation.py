@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chainrule.fitting.samples import Samples
-from chainrule.losses import LOSSES
-from chainrule.metrics import Tally
+from chainrule.losses import Objective
 from chainrule.tape import Array, Tape
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import ArrayLike
 
     from chainrule.network import Network
@@ -24,18 +25,22 @@ TargetScale = tuple[Array, Array]
 
 def evaluate(  # noqa: PLR0913
     net: Network,
-    x: ArrayLike,
-    y: ArrayLike,
-    loss: str,
+    x: ArrayLike | Mapping[str, ArrayLike],
+    y: ArrayLike | Mapping[str, ArrayLike],
+    loss: object,
     batch_size: int = 256,
     *,
+    sample_weight: ArrayLike | None = None,
     target_scale: TargetScale | None = None,
 ) -> dict[str, float]:
     """Return {"loss": ..., and the loss's metrics} over all rows, in prediction mode.
 
-    Raises: DataError, if the rows do not fit.
+    ``loss`` is a name, a document or an Objective; of several outputs a mapping with one for each.
+    Raises: DataError, if the rows do not fit; SpecError, if the loss is none.
     """
-    return Evaluator(net, Samples(net, loss, x, y), batch_size, unit_of(target_scale)).run()
+    objective = loss if isinstance(loss, Objective) else Objective(net.output_shapes, loss)
+    samples = Samples(net, objective, x, y, sample_weight)
+    return Evaluator(net, samples, batch_size, unit_of(target_scale)).run()
 
 
 class Evaluator:
@@ -47,25 +52,23 @@ class Evaluator:
         self._net = net
         self._samples = samples
         self._batch_size = batch_size
-        self._tally = Tally.of(samples.loss, net.output_shape, unit)
+        self._tallies = samples.objective.tallies(unit)
         self._tape = Tape(dtype=net.dtype)
 
     def run(self) -> dict[str, float]:
         """Return the loss and the metrics of the network as it is now."""
-        self._tally.clear()
+        self._tallies.clear()
         with np.errstate(all="ignore"):
             for start in range(0, self._samples.rows, self._batch_size):
                 self._add(slice(start, min(start + self._batch_size, self._samples.rows)))
-            return self._tally.result()
+            return self._tallies.result()
 
     def _add(self, rows: slice) -> None:
         tape = self._tape
         tape.begin(rows.start)
-        x, target = self._samples.batch(rows, tape)
-        y, _ = self._net.forward(x, tape)
-        work = tape.empty(y.shape)
-        loss, _ = LOSSES[self._samples.loss](y, target, work)
-        self._tally.add(loss, y, target, work)
+        batch = self._samples.batch(rows, tape)
+        y, _ = self._net.forward(batch.x, tape)
+        self._samples.objective(y, batch.target, tape, weights=batch.weights, tallies=self._tallies)
 
 
 def unit_of(target_scale: TargetScale | None) -> Array | float:

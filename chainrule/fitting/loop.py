@@ -13,11 +13,10 @@ from chainrule.errors import CheckpointError, DataError, DivergedError
 from chainrule.fitting.cutting import Cutting, Place
 from chainrule.fitting.evaluation import Evaluator, TargetScale, unit_of
 from chainrule.fitting.reports import EpochReport, StepReport
-from chainrule.fitting.samples import Samples
+from chainrule.fitting.samples import Rows, Samples
 from chainrule.fitting.stopping import Plateau, Stopping, judged
 from chainrule.fitting.update import Update
-from chainrule.losses import LOSSES, infer_loss
-from chainrule.metrics import Tally
+from chainrule.losses import Objective
 from chainrule.network import EVALUATION_ROWS
 from chainrule.schedules import schedule_of
 from chainrule.spec import TrainingSpec, parse
@@ -25,8 +24,6 @@ from chainrule.streams import generator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from numpy.typing import ArrayLike
 
     from chainrule.network import Network
     from chainrule.tape import Array
@@ -56,28 +53,27 @@ _KEPT = {"average": "average of the weights", "gathered": "sum of the gradients"
 class TrainingLoop:
     """Train a network: every number follows from the arguments, however often it stops.
 
-    ``train`` and ``validation`` are (inputs, targets). ``checkpoint`` goes on where one was taken.
-    ``step`` counts batches learnt, or the windows that they are cut in, ``epoch`` the epochs
-    completed and reported. The network's dtype is the precision; ``training.precision`` is for
-    whoever makes the network.
+    ``train`` and ``validation`` are (inputs, targets) or (inputs, targets, weights of the rows).
+    ``checkpoint`` goes on where one was taken. ``step`` counts batches learnt, or the windows that
+    they are cut in, ``epoch`` the epochs completed and reported. The network's dtype is the
+    precision; ``training.precision`` is for whoever makes the network.
     Raises: DataError, if rows do not fit; CheckpointError, if the checkpoint is of another run.
     """
 
     def __init__(  # noqa: PLR0913
         self,
         net: Network,
-        train: tuple[ArrayLike, ArrayLike],
+        train: Rows,
         training: TrainingSpec | Mapping[str, Any],
         *,
-        validation: tuple[ArrayLike, ArrayLike] | None = None,
+        validation: Rows | None = None,
         checkpoint: Checkpoint | None = None,
         target_scale: TargetScale | None = None,
     ) -> None:
         self.net = net
         self.training = parse(TrainingSpec, training)
-        named = self.training.loss
-        self.loss: str = infer_loss(np.asarray(train[1])) if named is None else named.kind
-        self._train = Samples(net, self.loss, *train)
+        self.objective = Objective.of(net.output_shapes, self.training, train[1])
+        self._train = Samples(net, self.objective, *train)
         self.epochs = self.training.epochs
         self._cutting = Cutting(net, self.training)
         batches = -(-self._train.rows // self.training.batch_size)
@@ -92,11 +88,11 @@ class TrainingLoop:
         self._stopping = Stopping(net, self.training.early_stopping)
         self._tape = net.tape(training=True, seed=self.training.seed)
         unit = unit_of(target_scale)
-        self._tally = Tally.of(self.loss, net.output_shape, unit)
+        self._tally = self.objective.tallies(unit)
         self._evaluator: Evaluator | None = None
         if validation is not None:
             rows = max(self.training.batch_size, net.block_rows(EVALUATION_ROWS))
-            kept_aside = _checked(net, self.loss, validation)
+            kept_aside = _checked(net, self.objective, validation)
             self._evaluator = Evaluator(net, kept_aside, rows, unit)
         self._order: tuple[int, Array] | None = None
         self._seconds = 0.0
@@ -166,18 +162,18 @@ class TrainingLoop:
         batch, window = divmod(self.step - self.epoch * self.steps_per_epoch, self._cutting.updates)
         place = Place(number, window, begins_epoch=batch == 0)
         with np.errstate(all="ignore"):  # overflow shows in the loss, which is looked at
-            x, target = self._cutting.batch(net, self._train, self._rows(batch), tape, place)
-            y, backward = net.forward(x, tape)
-            work = tape.empty(y.shape)
-            loss, dy = LOSSES[self.loss](y, target, tape.empty(y.shape))
+            taken = self._cutting.batch(net, self._train, self._rows(batch), tape, place)
+            y, backward = net.forward(taken.x, tape)
+            loss, dy = self.objective(
+                y, taken.target, tape, weights=taken.weights, tallies=self._tally
+            )
             if not math.isfinite(loss):
                 raise DivergedError(self.epoch + 1, number)
-            self._tally.add(loss, y, target, work)
             backward(dy)
             self._update.learn(tape.gradients, number, self._learning_rate(number))
             tape.apply_moves()
         self.step = number
-        self._samples += len(target) if window == 0 else 0
+        self._samples += taken.rows if window == 0 else 0
         return loss
 
     def _rows(self, batch: int) -> Array | slice:
@@ -248,7 +244,7 @@ class TrainingLoop:
         if self._schedule.spans_run:
             shared["epochs"] = self.epochs
         return {
-            "loss": self.loss,
+            "loss": self.objective.document(),
             "dtype": self.net.dtype.name,
             "parameters": self.net.flat.size,
             "rows": self._train.rows,
@@ -284,9 +280,9 @@ class TrainingLoop:
         self._tally.sums[:] = np.frombuffer(bytes.fromhex(loop["sums"]), "<f8")
 
 
-def _checked(net: Network, loss: str, rows: tuple[ArrayLike, ArrayLike]) -> Samples:
+def _checked(net: Network, objective: Objective, rows: Rows) -> Samples:
     try:
-        return Samples(net, loss, *rows)
+        return Samples(net, objective, *rows)
     except DataError as error:
         raise error.under("validation") from None
 

@@ -2,60 +2,131 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from chainrule.errors import DataError, ShapeError
 from chainrule.layers import check_shape, check_vocabularies
-from chainrule.losses import check_target, is_classes
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from chainrule.losses import Objective
     from chainrule.network import Network
     from chainrule.tape import Array, Tape
 
-__all__ = ["Samples"]
+__all__ = ["Batch", "Rows", "Samples"]
+
+# (inputs, targets), or (inputs, targets, weights of the rows); several inputs or outputs by name.
+Rows = tuple[Any, ...]
+
+
+class Batch(NamedTuple):
+    """Some rows; ``x`` and ``target`` are one array each, or {name: array}."""
+
+    x: Any
+    target: Any
+    weights: Array | None
+    rows: int
 
 
 class Samples:
     """Inputs and targets of equal length; they may be memory-mapped, and are read by batch.
 
-    Shapes: x (rows, *input_shape); target as the loss wants it.
-    Raises: DataError at ``inputs`` or ``target``, if they do not fit the network or each other.
+    Shapes: x (rows, *input_shape) or {input: array}; target as the objective wants it, or
+    {output: array}; weights (rows,) or (rows, steps).
+    Raises: DataError at ``inputs``, ``target`` or ``sample_weight``, if they do not fit the network
+    or each other.
     """
 
-    def __init__(self, net: Network, loss: str, x: ArrayLike, target: ArrayLike) -> None:
-        self.loss = loss
-        self.x = np.asarray(x)
-        if self.x.dtype.kind not in "fiub":
-            raise DataError.at("inputs", f"must be numbers, got {self.x.dtype}")
-        try:
-            check_shape(self.x, ("rows", *net.input_shape), owner="the network")
-        except ShapeError as error:
-            raise DataError.at("inputs", str(error)) from None
-        try:
-            check_vocabularies(dict.fromkeys(net.input_shapes, self.x), net.vocabularies)
-        except DataError as error:
-            raise error.under("inputs") from None
-        self.target = check_target(loss, net.output_shape, np.asarray(target))
-        self.rows = len(self.x)
+    def __init__(
+        self,
+        net: Network,
+        objective: Objective,
+        x: ArrayLike | Mapping[str, ArrayLike],
+        target: ArrayLike | Mapping[str, ArrayLike],
+        weights: ArrayLike | None = None,
+    ) -> None:
+        self.objective = objective
+        self._inputs = _inputs(net, x)
+        self._targets: Any = objective.check(target)
+        self.rows = len(next(iter(self._inputs.values())))
+        self._check_rows()
+        self._weights = None if weights is None else self._checked(np.asarray(weights))
+        self._dtype = net.dtype
+        self._dtypes: Any = objective.dtypes(self._targets, net.dtype)
+
+    def batch(self, rows: Array | slice, tape: Tape) -> Batch:
+        """Return some rows, in the network's precision, in the tape's memory or as views."""
+        xs = {name: _gather(one, rows, tape, self._dtype) for name, one in self._inputs.items()}
+        goal: Any
+        if isinstance(self._targets, dict):
+            goal = {
+                name: _gather(one, rows, tape, self._dtypes[name])
+                for name, one in self._targets.items()
+            }
+        else:
+            goal = _gather(self._targets, rows, tape, self._dtypes)
+        weights = self._weights
+        if weights is not None:
+            weights = _gather(weights, rows, tape, self._dtype)
+        count = len(next(iter(xs.values())))
+        return Batch(xs if len(xs) > 1 else next(iter(xs.values())), goal, weights, count)
+
+    def _check_rows(self) -> None:
         if self.rows == 0:
             raise DataError.at("inputs", "has no rows")
-        if len(self.target) != self.rows:
-            detail = f"has {len(self.target)} rows, the inputs have {self.rows}"
-            raise DataError.at("target", detail)
-        self._dtype = net.dtype
-        classes = is_classes(loss, net.output_shape, self.target)
-        self._target_dtype: np.dtype[Any] = np.dtype(np.intp) if classes else net.dtype
+        for name, one in self._inputs.items():
+            if len(one) != self.rows:
+                detail = f"{name!r} has {len(one)} rows, the first has {self.rows}"
+                raise DataError.at("inputs", detail)
+        targets = self._targets
+        for one in targets.values() if isinstance(targets, dict) else [targets]:
+            if len(one) != self.rows:
+                detail = f"has {len(one)} rows, the inputs have {self.rows}"
+                raise DataError.at("target", detail)
 
-    def batch(self, rows: Array | slice, tape: Tape) -> tuple[Array, Array]:
-        """Return some rows, in the network's precision, in the tape's memory or as views."""
-        return (
-            _gather(self.x, rows, tape, self._dtype),
-            _gather(self.target, rows, tape, self._target_dtype),
-        )
+    def _checked(self, weights: Array) -> Array:
+        """Return the weights of the rows or their steps, if every output has these."""
+        if weights.dtype.kind not in "fiub":
+            raise DataError.at("sample_weight", f"must be numbers, got {weights.dtype}")
+        if weights.ndim == 0 or len(weights) != self.rows:
+            detail = f"must be one for each of {self.rows} rows, got {weights.shape}"
+            raise DataError.at("sample_weight", detail)
+        for shape in self.objective.shapes.values():
+            if weights.shape[1:] != shape[: weights.ndim - 1] or weights.ndim > len(shape):
+                wanted = ("rows", *shape[:-1])
+                detail = f"belong to leading axes of {wanted}, got {weights.shape}"
+                raise DataError.at("sample_weight", detail)
+        if not (np.isfinite(weights).all() and weights.min() >= 0):
+            raise DataError.at("sample_weight", "must be finite numbers >= 0")
+        return weights
+
+
+def _inputs(net: Network, x: ArrayLike | Mapping[str, ArrayLike]) -> dict[str, Array]:
+    """Return the network's inputs by name.  Raises: DataError at ``inputs``."""
+    shapes = net.input_shapes
+    given: Mapping[str, Any] = x if isinstance(x, Mapping) else dict.fromkeys(shapes, x)
+    if set(given) != set(shapes) or (len(shapes) > 1 and given is not x):
+        got = list(given) if given is x else "one array"
+        raise DataError.at("inputs", f"must be a mapping with {list(shapes)}, got {got}")
+    found = {}
+    for name, shape in shapes.items():
+        array = found[name] = np.asarray(given[name])
+        if array.dtype.kind not in "fiub":
+            raise DataError.at("inputs", f"must be numbers, got {array.dtype}")
+        owner = "the network" if len(shapes) == 1 else f"the network's input {name!r}"
+        try:
+            check_shape(array, ("rows", *shape), owner=owner)
+        except ShapeError as error:
+            raise DataError.at("inputs", str(error)) from None
+    try:
+        check_vocabularies(found, net.vocabularies)
+    except DataError as error:
+        raise error.under("inputs") from None
+    return found
 
 
 def _gather(array: Array, rows: Array | slice, tape: Tape, dtype: np.dtype[Any]) -> Array:

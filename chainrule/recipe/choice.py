@@ -15,19 +15,42 @@ if TYPE_CHECKING:
 __all__ = ["choose"]
 
 
-def choose(schema: Mapping[str, Any], data: DataSpec) -> tuple[list[str], str, Mapping[str, Any]]:
+def choose(
+    schema: Mapping[str, Any], data: DataSpec
+) -> tuple[list[str], str | None, Mapping[str, Any]]:
     """Return the names of the inputs, the target's name and its description in the schema.
 
-    Raises: SpecError at ``inputs`` or ``target``, naming what there is.
+    Where the target is the inputs it has neither.
+    Raises: SpecError at ``inputs``, ``target`` or ``sample_weight``, naming what there is.
     """
     entries: list[Mapping[str, Any]] = schema["columns" if schema["kind"] == "table" else "arrays"]
     known = {entry["name"]: entry for entry in entries}
     noun = "column" if schema["kind"] == "table" else "array"
-    target = _target(data, known, noun)
+    target = None if data.task == "reconstruction" else _target(data, known, noun)
+    _check_weight(data, known, noun, target)
     chosen = _inputs(data, known, noun, target)
     if noun == "array":
         chosen = _one_array(chosen, target, known, data)
-    return chosen, target, known[target]
+    if data.task == "reconstruction" and data.target not in (None, *chosen[:1]):
+        detail = f"{data.target!r} cannot be learnt: reconstruction learns its inputs"
+        raise SpecError.at("target", detail)
+    return chosen, target, known[target] if target else {}
+
+
+def _check_weight(data: DataSpec, known: Mapping[str, Any], noun: str, target: str | None) -> None:
+    """Raise SpecError, if what holds the rows' weights is not there or means something else."""
+    name = data.sample_weight
+    if name is None:
+        return
+    if name not in known:
+        detail = f"there is no {noun} {name!r}; the {noun}s are {listed(list(known))}"
+    elif name == target or (data.inputs != "*" and name in data.inputs):
+        detail = f"{name!r} is the target or an input"
+    elif known[name].get("type") in ("text", "categorical"):
+        detail = f"column {name!r} holds text, weights are numbers"
+    else:
+        return
+    raise SpecError.at("sample_weight", detail)
 
 
 def _target(data: DataSpec, known: Mapping[str, Any], noun: str) -> str:
@@ -43,9 +66,10 @@ def _target(data: DataSpec, known: Mapping[str, Any], noun: str) -> str:
     return data.target
 
 
-def _inputs(data: DataSpec, known: Mapping[str, Any], noun: str, target: str) -> list[str]:
+def _inputs(data: DataSpec, known: Mapping[str, Any], noun: str, target: str | None) -> list[str]:
     if data.inputs == "*":
-        names = [n for n, entry in known.items() if n != target and entry.get("type") != "text"]
+        taken = (target, data.sample_weight)
+        names = [n for n, one in known.items() if n not in taken and one.get("type") != "text"]
         if not names:
             raise SpecError.at("inputs", f"there is no {noun} but the target {target!r}")
         return names
@@ -72,18 +96,20 @@ def _inputs(data: DataSpec, known: Mapping[str, Any], noun: str, target: str) ->
 
 
 def _one_array(
-    chosen: list[str], target: str, known: Mapping[str, Any], data: DataSpec
+    chosen: list[str], target: str | None, known: Mapping[str, Any], data: DataSpec
 ) -> list[str]:
-    """Check that one array goes in, as long as the target."""
+    """Check that one array goes in, as long as the target and the weights."""
     if data.inputs == "*" and "inputs" in chosen:
         chosen = ["inputs"]
     if len(chosen) != 1:
         detail = f"one array can go in, name one of {listed(chosen)}"
         raise SpecError.at("inputs", detail)
-    rows, targets = known[chosen[0]]["shape"][0], known[target]["shape"][0]
-    if rows != targets:
-        detail = f"array {target!r} has {counted(targets, 'row')}, {chosen[0]!r} has {rows:,}"
-        raise SpecError.at("target", detail)
+    rows = known[chosen[0]]["shape"][0]
+    for path, name in (("target", target), ("sample_weight", data.sample_weight)):
+        others = rows if name is None else known[name]["shape"][0]
+        if rows != others:
+            detail = f"array {name!r} has {counted(others, 'row')}, {chosen[0]!r} has {rows:,}"
+            raise SpecError.at(path, detail)
     return chosen
 
 

@@ -10,11 +10,13 @@ from pydantic import Field
 from chainrule.errors import CheckpointError, DataError, SpecError
 from chainrule.recipe.choice import choose
 from chainrule.recipe.inputs import ArrayInputs, TableInputs, fit_inputs
+from chainrule.recipe.learning import fit_reconstruction, fit_target
 from chainrule.recipe.split import Split, split_rows
-from chainrule.recipe.targets import Target, check_finite, fit_target, present
+from chainrule.recipe.targets import ClassTarget, InputTarget, Target, check_finite, present
+from chainrule.recipe.values import listed, shown
 from chainrule.spec import DataSpec, SplitSpec, parse
 from chainrule.spec.base import Document
-from chainrule.spec.training import LossName, Task
+from chainrule.spec.training.losses import LossName, Task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,6 +41,7 @@ class Recipe(Document):
     rows: dict[Literal["train", "validation", "test", "dropped"], int]
     inputs: Annotated[TableInputs | ArrayInputs, Field(discriminator="kind")]
     target: Target
+    sample_weight: str | None = None
 
     @classmethod
     def fit(
@@ -52,13 +55,23 @@ class Recipe(Document):
     ) -> tuple[Recipe, DataSpec]:
         """Learn a recipe; return it with the request in which what was left open is decided.
 
-        Raises: SpecError at ``inputs``, ``target``, ``task`` or ``split``.
+        Raises: SpecError at ``inputs``, ``target``, ``task``, ``sample_weight`` or ``split``.
         """
-        inputs, target, column = choose(schema, data)
-        usable = present(tensors, schema["kind"], target)
+        names, target, column = choose(schema, data)
+        everyone = np.arange(len(tensors[names[0]]))
+        usable = present(tensors, schema["kind"], target) if target else everyone
         split = split_rows(usable, data.split, seed)
-        train = np.searchsorted(usable, split.train)
-        encoded, task, loss = fit_target(tensors[target][usable], train, column, data.task, loss)
+        encoded: Target
+        if target is None:
+            inputs = fit_inputs(tensors, schema, names, split.train)
+            task: Task = "reconstruction"
+            encoded, loss = fit_reconstruction(tensors, inputs, loss)
+        else:
+            train, values = np.searchsorted(usable, split.train), tensors[target][usable]
+            encoded, task, loss = fit_target(values, train, column, data.task, loss)
+            inputs = fit_inputs(tensors, schema, names, split.train)
+        if data.sample_weight is not None:
+            _check_weights(tensors[data.sample_weight][usable], data.sample_weight)
         recipe = cls(
             task=task,
             loss=loss,
@@ -68,13 +81,14 @@ class Recipe(Document):
                 "train": len(split.train),
                 "validation": len(split.validation),
                 "test": len(split.test),
-                "dropped": len(tensors[target]) - len(usable),
+                "dropped": len(everyone) - len(usable),
             },
-            inputs=fit_inputs(tensors, schema, inputs, split.train),
+            inputs=inputs,
             target=encoded,
+            sample_weight=data.sample_weight,
         )
-        names = inputs[0] if schema["kind"] == "arrays" else inputs
-        return recipe, data.model_copy(update={"inputs": names, "target": target, "task": task})
+        chosen = names[0] if schema["kind"] == "arrays" else names
+        return recipe, data.model_copy(update={"inputs": chosen, "target": target, "task": task})
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Recipe:
@@ -93,8 +107,29 @@ class Recipe(Document):
         return self.inputs.shape
 
     @property
-    def output_units(self) -> int:
-        return self.target.units(self.loss)
+    def output_shape(self) -> tuple[int, ...]:
+        """What the network gives for a sample; its last axis is what ``auto`` units become."""
+        return self.target.shape(self.loss)
+
+    def fits(self, output_shape: tuple[int, ...]) -> bool:
+        """Tell whether a network's outputs can be compared with the target."""
+        return self.target.fits(output_shape, self.loss)
+
+    def class_weights(self, given: Mapping[str, float]) -> list[float]:
+        """Return weights by label as a list in the order of the classes; left out ones are 1.
+
+        Raises: SpecError at ``class_weights``, if a label is none of the classes.
+        """
+        if not isinstance(self.target, ClassTarget):
+            raise SpecError.at("class_weights", f"go with classes, the task is {self.task}")
+        numbers = {_label(one): number for number, one in enumerate(self.target.classes)}
+        weights = [1.0] * len(numbers)
+        for label, weight in given.items():
+            if label not in numbers:
+                detail = f"there is no class {shown(label)}; the classes are {listed([*numbers])}"
+                raise SpecError.at("class_weights", detail)
+            weights[numbers[label]] = weight
+        return weights
 
     @property
     def target_scale(self) -> tuple[Array, Array] | None:
@@ -113,15 +148,22 @@ class Recipe(Document):
 
     def apply(
         self, tensors: Mapping[str, Array], indices: Array | None = None, dtype: str = "float64"
-    ) -> tuple[Array, Array]:
-        """Return features and targets of some rows (None: all that have a target).
+    ) -> tuple[Array, ...]:
+        """Return features and targets of some rows (None: all that have a target), and weights.
 
+        The third is there only if the recipe names a ``sample_weight``.
         Features are computed in float64 and rounded once, so that it does not matter who rounds.
-        Shapes: x (rows, ...), y as the loss wants it.
+        Shapes: x (rows, ...), y as the loss wants it, weights (rows, ...).
         """
         rows = self._usable(tensors) if indices is None else indices
-        y = self.target.encode(tensors[self.target.name][rows], self.loss, dtype)
-        return self.inputs.encode(tensors, rows, dtype), y
+        x = self.inputs.encode(tensors, rows, dtype)
+        if isinstance(self.target, InputTarget):
+            y = x
+        else:
+            y = self.target.encode(tensors[self.target.name][rows], self.loss, dtype)
+        if self.sample_weight is None:
+            return x, y
+        return x, y, tensors[self.sample_weight][rows].astype(dtype)
 
     def apply_rows(self, rows: Sequence[Mapping[str, Any]], dtype: str = "float64") -> Array:
         """Return the features of raw rows, the same bits as ``apply`` on the file's.
@@ -142,10 +184,26 @@ class Recipe(Document):
     def invert(self, raw: Array) -> dict[str, Any]:
         """Return predictions in the words or units of the training file.
 
-        Shapes: raw (rows, units) outputs of the network.
+        Shapes: raw (rows, ...) outputs of the network.
         Raises: DataError at ``[row]``, if an output is not finite.
         """
         return self.target.invert(check_finite(raw), self.loss)
 
     def _usable(self, tensors: Mapping[str, Array]) -> Array:
+        if isinstance(self.target, InputTarget):
+            of = self.inputs
+            name = of.name if isinstance(of, ArrayInputs) else of.columns[0].name
+            return np.arange(len(tensors[name]))
         return present(tensors, self.inputs.kind, self.target.name)
+
+
+def _check_weights(values: Array, name: str) -> None:
+    """Raise SpecError, if the weights of the rows that are learnt from are not all good."""
+    if values.dtype.kind not in "fiub" or not (np.isfinite(values).all() and values.min() >= 0):
+        detail = f"{name!r} must hold a finite number >= 0 in each row that has a target"
+        raise SpecError.at("sample_weight", detail)
+
+
+def _label(one: float | str) -> str:
+    """Return a class as a document's key: 1.0 is ``1`` too."""
+    return f"{one:g}" if isinstance(one, float) and one.is_integer() else str(one)

@@ -6,15 +6,8 @@ from chainrule.spec.data import DataSpec, SplitSpec
 from chainrule.spec.graph import Node, nodes, vocabularies
 from chainrule.spec.layers import KINDS, LayerSpec, Shape, Weight
 from chainrule.spec.summary import learning, scratch, summarize
-from chainrule.spec.training import (
-    LossSpec,
-    OptimizerSpec,
-    ScheduleSpec,
-    Task,
-    TrainingSpec,
-    WarmStartSpec,
-    default_loss,
-)
+from chainrule.spec.training import OptimizerSpec, ScheduleSpec, TrainingSpec, WarmStartSpec
+from chainrule.spec.training.losses import LossSpec, Task, default_loss
 from chainrule.spec.windows import Windows, windows
 
 __all__ = [

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from chainrule.spec.base import Document
-from chainrule.spec.training import Task
+from chainrule.spec.training.losses import Task
 
 __all__ = ["DataSpec", "SplitSpec"]
 
@@ -34,5 +34,6 @@ class DataSpec(Document):
 
     inputs: Name | list[Name] = Field("*", description='Names, or "*": all that can go in.')
     target: Name | None = Field(None, description='What to learn; arrays default to "targets".')
+    sample_weight: Name | None = Field(None, description="What each row counts, in the loss only.")
     task: Task | None = Field(None, description="By default the loss decides, else the target.")
     split: SplitSpec = Field(SplitSpec(), description="Shares of the rows kept from training.")

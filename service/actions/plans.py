@@ -8,9 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from chainrule.errors import Problem, SpecError
 from chainrule.fitting import kept_vectors
+from chainrule.losses import Objective
 from chainrule.network import BLOCK_BYTES, EVALUATION_ROWS
 from chainrule.recipe import Recipe
-from chainrule.spec import ArchitectureSpec, LossSpec, complete, nodes, parse, summarize, windows
+from chainrule.spec import (
+    ArchitectureSpec,
+    TrainingSpec,
+    complete,
+    nodes,
+    parse,
+    summarize,
+    windows,
+)
 from service.actions import architectures, datasets, warm_starts
 from service.errors import AdmissionError
 from service.ids import new_id
@@ -18,7 +27,6 @@ from service.ids import new_id
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from chainrule.spec import TrainingSpec
     from service.actions.datasets import Tensors
     from service.actions.requests import JobRequest
     from service.actions.warm_starts import Source
@@ -67,7 +75,7 @@ def plan(session: Session, tenant: str, request: JobRequest, settings: Settings)
         given = parse(ArchitectureSpec, stored.spec)
     tensors = datasets.tensors(session, dataset)
     recipe, data = _fit(tensors, dataset, request)
-    training = request.training.model_copy(update={"loss": LossSpec(kind=recipe.loss)})
+    training = _training(request.training, recipe)
     architecture, summary = _complete(given, recipe, training)
     steps = training.epochs * _steps_per_epoch(architecture, recipe, training)
     memory_bytes = _memory(summary, tensors, recipe, training)
@@ -129,6 +137,21 @@ def _fit(tensors: Tensors, dataset: Dataset, request: JobRequest) -> tuple[Recip
         raise error.under("data") from None
 
 
+def _training(given: TrainingSpec, recipe: Recipe) -> TrainingSpec:
+    """Fill in the loss, and put class weights in the order of the recipe's classes."""
+    changes: dict[str, Any] = {}
+    if given.loss is None:
+        changes["loss"] = parse(TrainingSpec, {"loss": recipe.loss}).loss
+    if given.losses is not None:
+        raise SpecError.at("training.losses", "are for several outputs; give loss")
+    try:
+        if isinstance(given.class_weights, dict):
+            changes["class_weights"] = recipe.class_weights(given.class_weights)
+    except SpecError as error:
+        raise error.under("training") from None
+    return given.model_copy(update=changes)
+
+
 def _complete(
     given: ArchitectureSpec, recipe: Recipe, training: TrainingSpec
 ) -> tuple[ArchitectureSpec, dict[str, Any]]:
@@ -136,35 +159,47 @@ def _complete(
     itemsize = 8 if training.precision == "float64" else 4
     slots = kept_vectors(training)
     try:
-        spec = complete(given, recipe.input_shape, recipe.output_units)
+        spec = complete(given, recipe.input_shape, recipe.output_shape[-1])
         summary = summarize(spec, batch_size=training.batch_size, itemsize=itemsize, slots=slots)
     except SpecError as error:
         raise error.under("architecture") from None
     _check_head(spec, recipe)
+    try:
+        Objective({"output": nodes(spec)[-1].output_shape}, training.loss, training.class_weights)
+    except SpecError as error:
+        raise error.under("training") from None
     return spec, summary
 
 
 def _check_head(spec: ArchitectureSpec, recipe: Recipe) -> None:
     """Raise SpecError, at the layer whose width is wrong, if the loss cannot take the output."""
-    walked, wanted, loss = nodes(spec), recipe.output_units, recipe.loss
-    if loss == "softmax_cross_entropy" and wanted < 2:
-        detail = f"softmax_cross_entropy needs 2 classes at least, the data has {wanted}"
+    walked, wanted, loss = nodes(spec), recipe.output_shape, recipe.loss
+    if loss != "binary_cross_entropy" and recipe.target.kind == "classes" and wanted[-1] < 2:
+        detail = f"{loss} needs 2 classes at least, the data has {wanted[-1]}"
         raise SpecError.at("training.loss", detail)
     got = walked[-1].output_shape
-    if got == (wanted,):
+    if recipe.fits(got):
         return
-    shown = f"({wanted},)" if len(got) != 1 else f"{wanted:,}"
-    unit = {
-        "softmax_cross_entropy": f"the data has {wanted:,} classes",
-        "binary_cross_entropy": f"the data has {wanted:,} yes-or-no target" + "s" * (wanted > 1),
-        "mean_squared_error": f"the target has {wanted:,} value" + "s" * (wanted > 1),
-    }[loss]
+    unit = _unit(recipe)
     last = next((n for n in reversed(walked) if n.spec.kind not in SHAPE_KEEPING), walked[-1])
     if len(got) == 1 and last.spec.kind == "dense":
+        shown = str(wanted) if len(wanted) != 1 else f"{wanted[0]:,}"
         place = f"architecture.layers[{last.index}].units"
         raise SpecError.at(place, f"must be {shown} for {loss} ({unit}), got {got[0]:,}")
-    detail = f"{loss} wants outputs of shape ({wanted},) ({unit}), the last layer gives {got}"
+    detail = f"{loss} wants outputs of shape {wanted} ({unit}), the last layer gives {got}"
     raise SpecError.at("training.loss", detail)
+
+
+def _unit(recipe: Recipe) -> str:
+    """Say what an output is."""
+    target, units = recipe.target, recipe.output_shape[-1]
+    if target.kind == "inputs":
+        return "the inputs come back"
+    if target.kind == "values":
+        return f"the target has {units:,} value" + "s" * (units > 1)
+    if recipe.loss == "binary_cross_entropy":
+        return f"the data has {units:,} yes-or-no target" + "s" * (units > 1)
+    return f"the data has {units:,} classes"
 
 
 def _memory(
@@ -173,7 +208,7 @@ def _memory(
     """Estimate the trainer's memory: process, data twice over, network, checkpoint, evaluation."""
     itemsize = 8 if training.precision == "float64" else 4
     rows = sum(recipe.rows[part] for part in ("train", "validation", "test"))
-    features = rows * (math.prod(recipe.input_shape) + recipe.output_units) * itemsize
+    features = rows * (math.prod(recipe.input_shape) + math.prod(recipe.output_shape)) * itemsize
     prepared = sum(tensor.nbytes for tensor in tensors.values())
     kept = 1 + kept_vectors(training)
     checkpoint = 2 * itemsize * kept * int(summary["parameters"])

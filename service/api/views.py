@@ -258,7 +258,7 @@ class CertificateView(BaseModel):
     tolerance: float
     rows: int
     probes: int
-    loss: str
+    loss: str | dict[str, str]
     layers: list[CertifiedLayerView]
     layer: str | None
     reason: str | None
@@ -311,5 +311,5 @@ class PredictionView(BaseModel):
     """One prediction for each row, in order, in the target's labels or units."""
 
     predictions: list[Any]
-    probabilities: list[list[float]] = []
+    probabilities: list[Any] = []
     classes: list[Any] = []

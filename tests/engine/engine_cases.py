@@ -231,15 +231,10 @@ def draw(spec, shape, loss, rng, rows=4):
     from chainrule.network import Network
 
     net = Network(spec)
-    outputs = (rows, *net.output_shape)
     x = padded(spec, rng.standard_normal((rows, *shape)))
     for size in net.vocabularies.values():
         x = rng.integers(0, size, x.shape).astype(float)
-    if loss == "softmax_cross_entropy":
-        return x, rng.integers(0, outputs[-1], outputs[:-1])
-    if loss == "binary_cross_entropy":
-        return x, rng.integers(0, 2, outputs).astype(float)
-    return x, rng.standard_normal(outputs)
+    return x, LOSSES[loss].draw((rows, *net.output_shape), rng)
 
 
 def padded(spec, x):
@@ -253,3 +248,5 @@ def padded(spec, x):
 
 
 LOSS_NAMES = sorted(LOSSES)
+# What every network is put through; the others meet a few networks only.
+MAIN_LOSSES = ["binary_cross_entropy", "mean_squared_error", "softmax_cross_entropy"]

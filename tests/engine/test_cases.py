@@ -14,7 +14,7 @@ from chainrule.layers import LAYERS
 from chainrule.network import Network
 from chainrule.spec import KINDS, summarize
 from chainrule.spec.layers import ACTIVATIONS
-from tests.engine.engine_cases import CASES, LOSS_NAMES, case_id, draw
+from tests.engine.engine_cases import CASES, MAIN_LOSSES, case_id, draw
 
 every_case = pytest.mark.parametrize(("spec", "shape"), CASES, ids=map(case_id, CASES))
 
@@ -28,7 +28,7 @@ def test_every_kind_and_activation_has_a_case():
 
 
 @every_case
-@pytest.mark.parametrize("loss", LOSS_NAMES)
+@pytest.mark.parametrize("loss", MAIN_LOSSES)
 def test_gradients_agree_with_central_differences(spec, shape, loss):
     errors = chainrule.check_gradients(spec, loss=loss, rows=3, probes=1000)
     net = Network(spec)

@@ -14,9 +14,10 @@ from chainrule.certificate import PROBES, TOLERANCE, certify
 from chainrule.layers import LAYERS
 from chainrule.layers.activation import Activation
 from chainrule.layers.dense import Dense
+from chainrule.losses import Objective
 from chainrule.network import Network
 from chainrule.spec import ArchitectureSpec, parse
-from tests.engine.engine_cases import CASES, LOSS_NAMES, case_id, dense, layer
+from tests.engine.engine_cases import CASES, LOSS_NAMES, MAIN_LOSSES, case_id, dense, layer
 
 
 def architecture(shape, *layers):
@@ -32,7 +33,7 @@ def errors(certificate):
 
 
 @pytest.mark.parametrize(("spec", "shape"), CASES, ids=map(case_id, CASES))
-@pytest.mark.parametrize("loss", LOSS_NAMES)
+@pytest.mark.parametrize("loss", MAIN_LOSSES)
 def test_every_kind_passes(spec, shape, loss):
     certificate = certify(parse(ArchitectureSpec, spec), loss, 0)
     net = Network(spec)
@@ -138,6 +139,27 @@ def test_a_kink_right_at_the_point_is_no_fault_and_is_told():
     assert certificate["status"] == "passed"
     assert (rows["dead"]["max_relative_error"], rows["dead"]["probes"]) == (None, 0)
     assert rows["dead"]["reason"] == "every probe met a kink"
+
+
+@pytest.mark.parametrize("loss", LOSS_NAMES)
+def test_every_loss_passes(loss):
+    spec = architecture((5,), dense(6, "tanh"), dense(3))
+    certificate = certify(spec, loss, 0)
+    assert (certificate["status"], certificate["loss"]) == ("passed", loss), certificate
+
+
+def test_the_losses_of_several_outputs_and_their_weights_are_the_ones_checked():
+    layers = [dense(6, "tanh"), dense(3, name="a", inputs=["dense_1"])]
+    layers.append(dense(2, name="b", inputs=["dense_1"]))
+    document = {"input": {"shape": [5]}, "layers": layers, "outputs": ["a", "b"]}
+    spec = parse(ArchitectureSpec, document)
+    certificate = certify(spec, {"a": {"kind": "huber", "weight": 0.5}, "b": "focal"}, 0)
+    assert certificate["status"] == "passed", certificate
+    assert certificate["loss"] == {"a": "huber", "b": "focal"}
+    costs = [[0.0, 9.0, 1.0], [1.0, 0.0, 1.0], [2.0, 1.0, 0.0]]
+    objective = Objective({"dense_2": (3,)}, "softmax_cross_entropy", costs)
+    single = architecture((5,), dense(6, "tanh"), dense(3))
+    assert certify(single, objective, 0)["status"] == "passed"
 
 
 def test_gradients_that_vanish_are_no_faults():

@@ -59,7 +59,7 @@ def test_outputs_losses_and_gradients_are_pytorchs(spec, shape, dtype):
     inputs = torch.tensor(x, requires_grad=True)
     y = theirs.run(inputs)
     assert_close(net.predict(x), y, dtype, "output")
-    their_loss = torch.nn.functional.mse_loss(y, torch.tensor(target))
+    their_loss = theirs.squared_error(y, torch.tensor(target))
     their_loss.backward()
     loss, gradients = net.gradients(x, target, loss="mean_squared_error")
     assert_close(np.array(loss), their_loss, dtype, "loss")
@@ -79,7 +79,7 @@ def test_twenty_steps_end_with_pytorchs_parameters(spec, shape):
         flat = np.concatenate([gradients[name].reshape(-1) for name in net.parameters])
         adam.step(net.flat, flat, slots, 0.01, step)
         their_adam.zero_grad()
-        torch.nn.functional.mse_loss(theirs.run(torch.tensor(x)), torch.tensor(target)).backward()
+        theirs.squared_error(theirs.run(torch.tensor(x)), torch.tensor(target)).backward()
         their_adam.step()
     for name, tensor in theirs.parameters.items():
         assert_close(net.parameters[name], tensor, "float64", name)
@@ -96,7 +96,7 @@ def test_gradients_through_the_moments_of_a_batch_are_pytorchs(spec, shape, dtyp
     theirs.training = True
     before = net.state.copy()
     inputs = torch.tensor(x, requires_grad=True)
-    their_loss = torch.nn.functional.mse_loss(theirs.run(inputs), torch.tensor(target))
+    their_loss = theirs.squared_error(theirs.run(inputs), torch.tensor(target))
     their_loss.backward()
     loss, gradients = net.gradients(x, target, loss="mean_squared_error", training=True)
     assert net.state.tobytes() == before.tobytes()
@@ -116,7 +116,7 @@ def test_twenty_steps_of_training_end_with_pytorchs_moving_averages(spec, shape)
     descent = torch.optim.SGD(tensors, 0.02)
     for _ in range(20):
         descent.zero_grad()
-        torch.nn.functional.mse_loss(theirs.run(torch.tensor(x)), torch.tensor(target)).backward()
+        theirs.squared_error(theirs.run(torch.tensor(x)), torch.tensor(target)).backward()
         descent.step()
     for name, tensor in {**theirs.parameters, **theirs.states}.items():
         assert_close({**net.parameters, **net.states}[name], tensor, "float64", name)

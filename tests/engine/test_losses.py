@@ -57,9 +57,11 @@ def test_extreme_logits_neither_overflow_nor_cancel(dtype):
 def test_a_loss_writes_to_the_memory_it_is_given(loss):
     y, out = np.random.default_rng(1).standard_normal((3, 2)), np.empty((3, 2))
     target = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
-    kept = y.copy()
-    assert LOSSES[loss](y, target, out)[1] is out
-    assert y.tobytes() == kept.tobytes()
+    kept = y.copy(), target.copy()
+    weights = np.array([1.0, 2.0, 0.0])
+    for more in ({}, {"weights": weights}, {"work": np.empty((3, 2)), "count": 2}):
+        assert LOSSES[loss](y, target, out, **more)[1] is out
+    assert (y.tobytes(), target.tobytes()) == (kept[0].tobytes(), kept[1].tobytes())
 
 
 @pytest.mark.parametrize(
@@ -91,17 +93,25 @@ def test_a_loss_names_itself_when_the_shapes_differ(loss, target):
         ("binary_cross_entropy", (2,), np.zeros(4), r"wants \(rows, 2\), got \(4,\)"),
         ("mean_squared_error", (2,), np.zeros((4, 3)), r"wants \(rows, 2\), got \(4, 3\)"),
         ("mean_squared_error", (1,), np.array(["a"]), "must be numbers"),
+        ("huber", (4, 2), np.zeros((9, 4)), r"huber wants \(rows, 4, 2\), got \(9, 4\)"),
+        ("kullback_leibler", (3,), np.array([0, 1]), r"wants \(rows, 3\), got \(2,\)"),
+        ("kullback_leibler", (2,), np.array([[0.5, 0.6]]), "must add up to 1"),
+        ("poisson", (1,), np.array([1.0, -2.0]), "poisson wants counts >= 0, got -2"),
+        ("hinge", (3,), np.array([0, 3]), "must be 0 to 2, got 0 to 3"),
+        ("hinge", (1,), np.array([0, 2]), "hinge wants classes as 0 or 1"),
+        ("focal", (2,), np.array([[0.5, 0.5]]), "focal wants classes as 0 or 1"),
+        ("focal", (2,), np.array([[1, 1]]), "focal wants one 1 in each row"),
     ],
 )
 def test_targets_that_a_loss_cannot_take_are_refused_with_the_reason(loss, shape, target, detail):
     with pytest.raises(DataError, match=detail) as caught:
-        check_target(loss, shape, target)
+        check_target(LOSSES[loss], shape, target)
     assert caught.value.problems[0].path == "target"
 
 
 def test_a_vector_of_targets_becomes_a_view_of_one_column():
     target = np.arange(4.0)
-    checked = check_target("mean_squared_error", (1,), target)
+    checked = check_target(LOSSES["mean_squared_error"], (1,), target)
     assert checked.shape == (4, 1)
     assert np.shares_memory(checked, target)
 

@@ -7,19 +7,80 @@ import pytest
 from sklearn import metrics as theirs
 
 from chainrule.losses import LOSSES
-from chainrule.metrics import METRICS, Tally
+from chainrule.metrics import Tallies, Tally
+
+DIFFERENCES = ["cosine_similarity", "huber", "mean_absolute_error", "mean_squared_error", "poisson"]
 
 
-def tally_of(loss, y, target, unit=1.0, batch=7):
-    tally = Tally.of(loss, y.shape[1:], unit)
+def tally_of(loss, y, target, unit=1.0, *, batch=7, mask=None):
+    tally = Tally(LOSSES[loss].metric(y.shape[-1]), y.shape[-1], unit)
     for start in range(0, len(y), batch):
         rows = slice(start, start + batch)
-        tally.add(1.5, y[rows], target[rows], np.empty_like(y[rows]))
+        part = None if mask is None else mask[rows]
+        tally.add(1.5, y[rows], target[rows], np.empty_like(y[rows]), part)
     return tally.result()
 
 
-def test_every_loss_has_metrics():
-    assert set(METRICS) == set(LOSSES)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_numbers_are_measured_by_their_differences_and_classes_by_hits(loss):
+    y = np.zeros((4, 3))
+    target = LOSSES[loss].draw(y.shape, np.random.default_rng(0))
+    wanted = {"mse", "mae", "r2"} if loss in DIFFERENCES else {"accuracy"}
+    assert set(tally_of(loss, y, target)) == {"loss", *wanted}
+
+
+@pytest.mark.parametrize("loss", ["hinge", "focal"])
+def test_one_unit_for_two_classes_is_right_above_zero(loss):
+    y, target = np.array([[0.1], [-0.1], [2.0], [3.0]]), np.array([[1.0], [0.0], [0.0], [1.0]])
+    assert tally_of(loss, y, target)["accuracy"] == 0.75
+
+
+def test_counts_are_measured_as_rates_not_as_their_logarithms():
+    rng = np.random.default_rng(3)
+    target = rng.poisson(3.0, (30, 2)).astype(float)
+    y = rng.standard_normal((30, 2))
+    got = tally_of("poisson", y, target)
+    assert got["mse"] == pytest.approx(theirs.mean_squared_error(target, np.exp(y)), rel=1e-12)
+    assert got["r2"] == pytest.approx(theirs.r2_score(target, np.exp(y)), rel=1e-9)
+
+
+def test_every_step_of_a_sequence_and_pixel_of_an_image_counts():
+    rng = np.random.default_rng(4)
+    y, target = rng.standard_normal((9, 5, 4)), rng.integers(0, 4, (9, 5))
+    wanted = theirs.accuracy_score(target.ravel(), y.argmax(-1).ravel())
+    assert tally_of("softmax_cross_entropy", y, target)["accuracy"] == wanted
+    y, image = rng.standard_normal((9, 3, 4, 2)), rng.standard_normal((9, 3, 4, 2))
+    got = tally_of("mean_squared_error", y, image)
+    flat = image.reshape(-1, 2), y.reshape(-1, 2)
+    assert got["mae"] == pytest.approx(theirs.mean_absolute_error(*flat), rel=1e-12)
+    assert got["r2"] == pytest.approx(theirs.r2_score(*flat), rel=1e-9)
+
+
+def test_steps_that_a_mask_leaves_out_count_in_no_metric():
+    rng = np.random.default_rng(5)
+    y, target = rng.standard_normal((9, 5, 4)), rng.integers(0, 4, (9, 5))
+    mask = rng.random((9, 5)) < 0.6
+    wanted = theirs.accuracy_score(target[mask], y.argmax(-1)[mask])
+    assert tally_of("softmax_cross_entropy", y, target, mask=mask)["accuracy"] == wanted
+    nothing = tally_of("softmax_cross_entropy", y, target, mask=np.zeros((9, 5), bool))
+    assert nothing == {"loss": 0.0, "accuracy": 0.0}
+
+
+def test_several_outputs_have_their_names_before_their_metrics_and_a_weighted_total():
+    parts = {name: Tally(LOSSES["hinge"].metric(2), 2) for name in ("a", "b")}
+    tallies = Tallies(parts, {"a": 1.0, "b": 0.5})
+    y = np.array([[1.0, 0.0]])
+    for name, loss, right in (("a", 3.0, 0), ("b", 4.0, 1)):
+        parts[name].add(loss, y, np.array([right]), np.empty_like(y))
+    assert tallies.result() == {
+        "loss": 5.0,
+        "a.loss": 3.0,
+        "a.accuracy": 1.0,
+        "b.loss": 4.0,
+        "b.accuracy": 0.0,
+    }
+    tallies.clear()
+    assert not parts["b"].sums.any()
 
 
 @pytest.mark.parametrize("columns", [1, 3])

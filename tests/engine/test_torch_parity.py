@@ -9,7 +9,7 @@ from chainrule.fitting import TrainingLoop
 from chainrule.losses import LOSSES
 from chainrule.network import Network
 from chainrule.spec.layers import ACTIVATIONS
-from tests.engine.engine_cases import LOSS_NAMES, dense, draw
+from tests.engine.engine_cases import MAIN_LOSSES, dense, draw
 
 torch = pytest.importorskip("torch", reason="PyTorch is the other side of these comparisons")
 
@@ -70,7 +70,7 @@ def assert_close(ours, other, dtype):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("loss", LOSS_NAMES)
+@pytest.mark.parametrize("loss", MAIN_LOSSES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_outputs_losses_and_gradients(activation, loss, dtype):
     net = network_of(activation, dtype)

@@ -254,7 +254,7 @@ def test_the_average_of_the_weights_is_evaluated_and_becomes_the_model():
             average = w if average is None else 0.8 * average + 0.2 * w
         else:
             evaluated.flat[:] = average
-            wanted = evaluate(evaluated, *rows_of(12, seed=1), loop.loss)
+            wanted = evaluate(evaluated, *rows_of(12, seed=1), loop.objective)
             assert report.validation["loss"] == pytest.approx(wanted["loss"], rel=1e-12)
     assert loop.finish() is None
     np.testing.assert_allclose(loop.net.flat, average, rtol=1e-12)
@@ -296,7 +296,7 @@ def test_early_stopping_restores_the_best_epoch_and_tells_its_metrics():
         "train": best.train,
         "validation": best.validation,
     }
-    assert evaluate(loop.net, *rows_of(12, seed=1), loop.loss) == best.validation
+    assert evaluate(loop.net, *rows_of(12, seed=1), loop.objective) == best.validation
 
 
 def test_early_stopping_without_restoring_keeps_the_last_weights():
@@ -305,7 +305,7 @@ def test_early_stopping_without_restoring_keeps_the_last_weights():
     weights = loop.net.flat.copy()
     assert loop.finish() is None
     assert np.array_equal(loop.net.flat, weights)
-    assert evaluate(loop.net, *rows_of(12, seed=1), loop.loss) == reports[-1].validation
+    assert evaluate(loop.net, *rows_of(12, seed=1), loop.objective) == reports[-1].validation
 
 
 def test_epochs_before_the_start_do_not_count():

@@ -61,6 +61,13 @@ class TorchNetwork:
         found = {name: values[name] for name in self.outputs}
         return found if len(found) > 1 else found[self.outputs[0]]
 
+    def squared_error(self, y, target):
+        """Return the mean squared error, of the steps that the output's mask leaves in."""
+        mask = self.masks[self.outputs[0]]
+        if mask is None or y.ndim < 3:
+            return torch.nn.functional.mse_loss(y, target)
+        return ((y - target) ** 2).mean(-1)[mask].mean()
+
     def mask_of(self, node):
         """Return the mask of a layer's input."""
         return self.masks[node.inputs[0]]
@@ -85,11 +92,19 @@ def dropout(net, node, x):
     return x
 
 
+def join_masks(net, node):
+    """A step counts in a join where it counts in each input that has a mask."""
+    known = [net.masks[name] for name in node.inputs if net.masks[name] is not None]
+    net.masks[node.name] = torch.stack(known).all(0) if known else None
+
+
 def add(net, node, *xs):
+    join_masks(net, node)
     return sum(xs[1:], xs[0])
 
 
 def multiply(net, node, *xs):
+    join_masks(net, node)
     y = xs[0]
     for x in xs[1:]:
         y = y * x

@@ -111,7 +111,9 @@ CASES = {
     "binary loss on 3 classes": job(
         422, "/data/target", "3", training={"loss": "binary_cross_entropy"}
     ),
-    "unknown loss": job(422, "/training/loss", "softmax_cross_entropy", training={"loss": "hinge"}),
+    "unknown loss": job(
+        422, "/training/loss", "softmax_cross_entropy", training={"loss": "squared"}
+    ),
     # The data.
     "a target that is not there": job(
         422,

@@ -46,7 +46,7 @@ def shop(scene, parser, tmp_path):
         document = {
             "dataset_id": dataset.id,
             "architecture": {"name": "net", "layers": layers},
-            "data": {"target": target, **(data or {})},
+            "data": {**({"target": target} if target else {}), **(data or {})},
             "training": training,
         }
         return parse(JobRequest, document)
@@ -146,7 +146,8 @@ def test_a_plan_renders_every_default(shop):
     config = plan.config
     assert config["architecture"]["input"] == {"shape": [4]}  # size, price and two colours
     assert config["architecture"]["layers"][-1]["units"] == 3
-    assert config["training"]["loss"] == {"kind": "softmax_cross_entropy"}
+    loss = {"kind": "softmax_cross_entropy", "label_smoothing": 0.0}
+    assert config["training"]["loss"] == loss
     assert config["training"]["optimizer"]["learning_rate"] == 0.001
     assert config["data"]["task"] == "classification"
     assert config["data"]["inputs"] == ["size", "colour", "price"]
@@ -173,6 +174,70 @@ def test_auto_units_fit_target_and_loss_and_any_other_number_is_refused(shop, ta
     told = refusal(shop.plan, shop.request(4, 7, target=target, loss=loss))
     assert told.startswith(f"architecture.layers[1].units: must be {units} for {loss}")
     assert told.endswith("got 7")
+
+
+def test_a_reconstruction_has_as_many_outputs_as_encoded_inputs_and_no_target(shop):
+    plan = shop.plan(shop.request(2, "auto", target=None, data={"task": "reconstruction"}))
+    assert plan.config["architecture"]["layers"][-1]["units"] == 7  # 2 + 2 + 3: "kind" goes in too
+    assert plan.config["data"]["target"] is None
+    assert plan.config["training"]["loss"] == {"kind": "mean_squared_error"}
+    told = refusal(
+        shop.plan, shop.request(2, 3, target=None, data={"task": "reconstruction"}, loss="huber")
+    )
+    assert told.startswith("architecture.layers[1].units: must be 7 for huber (the inputs come")
+
+
+def test_class_weights_by_label_are_put_in_the_order_of_the_classes(shop):
+    weights = {"c": 3.0, "a": 0.5}
+    plan = shop.plan(shop.request(4, "auto", class_weights=weights, loss="focal"))
+    assert plan.config["training"]["class_weights"] == [0.5, 1.0, 3.0]
+    costs = [[0.0, 1.0, 2.0], [1.0, 0.0, 1.0], [5.0, 1.0, 0.0]]
+    plan = shop.plan(shop.request(4, "auto", class_weights=costs))
+    assert plan.config["training"]["class_weights"] == costs
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (
+            {"class_weights": {"d": 1.0}},
+            "training.class_weights: there is no class 'd'; the classes are 'a', 'b', 'c'",
+        ),
+        (
+            {"class_weights": [1.0, 2.0]},
+            "training.class_weights: are for 2 classes, the network has 3",
+        ),
+        (
+            {"target": "price", "class_weights": [1.0]},
+            "training.class_weights: go with losses of classes, not with mean_squared_error",
+        ),
+        (
+            {"target": "price", "class_weights": {"a": 1.0}},
+            "training.class_weights: go with classes, the task is regression",
+        ),
+        (
+            {"losses": {"logits": "huber"}},
+            "training.losses: are for several outputs; give loss",
+        ),
+        (
+            {"target": "price", "loss": "hinge", "data": {"task": "regression"}},
+            "data.task: regression does not go with the loss hinge",
+        ),
+        (
+            {"target": "price", "data": {"sample_weight": "colour"}},
+            "data.sample_weight: column 'colour' holds text, weights are numbers",
+        ),
+    ],
+)
+def test_losses_and_weights_that_the_data_does_not_have_are_refused(shop, asked, told):
+    assert refusal(shop.plan, shop.request(4, "auto", **asked)).startswith(told)
+
+
+def test_two_classes_may_share_one_unit_of_a_hinge(shop):
+    plan = shop.plan(shop.request(4, 1, target="colour", loss="hinge"))
+    assert plan.config["architecture"]["layers"][-1]["units"] == 1
+    auto = shop.plan(shop.request(4, "auto", target="colour", loss="hinge"))
+    assert auto.config["architecture"]["layers"][-1]["units"] == 2
 
 
 def test_an_output_that_is_no_vector_is_blamed_on_the_loss(shop, parser, scene, tmp_path):

@@ -69,7 +69,8 @@ def test_every_default_comes_back_rendered(api):
     config = api.submit()["config"]
     assert config["data"]["task"] == "classification"
     assert config["data"]["split"] == {"kind": "random", "validation": 0.1, "test": 0.1}
-    assert config["training"]["loss"] == {"kind": "softmax_cross_entropy"}
+    loss = {"kind": "softmax_cross_entropy", "label_smoothing": 0.0}
+    assert config["training"]["loss"] == loss
     assert config["training"]["optimizer"]["kind"] == "adam"
     assert config["architecture"]["input"] == {"shape": [4]}
     assert [layer["units"] for layer in config["architecture"]["layers"]] == [8, 3]

@@ -155,15 +155,15 @@ class Training:
         """Check the gradients of the job's network as it began, whatever it has learnt since."""
         loop, wanted = self._loop, self._loop.training.gradient_check
         if wanted == "off":
-            return uncertified("off", loop.loss, "the job has gradient_check: off")
+            return uncertified("off", loop.objective, "the job has gradient_check: off")
         try:
-            return certify(self._net.spec, loop.loss, loop.training.seed)
+            return certify(self._net.spec, loop.objective, loop.training.seed)
         except Exception as error:  # what only reports is not to end the job
             if wanted == "enforce":
                 raise
             traceback.print_exc()
             detail = f"the check itself failed: {type(error).__name__}: {error}"
-            return uncertified("skipped", loop.loss, detail)
+            return uncertified("skipped", loop.objective, detail)
 
     def _is_due(self) -> bool:
         """Whether to end a unit here, if none is on its way."""
@@ -265,12 +265,20 @@ class Training:
     def _test(self) -> dict[str, float | None] | None:
         if not len(self._split.test):
             return None
-        x, y = self._rows(self._split.test)
+        x, y, *weights = self._rows(self._split.test)
         rows = max(self._loop.training.batch_size, self._net.block_rows(EVALUATION_ROWS))
-        scale = self._recipe.target_scale
-        return _finite(evaluate(self._net, x, y, self._loop.loss, rows, target_scale=scale))
+        found = evaluate(
+            self._net,
+            x,
+            y,
+            self._loop.objective,
+            rows,
+            sample_weight=weights[0] if weights else None,
+            target_scale=self._recipe.target_scale,
+        )
+        return _finite(found)
 
-    def _rows(self, indices: Any) -> tuple[Any, Any]:
+    def _rows(self, indices: Any) -> tuple[Any, ...]:
         return self._recipe.apply(self._tensors, indices, self._precision)
 
     def _quiet_s(self) -> float:

@@ -7,22 +7,18 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from chainrule.spec.base import Document, named
-from chainrule.spec.training.losses import LossName, LossSpec, Task, default_loss
+from chainrule.spec.training.losses import ClassWeights, NamedLoss
 from chainrule.spec.training.optimizers import AdamSpec, OptimizerSpec, Share
 from chainrule.spec.training.schedules import ConstantSpec, ReduceOnPlateauSpec, ScheduleSpec
 
 __all__ = [
     "ClipSpec",
     "EarlyStoppingSpec",
-    "LossName",
-    "LossSpec",
     "OptimizerSpec",
     "ReduceOnPlateauSpec",
     "ScheduleSpec",
-    "Task",
     "TrainingSpec",
     "WarmStartSpec",
-    "default_loss",
 ]
 
 Bound = Annotated[float, Field(gt=0.0, le=1e30)]
@@ -72,8 +68,16 @@ class WarmStartSpec(Document):
 class TrainingSpec(Document):
     """All that shapes the weights besides the data and the architecture."""
 
-    loss: Annotated[LossSpec | None, BeforeValidator(named)] = Field(
+    loss: NamedLoss | None = Field(
         None, description="By default the task's: softmax_cross_entropy or mean_squared_error."
+    )
+    losses: dict[str, NamedLoss] | None = Field(
+        None, description="Of a network with several outputs: each output's loss, by its name."
+    )
+    class_weights: ClassWeights | None = Field(
+        None,
+        description="What a row of each class counts, as a list or by label; or a cost matrix, "
+        "cost[true class][predicted class].",
     )
     optimizer: Annotated[OptimizerSpec, BeforeValidator(named)] = Field(
         AdamSpec(), description="An object, or a kind alone for its defaults."

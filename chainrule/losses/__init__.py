@@ -1,0 +1,9 @@
+"""Losses: the value and its gradient at once, from raw outputs, numerically stable."""
+
+from chainrule.losses.base import Loss
+from chainrule.losses.checks import check_target
+from chainrule.losses.decisions import CostMatrix
+from chainrule.losses.objective import Objective, infer_loss
+from chainrule.losses.table import LOSSES, loss_of
+
+__all__ = ["LOSSES", "CostMatrix", "Loss", "Objective", "check_target", "infer_loss", "loss_of"]

@@ -1,0 +1,265 @@
+"""What training minimises for a whole network: the outputs' losses, their weights and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.errors import DataError, Problem, ShapeError, SpecError
+from chainrule.losses.balance import class_weights_of, weigh_classes
+from chainrule.losses.checks import check_target
+from chainrule.losses.table import loss_of
+from chainrule.metrics import Tallies, Tally
+from chainrule.spec import Document, parse
+from chainrule.spec.training.losses import LossBase, NamedLoss
+
+if TYPE_CHECKING:
+    from chainrule.kernels import Array
+    from chainrule.losses.base import Loss
+    from chainrule.spec import TrainingSpec
+    from chainrule.tape import Tape
+
+__all__ = ["Objective", "infer_loss"]
+
+Shape = tuple[int, ...]
+# One array, or where there are several outputs, {name: array}.
+Values = Any
+
+
+class _Given(Document):
+    """One loss as a document."""
+
+    loss: NamedLoss
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One output: its shape without the batch axis, its loss, and that loss's weight."""
+
+    shape: Shape
+    spec: LossBase
+    loss: Loss
+    weight: float
+    class_weights: Array | None
+
+
+class Objective:
+    """The losses of a network's outputs, by the outputs' names.
+
+    ``given`` is a loss's name, document or spec, for every output; or a mapping with one for each.
+    ``class_weights`` are as in a TrainingSpec, with class numbers for labels.
+    Raises: SpecError at ``loss``, ``losses`` or ``class_weights``.
+    """
+
+    def __init__(
+        self,
+        shapes: Mapping[str, Shape],
+        given: object,
+        class_weights: Sequence[Any] | Mapping[str, float] | None = None,
+    ) -> None:
+        self.shapes = dict(shapes)
+        specs = _by_output(self.shapes, given)
+        if class_weights is not None and len(specs) > 1:
+            detail = "are for a network with one output; this one has several"
+            raise SpecError.at("class_weights", detail)
+        self._parts: dict[str, _Part] = {}
+        for name, spec in specs.items():
+            loss, weights = loss_of(spec), None
+            if class_weights is not None:
+                loss, weights = class_weights_of(loss, self.shapes[name], class_weights)
+            self._parts[name] = _Part(self.shapes[name], spec, loss, spec.weight, weights)
+        self._class_weights = class_weights
+
+    @classmethod
+    def of(cls, shapes: Mapping[str, Shape], training: TrainingSpec, target: Values) -> Objective:
+        """Make a training's objective; a loss that it leaves open follows from the target's type.
+
+        Raises: SpecError, as above, if both ``loss`` and ``losses`` are given, too.
+        """
+        given: Any = training.loss
+        if training.losses is not None:
+            if given is not None:
+                raise SpecError.at("losses", "give loss or losses, not both")
+            given = training.losses
+        elif given is None:
+            given = {name: infer_loss(one) for name, one in _named(target, shapes).items()}
+        return cls(shapes, given, training.class_weights)
+
+    @property
+    def kinds(self) -> Any:
+        """The loss's name, or of several outputs {output: name}."""
+        return _unnamed({name: part.loss.kind for name, part in self._parts.items()})
+
+    def document(self) -> dict[str, Any]:
+        """Return all that the objective follows from as plain JSON."""
+        losses = {name: part.spec.render() for name, part in self._parts.items()}
+        return {"losses": losses, "class_weights": self._class_weights}
+
+    def check(self, target: Values) -> Values:
+        """Check the targets of a whole dataset; return what to learn, of views where it can be.
+
+        Raises: DataError at ``target`` or ``target.output``, on what the loss cannot take.
+        """
+        checked = {}
+        for name, one in _named(target, self.shapes).items():
+            part = self._parts[name]
+            try:
+                checked[name] = check_target(part.loss, part.shape, np.asarray(one))
+            except DataError as error:
+                raise _renamed(error, name, self.shapes) from None
+        return _unnamed(checked)
+
+    def prepare(self, target: Values, dtype: np.dtype[Any], rows: int) -> Values:
+        """Return a batch's targets, checked, as ``__call__`` wants them.
+
+        Raises: ShapeError, if they have not as many rows; DataError, as ``check``.
+        """
+        goals = _named(self.check(target), self.shapes)
+        for goal in goals.values():
+            if len(goal) != rows:
+                raise ShapeError(f"{rows} rows of inputs, {len(goal)} of targets")
+        types = _named(self.dtypes(goals, dtype), self.shapes)
+        return _unnamed({name: goals[name].astype(types[name], copy=False) for name in goals})
+
+    def dtypes(self, target: Values, dtype: np.dtype[Any]) -> Values:
+        """Return the type in which each checked target is compared with outputs of a type."""
+        numbers = np.dtype(np.intp)
+        found = {}
+        for name, one in _named(target, self.shapes).items():
+            part = self._parts[name]
+            found[name] = numbers if part.loss.is_classes(part.shape, one) else dtype
+        return _unnamed(found)
+
+    def draw(self, rows: int, rng: np.random.Generator) -> Values:
+        """Return random targets, in double precision, as ``check`` would."""
+        parts = self._parts.items()
+        return _unnamed({name: part.loss.draw((rows, *part.shape), rng) for name, part in parts})
+
+    def tallies(self, unit: Array | float = 1.0) -> Tallies:
+        """Return empty sums for the metrics; ``unit`` is the size of a scaled target's 1."""
+        parts = {}
+        for name, part in self._parts.items():
+            columns = part.shape[-1]
+            parts[name] = Tally(part.loss.metric(columns), columns, unit)
+        return Tallies(parts, {name: part.weight for name, part in self._parts.items()})
+
+    def __call__(
+        self,
+        y: Values,
+        target: Values,
+        tape: Tape,
+        *,
+        weights: Array | None = None,
+        tallies: Tallies | None = None,
+    ) -> tuple[float, Values]:
+        """Return a batch's loss and its gradient in y, and note the metrics.
+
+        ``weights`` are those of the rows or their steps, for every output. A step that the
+        network's mask leaves out (``tape.masks``, of its last forward pass) counts nowhere.
+        Shapes: y as the network gives it, target as ``check`` returned it, weights (batch,) or
+        (batch, ...) -> (), gradient like y.
+        """
+        total, gradients = 0.0, {}
+        ys, goals = _named(y, self.shapes), _named(target, self.shapes)
+        for (name, part), mask in zip(self._parts.items(), tape.masks, strict=True):
+            of_part = _fitting(mask, ys[name])
+            weighing, count = _weigh(part, ys[name], goals[name], weights, of_part)
+            work = tape.empty(ys[name].shape)
+            dy = tape.empty(ys[name].shape)
+            loss, dy = part.loss(
+                ys[name], goals[name], dy, weights=weighing, count=count, work=work
+            )
+            if tallies is not None:
+                tallies.parts[name].add(loss, ys[name], goals[name], work, of_part)
+            if part.weight != 1.0:
+                dy *= part.weight
+            total += part.weight * loss
+            gradients[name] = dy
+        return total, _unnamed(gradients)
+
+
+def infer_loss(target: object) -> str:
+    """Return the loss of a job that names none: class numbers are classified, numbers fitted."""
+    integers = np.asarray(target).dtype.kind in "iu"
+    return "softmax_cross_entropy" if integers else "mean_squared_error"
+
+
+def _by_output(shapes: Mapping[str, Shape], given: object) -> dict[str, LossBase]:
+    """Return each output's loss.  Raises: SpecError."""
+    by_output = isinstance(given, Mapping) and ("kind" not in given or set(given) == set(shapes))
+    if not by_output or not isinstance(given, Mapping):
+        return dict.fromkeys(shapes, _one(given, "loss"))
+    known = ", ".join(shapes)
+    for name in given:
+        if name not in shapes:
+            raise SpecError.at(f"losses.{name}", f"there is no such output; there is {known}")
+    for name in shapes:
+        if name not in given:
+            raise SpecError.at("losses", f"has no loss for the output {name!r}")
+    return {name: _one(given[name], f"losses.{name}") for name in shapes}
+
+
+def _one(given: object, path: str) -> LossBase:
+    if isinstance(given, LossBase):
+        return given
+    try:
+        return parse(_Given, {"loss": given}).loss
+    except SpecError as error:
+        places = [(path + p.path.removeprefix("loss"), p.detail) for p in error.problems]
+        raise SpecError(*(Problem(*place) for place in places)) from None
+
+
+def _fitting(mask: Array | None, y: Array) -> Array | None:
+    """Return a mask if the output still has its steps."""
+    if mask is None or y.ndim <= mask.ndim or y.shape[: mask.ndim] != mask.shape:
+        return None
+    return mask.astype(bool, copy=False)
+
+
+def _weigh(
+    part: _Part, y: Array, target: Array, weights: Array | None, mask: Array | None
+) -> tuple[Array | None, int | None]:
+    """Return the product of all weights of an output's positions, and the number of positions."""
+    found, count = weights, None
+    if part.class_weights is not None:
+        found = _product(found, weigh_classes(part.class_weights, y, target))
+    if mask is not None:
+        found = _product(found, mask.astype(y.dtype))
+        count = int(np.count_nonzero(mask)) * (y.size // y.shape[-1] // mask.size)
+    return found, count
+
+
+def _product(a: Array | None, b: Array) -> Array:
+    """Multiply weights of leading axes, of which one may have more than the other."""
+    if a is None:
+        return b
+    less, more = sorted((a, b), key=lambda one: one.ndim)
+    return more * less.reshape(*less.shape, *[1] * (more.ndim - less.ndim))
+
+
+def _named(values: Values, shapes: Mapping[str, Shape]) -> dict[str, Any]:
+    """Return targets or outputs by name; a bare one is that of the only output.
+
+    Raises: DataError at ``target``, if the names are other ones.
+    """
+    if not isinstance(values, Mapping):
+        if len(shapes) > 1:
+            raise DataError.at("target", f"must be a mapping with {list(shapes)}, got one array")
+        return dict.fromkeys(shapes, values)
+    if set(values) != set(shapes):
+        raise DataError.at("target", f"must have {list(shapes)}, got {list(values)}")
+    return {name: values[name] for name in shapes}
+
+
+def _unnamed(values: dict[str, Any]) -> Any:
+    return next(iter(values.values())) if len(values) == 1 else values
+
+
+def _renamed(error: DataError, name: str, shapes: Mapping[str, Shape]) -> DataError:
+    """Say of which output a target is, if there are several."""
+    if len(shapes) == 1:
+        return error
+    return DataError.at(f"target.{name}", error.problems[0].detail)
