@@ -137,12 +137,18 @@ class Objective:
         parts = self._parts.items()
         return unnamed({name: part.loss.draw((rows, *part.shape), rng) for name, part in parts})
 
-    def tallies(self, unit: Array | float = 1.0) -> Tallies:
-        """Return empty sums for the metrics; ``unit`` is the size of a scaled target's 1."""
+    def tallies(self, unit: Values = 1.0) -> Tallies:
+        """Return empty sums for the metrics; ``unit`` is the size of a scaled target's 1.
+
+        Of several outputs one for all, or {output: unit}.
+        """
         parts = {}
+        units: Mapping[str, Any] = (
+            unit if isinstance(unit, Mapping) else dict.fromkeys(self._parts, unit)
+        )
         for name, part in self._parts.items():
             columns = part.shape[-1]
-            parts[name] = Tally(part.loss.metric(columns), columns, unit)
+            parts[name] = Tally(part.loss.metric(columns), columns, units[name])
         return Tallies(parts, {name: part.weight for name, part in self._parts.items()})
 
     def __call__(
