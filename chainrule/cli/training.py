@@ -122,7 +122,11 @@ def _finish(session: Session, job: Job, output: Path | None) -> int:
 def _headline(job: Job) -> str:
     """Say which job it is and what the service took the task and the network to be."""
     data, network = job.view["config"]["data"], chain(job.view["config"]["architecture"])
-    task = data["task"] + (f" of {escape(str(data['target']))}" if data["target"] else "")
+    tasks, targets = data["task"], data["target"]
+    if isinstance(tasks, dict):
+        task = ", ".join(f"{tasks[output]} of {escape(targets[output])}" for output in tasks)
+    else:
+        task = tasks + (f" of {escape(str(targets))}" if targets else "")
     return f"{job.state} [bold]{job.id}[/bold]: {task}, {network}"
 
 
@@ -136,7 +140,7 @@ def _remark(session: Session, dataset: Dataset, job: Job, *, chosen: bool) -> No
         session.err.print(f"[yellow]skipped[/yellow] {reason}", soft_wrap=True)
     data = job.view["config"]["data"]
     columns = {column["name"]: column for column in dataset.view["columns"]}
-    column = columns.get(data["target"])
+    column = columns.get(data["target"]) if isinstance(data["target"], str) else None
     if column is None:
         return
     name = escape(repr(column["name"]))

@@ -156,11 +156,11 @@ def _by_input(data: DataSpec, inputs: Sequence[str] | None) -> dict[str, Named]:
         found = {
             name: Named(name, "inputs") for name in (inputs or () if given == "*" else [given])
         }
+    if len(found) < len(given) and isinstance(given, list):
+        raise SpecError.at("inputs", "must name each array once; {input: array} may name one twice")
     if inputs is not None and set(found) != set(inputs):
         detail = f"are {listed([*found])}, the network's inputs are {listed([*inputs])}"
         raise SpecError.at("inputs", f"{detail}: name the array of each as {{input: array}}")
-    if len(found) < len(given) and isinstance(given, list):
-        raise SpecError.at("inputs", "name an array twice: give {input: array}")
     return found
 
 

@@ -200,8 +200,7 @@ def read_arrays(inputs: Mapping[str, ArrayInputs], values: object, dtype: str) -
     detail = f"is not an input; the inputs are {listed(wanted)}"
     problems += [Problem(f"inputs{step(str(name))}", detail) for name in unknown]
     if problems:
-        problems = [Problem(f"inputs{p.path}", p.detail) for p in problems[:MAX_PROBLEMS]]
-        raise DataError(*problems)
+        raise DataError(*problems[:MAX_PROBLEMS])
     found = {
         key: one.read(values[one.name], dtype, f"inputs{step(one.name)}")
         for key, one in inputs.items()

@@ -308,8 +308,11 @@ class ModelPage(BaseModel):
 
 
 class PredictionView(BaseModel):
-    """One prediction for each row, in order, in the target's labels or units."""
+    """One prediction for each row, in order, in the target's labels or units.
 
-    predictions: list[Any]
-    probabilities: list[Any] = []
-    classes: list[Any] = []
+    Of a network with several outputs each is {output: ...}, of those outputs that have such.
+    """
+
+    predictions: list[Any] | dict[str, list[Any]]
+    probabilities: list[Any] | dict[str, list[Any]] = []
+    classes: list[Any] | dict[str, list[Any]] = []
