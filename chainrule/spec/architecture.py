@@ -118,7 +118,8 @@ def _complete_layers(
         if isinstance(layer, DenseSpec) and layer.units == "auto":
             if name not in outputs:
                 place = f"layers[{index}].units"
-                raise SpecError(Problem(place, "only the last layer may have auto units"))
+                which = "layers that give an output" if spec.outputs else "the last layer"
+                raise SpecError(Problem(place, f"only {which} may have auto units"))
             many = isinstance(output_units, Mapping)
             units = output_units[name] if many else output_units  # type: ignore[index]
             if units is not None:

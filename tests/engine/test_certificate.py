@@ -184,7 +184,7 @@ def test_several_inputs_are_checked_in_whatever_order_the_document_has_them():
     assert {n for n, e in errors(certificate).items() if e is not None} == {
         "embedding_1", "twin", "a", "b"
     }  # fmt: skip
-    turned = {**TWO_SIDES, "inputs": {k: TWO_SIDES["inputs"][k] for k in ("numbers", "words")}}
+    turned = {**TWO_SIDES, "inputs": {"numbers": {"shape": [4]}, "words": {"shape": [3]}}}
     assert certify(parse(ArchitectureSpec, turned), losses, 0) == certificate
     found = check_gradients(TWO_SIDES, loss=losses)
     assert set(found) == {"embedding_1", "twin", "a", "b", "numbers"}
