@@ -21,7 +21,8 @@ except ModuleNotFoundError:
 STEPS = 60  # months that a forecast looks back
 HELD_OUT = 36  # the last three years: neither the network nor its scaling sees them
 
-passengers = load_airline().to_numpy().astype(np.float64)  # thousands, January 1949 to December 1960
+# Thousands of passengers in each month from January 1949 to December 1960.
+passengers = load_airline().to_numpy().astype(np.float64)
 growth = np.diff(np.log(passengers))  # growth[i]: from month i to month i + 1
 known = len(growth) - HELD_OUT
 mean, deviation = growth[:known].mean(), growth[:known].std()
@@ -33,7 +34,7 @@ def sequences(ends: np.ndarray) -> np.ndarray:
     return np.stack([scaled[end - STEPS + 1 : end + 1] for end in ends])
 
 
-# The target of each step is the growth of the step after it; the last one learnt is growth[known-1].
+# The target of each step is the growth at the next; the last one learnt is growth[known - 1].
 learnt = np.arange(STEPS - 1, known - 1)
 asked = np.arange(known - 1, len(growth) - 1)
 
@@ -79,4 +80,5 @@ def error(guess: np.ndarray) -> float:
 print(f"mean absolute error of {HELD_OUT} months held out, in thousands of passengers:")
 print(f"last value {error(now):.2f}")
 print(f"the month of the year before {error(year_ago):.2f}")
-print(f"forecast {error(forecast):.2f}, {1 - error(forecast) / error(now):.1%} below the last value")
+better = 1 - error(forecast) / error(now)
+print(f"forecast {error(forecast):.2f}, {better:.1%} below the last value")

@@ -17,7 +17,7 @@ import chainrule
 CODE = 8  # numbers that a picture of 64 cells is squeezed into
 
 with (files("chainrule") / "data" / "digits.csv").open() as table:
-    cells = np.loadtxt(table, delimiter=",", skiprows=1)[:, :64] / 16  # the last column is the digit
+    cells = np.loadtxt(table, delimiter=",", skiprows=1)[:, :64] / 16  # column 64 is the digit
 images = cells.reshape(-1, 8, 8, 1).astype(np.float32)
 order = np.random.default_rng(0).permutation(len(images))
 kept, learnt = images[order[:360]], images[order[360:]]
