@@ -44,7 +44,8 @@ _README = """# A model trained by chainrule
 
 - `weights.safetensors`: the parameters, named and laid out as in Keras; metadata `spec` is the
   architecture.
-- `manifest.json`: architecture, recipe (how columns become features), training, metrics, checksums.
+- `manifest.json`: architecture, recipe (how columns become features), training, metrics,
+  certificate (gradients beside central differences), checksums.
 - `golden.npz`: a few inputs and the raw outputs that they gave, to check another reader with.
 
 ```python
@@ -101,6 +102,7 @@ def write_bundle(
     recipe: Recipe | None = None,
     training: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
+    certificate: Mapping[str, Any] | None = None,
 ) -> bytes:
     """Return the bundle; it holds no id, time or path, so that equal jobs give equal bytes."""
     parts = {WEIGHTS: weights_safetensors(net), GOLDEN: _golden(net)}
@@ -114,6 +116,7 @@ def write_bundle(
         "loss": loss,
         "training": dict(training) if training is not None else None,
         "metrics": dict(metrics) if metrics is not None else None,
+        "certificate": dict(certificate) if certificate is not None else None,
         "fingerprint": fingerprint(),
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in parts.items()},
     }

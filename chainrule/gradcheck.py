@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from chainrule.spec import ArchitectureSpec
     from chainrule.tape import Array, Tape
 
-__all__ = ["check_gradients"]
+__all__ = ["Batch", "check_gradients"]
 
 _EPSILON = 1e-5
 _DRAWS = 20  # of the inputs, before giving up on a tensor
@@ -50,7 +50,7 @@ def check_gradients(
     inputs = [] if net.vocabularies else ["inputs"]  # whole numbers have no slope
     for name in [*net.parameters, *inputs]:
         layer = name.partition(".")[0]
-        draws = (_Batch.draw(net, objective, rows, seed, number) for number in range(_DRAWS))
+        draws = (Batch.draw(net, objective, rows, seed, number) for number in range(_DRAWS))
         errors = (batch.error(name, probes) for batch in draws)
         error = next((error for error in errors if error is not None), None)
         if error is None:
@@ -60,7 +60,7 @@ def check_gradients(
 
 
 @dataclass
-class _Batch:
+class Batch:
     """One batch through a network whose loss is probed."""
 
     net: Network
@@ -71,7 +71,7 @@ class _Batch:
     tape: Tape
 
     @classmethod
-    def draw(cls, net: Network, objective: Objective, rows: int, seed: int, number: int) -> _Batch:
+    def draw(cls, net: Network, objective: Objective, rows: int, seed: int, number: int) -> Batch:
         rng = generator(seed, "gradcheck", number)
         x = _input(net, rows, rng)
         target = objective.draw(rows, rng)
@@ -83,7 +83,7 @@ class _Batch:
         entries = self.rng.permutation(tensor.size)[:probes]
         slopes = np.array([self._slopes(tensor.reshape(-1), entry) for entry in entries])
         coarse, fine = slopes.T
-        noise = _NOISE * max(1.0, abs(self._value()))
+        noise = _NOISE * max(1.0, abs(self.value()))
         scale = float(np.abs(coarse).max())
         clear = np.abs(coarse - fine) <= _KINK * scale + noise
         if 2 * np.count_nonzero(clear) <= len(entries):
@@ -109,13 +109,23 @@ class _Batch:
     def _difference(self, flat: Array, entry: int, epsilon: float) -> float:
         kept = flat[entry]
         flat[entry] = kept + epsilon
-        above = self._value()
+        above = self.value()
         flat[entry] = kept - epsilon
-        below = self._value()
+        below = self.value()
         flat[entry] = kept
         return (above - below) / (2 * epsilon)
 
-    def _value(self) -> float:
+    def gradients(self) -> tuple[float, dict[str, Array]]:
+        """Return the loss and its gradient in each parameter, flat, as a training step has them."""
+        self.tape.begin(0)
+        y, backward = self.net.forward(self.x, self.tape)
+        loss, dy = self.objective(y, self.target, self.tape)
+        backward(dy)
+        parameters = self.net.parameters.items()
+        return loss, {name: self.tape.gradient(p).view.reshape(-1) for name, p in parameters}
+
+    def value(self) -> float:
+        """Return the loss."""
         self.tape.begin(0)
         y, _ = self.net.forward(self.x, self.tape)
         return self.objective(y, self.target, self.tape)[0]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from chainrule.layers import Layer
     from chainrule.tape import Tape
 
-__all__ = ["Graph", "Values", "named", "unnamed"]
+__all__ = ["Graph", "Values", "bare", "listed", "named", "unnamed"]
 
 # One array, or where there are several inputs or outputs, {name: array}.
 Values = Any
@@ -29,6 +29,7 @@ class _Step(NamedTuple):
     joins: bool  # whether the layer takes a list of inputs and gives back one of gradients
     learns: bool  # whether a gradient is wanted of the layer, to reach a parameter
     passes: tuple[bool, ...]  # which inputs it goes on to then
+    wants_dx: bool  # whether to any
     keeps_mask: bool
 
 
@@ -49,6 +50,7 @@ class Graph:
                 node.spec.most_inputs > 1,
                 node.name in learns,
                 tuple(source in learns for source in node.inputs),
+                any(source in learns for source in node.inputs),
                 node.spec.keeps_mask,
             )
             for node, layer in zip(walked, layers, strict=True)
@@ -66,45 +68,70 @@ class Graph:
         masks: list[Array | None] = [None] * len(xs)
         backwards: list[tuple[int, _Step, Callable[[Array], Any]]] = []
         for step in self._steps:
-            tape.wants_dx = inputs or any(step.passes)
-            tape.source_masks = [masks[source] for source in step.sources]
-            tape.mask = _joined(tape.source_masks)
-            given = [values[source] for source in step.sources]
-            y, back = step.layer.forward(given if step.joins else given[0], tape)
-            if inputs or step.learns:
+            layer, sources, joins, learns, _, wants_dx, keeps_mask = step
+            tape.wants_dx = inputs or wants_dx
+            if joins:
+                tape.source_masks = [masks[source] for source in sources]
+                tape.mask = _joined(tape.source_masks)
+                y, back = layer.forward([values[source] for source in sources], tape)
+            else:
+                tape.mask = masks[sources[0]]
+                y, back = layer.forward(values[sources[0]], tape)
+            if inputs or learns:
                 backwards.append((len(values), step, back))
             values.append(y)
-            masks.append(tape.mask if step.keeps_mask else None)
+            masks.append(tape.mask if keeps_mask else None)
         tape.masks = [masks[number] for number in self._outputs]
 
         def backward(dys: list[Array]) -> list[Array | None]:
-            gradients: list[Array | None] = [None] * len(values)
-            shared = [False] * len(values)  # whether the gradient is our own memory
-
-            def add(number: int, dy: Array) -> None:
-                so_far = gradients[number]
-                if so_far is None:
-                    gradients[number] = dy
-                elif shared[number]:
-                    so_far += dy
-                else:
-                    gradients[number] = np.add(so_far, dy, out=tape.empty(dy.shape))
-                    shared[number] = True
-
+            sums = _Sums(len(values), tape)
             for number, dy in zip(self._outputs, dys, strict=True):
-                add(number, dy)
-            for number, step, back in reversed(backwards):
-                dy = gradients[number]
-                if dy is None:
-                    continue
-                dx = back(dy)
-                parts = dx if step.joins else [dx]
-                for source, part, passes in zip(step.sources, parts, step.passes, strict=True):
-                    if inputs or passes:
-                        add(source, part)
-            return gradients[: self._inputs]
+                sums.add(number, dy)
+            for number, (_, sources, joins, _, passes, wants_dx, _), back in reversed(backwards):
+                dx = back(sums.values[number])
+                if joins:
+                    for source, part, reaches in zip(sources, dx, passes, strict=True):
+                        if inputs or reaches:
+                            sums.add(source, part)
+                elif inputs or wants_dx:
+                    sums.add(sources[0], dx)
+            return sums.values[: self._inputs]
 
         return [values[number] for number in self._outputs], backward
+
+
+class _Sums:
+    """The gradient in each value: what all that it feeds give back, added up."""
+
+    def __init__(self, size: int, tape: Tape) -> None:
+        self.values: list[Any] = [None] * size
+        self._own: set[int] = set()  # where the sum is our own memory, and may be written to
+        self._tape = tape
+
+    def add(self, number: int, dy: Array) -> None:
+        so_far = self.values[number]
+        if so_far is None:
+            self.values[number] = dy
+        elif number in self._own:
+            so_far += dy
+        else:
+            self.values[number] = np.add(so_far, dy, out=self._tape.empty(dy.shape))
+            self._own.add(number)
+
+
+def listed(values: Any, names: list[str]) -> list[Any]:
+    """Return values in the order of their names; a bare one is that of the only name.
+
+    Raises: ShapeError, if the names are other ones.
+    """
+    if len(names) == 1 and not isinstance(values, Mapping):
+        return [values]
+    return [*named(values, names).values()]
+
+
+def bare(values: Sequence[Any], names: list[str]) -> Any:
+    """Return the only value bare, several by name."""
+    return values[0] if len(values) == 1 else dict(zip(names, values, strict=True))
 
 
 def named(values: Any, names: list[str]) -> dict[str, Any]:

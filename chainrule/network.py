@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.errors import ShapeError, SpecError
-from chainrule.graph import Graph, Values, named, unnamed
+from chainrule.graph import Graph, Values, bare, listed, named, unnamed
 from chainrule.initializers import initialize
 from chainrule.layers import LAYERS, Layer, check_shape, check_vocabularies
 from chainrule.losses import Objective
@@ -65,7 +65,8 @@ class Network:
             LAYERS[node.spec.kind].build(node.spec, node.index, owned[node.shares or node.name])
             for node in self.nodes
         ]
-        self._graph = Graph(self.nodes, self.layers, list(self.input_shapes), [*self.output_shapes])
+        self._inputs, self._outputs = [*self.input_shapes], [*self.output_shapes]
+        self._graph = Graph(self.nodes, self.layers, self._inputs, self._outputs)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -109,16 +110,17 @@ class Network:
         Shapes: x (batch, *input_shape) -> (batch, *output_shape), or {name: array} of several.
         Raises: ShapeError.
         """
-        xs = named(x, list(self.input_shapes))
-        for name, shape in self.input_shapes.items():
-            check_shape(xs[name], ("rows", *tape.window_of(shape)), owner=_owner(name, xs))
-        ys, back = self._graph.forward(list(xs.values()), tape, inputs=inputs)
+        xs = listed(x, self._inputs)
+        for name, values in zip(self._inputs, xs, strict=True):
+            shape = tape.window_of(self.input_shapes[name])
+            if values.shape[1:] != shape:
+                check_shape(values, ("rows", *shape), owner=self._owner(name))
+        ys, back = self._graph.forward(xs, tape, inputs=inputs)
 
         def backward(dy: Values) -> Values:
-            dys = named(dy, list(self.output_shapes))
-            return unnamed(dict(zip(self.input_shapes, back([*dys.values()]), strict=True)))
+            return bare(back(listed(dy, self._outputs)), self._inputs)
 
-        return unnamed(dict(zip(self.output_shapes, ys, strict=True))), backward
+        return bare(ys, self._outputs), backward
 
     def block_rows(self, most: int = _BLOCK_ROWS) -> int:
         """Return how many rows to run forward at once: ``most``, or fewer where layers are wide."""
@@ -164,7 +166,7 @@ class Network:
         given = named(x, list(self.input_shapes))
         values = {name: np.asarray(array) for name, array in given.items()}
         for name, shape in self.input_shapes.items():
-            check_shape(values[name], ("rows", *shape), owner=_owner(name, values))
+            check_shape(values[name], ("rows", *shape), owner=self._owner(name))
         rows = {name: len(array) for name, array in values.items()}
         if len(set(rows.values())) > 1:
             raise ShapeError(f"the inputs have different numbers of rows: {rows}")
@@ -199,11 +201,10 @@ class Network:
         found = {name: tape.gradient(p).view for name, p in self.parameters.items()}
         return value, {**found, "inputs": dx}
 
+    def _owner(self, name: str) -> str:
+        return "the network" if len(self._inputs) == 1 else f"the network's input {name!r}"
+
     def save(self, path: str | Path) -> None:
         """Write the bundle of this network, without a recipe."""
         # The bundle stands above the network, which must not need it: looked up when called.
         importlib.import_module("chainrule.bundle").save(self, path)
-
-
-def _owner(name: str, inputs: Mapping[str, Any]) -> str:
-    return "the network" if len(inputs) == 1 else f"the network's input {name!r}"

@@ -12,6 +12,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from chainrule.config import Reader
 from migrations.triggers import TRIGGERS
@@ -126,6 +127,29 @@ def test_every_revision_can_be_undone(sqlite_url, new_postgres):
         engine.dispose()
 
 
+def test_the_jobs_of_the_version_before_have_no_certificate_and_keep_their_triggers(
+    tmp_path, new_postgres
+):
+    old = dict.fromkeys(("seq", "steps", "epochs", "memory_bytes", "created_at"), 1)
+    old |= dict.fromkeys(("id", "tenant_id", "name", "config", "recipe"), "'{}'")
+    insert = f"INSERT INTO jobs ({', '.join(old)}, state, ended_at) "
+    insert += f"VALUES ({', '.join(map(str, old.values()))}, 'failed', 1)"
+    for url in (f"sqlite:///{tmp_path}/old.db", new_postgres()):
+        migrate.upgrade(url, "0001")
+        engine = engines.create(url)
+        with engines.writer(engine).begin() as connection:
+            connection.execute(text(insert))
+        migrate.upgrade(url)
+        with engine.connect() as connection:
+            assert connection.execute(text("SELECT certificate FROM jobs")).all() == [(None,)]
+        with (
+            pytest.raises(IntegrityError, match="a final state never changes"),
+            engines.writer(engine).begin() as connection,
+        ):
+            connection.execute(text("UPDATE jobs SET state = 'queued'"))
+        engine.dispose()
+
+
 def test_two_processes_that_migrate_at_once_both_find_it_done(tmp_path, new_postgres):
     import subprocess
     import sys
@@ -150,9 +174,11 @@ def test_a_database_of_a_later_version_is_refused(database, database_url):
         values = {"revision": revision}
         uow.session.execute(text("UPDATE alembic_version SET version_num = :revision"), values)
 
+    with database.read() as session:
+        current = session.scalar(text("SELECT version_num FROM alembic_version"))
     database.transact(lambda uow: pretend(uow, "9999"))
     try:
         with pytest.raises(IncompatibleError, match="schema is not one of ours"):
             migrate.upgrade(database_url)
     finally:
-        database.transact(lambda uow: pretend(uow, "0001"))
+        database.transact(lambda uow: pretend(uow, current))

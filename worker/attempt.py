@@ -152,8 +152,14 @@ class Attempt:
 
     def _on_started(self, frame: Frame) -> None:
         self._expect(frame.header)
+        certificate = frame.header.get("certificate")
         if frame.payload:  # the initial weights: from now on the job has a checkpoint
-            self._commit(frame.payload, prev=0, step=0, epoch=0, loss=None, metrics_rows=[])
+            first: dict[str, Any] = {"prev": 0, "step": 0, "epoch": 0, "loss": None}
+            self._commit(frame.payload, certificate, **first)
+        elif certificate is not None:
+            self._heed(
+                self._write(lambda uow: transitions.certify(uow.session, *self._key, certificate))
+            )
 
     def _expect(self, header: dict[str, Any]) -> None:
         self._quiet_s = max(self._timing.hung_s, float(header["quiet_s"]))
@@ -227,10 +233,14 @@ class Attempt:
             self._confirmed_at = since
         return result
 
-    def _commit(self, checkpoint: bytes, **unit: Any) -> None:
+    def _commit(
+        self, checkpoint: bytes, certificate: dict[str, Any] | None = None, **unit: Any
+    ) -> None:
         since = self._clock()
 
         def commit(uow: UnitOfWork, staged: StagedBlob) -> Signals | None:  # T4
+            if certificate is not None:
+                transitions.certify(uow.session, *self._key, certificate)
             return transitions.commit_unit(uow.session, *self._key, blob=staged, **unit)
 
         signals = self._attached(checkpoint, commit)

@@ -99,6 +99,7 @@ class Supervisor:
             "memory_bytes": _allowed_bytes(claim, dataset.stat().st_size),
             "last": self._last_epoch(claim),
             "replay": replay,
+            "certificate": claim.certificate,
         }
         return header, checkpoint
 

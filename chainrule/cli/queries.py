@@ -63,7 +63,7 @@ def cancel(session: Session, job_id: str) -> None:
     default="bundle",
     show_default=True,
     metavar="NAME",
-    help="bundle (zip, loaded by chainrule.load), safetensors or npz.",
+    help="bundle (zip, loaded by chainrule.load), safetensors, npz or onnx.",
 )
 @talks
 def download(session: Session, source: str, output: Path, format_: str) -> None:

@@ -66,9 +66,9 @@ class Model(_Resource):
     collection = "models"
 
     def download(self, path: str | Path, format: str = "bundle") -> Path:  # noqa: A002 the API's word
-        """Save the model as ``bundle`` (zip), ``safetensors`` or ``npz`` and return the file.
+        """Save the model as ``bundle`` (zip), ``safetensors``, ``npz`` or ``onnx``.
 
-        A directory gets a file named after the model. The file appears only when whole.
+        Returns its path. A directory gets a file named after the model. It appears only when whole.
         """
         target = Path(path)
         if target.is_dir():
@@ -178,6 +178,14 @@ class Job(_Resource):
         """Return one row per completed epoch."""
         answer = self._transport.json("GET", f"{self.path}/metrics")
         return list(answer["items"])
+
+    def certificate(self) -> dict[str, Any]:
+        """Return how the job's gradients compare with central differences, layer by layer.
+
+        Raises: ApiError 404, before the job has begun.
+        """
+        answer: dict[str, Any] = self._transport.json("GET", f"{self.path}/certificate")
+        return answer
 
     def model(self) -> Model:
         """Return what the job has trained.  Raises: ClientError, if there is none (yet)."""

@@ -37,7 +37,8 @@ class Dense:
     def forward(self, x: Array, tape: Tape) -> tuple[Array, Backward]:
         n_in, units = self.kernel.shape[-2:]
         kernel = self.kernel.reshape(n_in, units)
-        check_shape(x, ("batch", *x.shape[1:-1], n_in), owner="Dense")
+        if x.ndim < 2 or x.shape[-1] != n_in:
+            check_shape(x, ("batch", *x.shape[1:-1], n_in), owner="Dense")
         flat = x.reshape(-1, n_in)  # a step of a sequence is one more row
         z = np.matmul(flat, kernel, out=tape.empty((len(flat), units)))
         y, deactivate = activate(self.activation, z, self.bias, tape, own=True)

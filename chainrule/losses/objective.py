@@ -88,6 +88,11 @@ class Objective:
             given = {name: infer_loss(one) for name, one in _named(target, shapes).items()}
         return cls(shapes, given, training.class_weights)
 
+    @property
+    def kinds(self) -> Any:
+        """The loss's name, or of several outputs {output: name}."""
+        return _unnamed({name: part.loss.kind for name, part in self._parts.items()})
+
     def document(self) -> dict[str, Any]:
         """Return all that the objective follows from as plain JSON."""
         losses = {name: part.spec.render() for name, part in self._parts.items()}

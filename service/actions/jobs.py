@@ -12,7 +12,7 @@ from service.actions.paging import Page, newest
 from service.actions.plans import Plan, plan
 from service.errors import NotFoundError
 from service.store import blobs, transitions
-from service.store.tables import Checkpoint, EpochMetrics, Job, JobEvent
+from service.store.tables import FINAL, Checkpoint, EpochMetrics, Job, JobEvent
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "cancel",
+    "certificate",
     "checkpoint_bytes",
     "checkpoints",
     "current_version",
@@ -128,6 +129,21 @@ def cancel(uow: UnitOfWork, tenant: str, job_id: str) -> Job:
     """
     transitions.cancel(uow.session, job_id, tenant)
     return get(uow.session, tenant, job_id)
+
+
+def certificate(session: Session, tenant: str, job_id: str) -> dict[str, Any]:
+    """Return what the check of a job's gradients found.
+
+    Raises: NotFoundError, also while the job has not begun, or if it ended before it had.
+    """
+    owned = (Job.id == job_id, Job.tenant_id == tenant)
+    row = session.execute(select(Job.certificate, Job.state).where(*owned)).first()
+    if row is None:
+        raise NotFoundError("job", job_id)
+    if row.certificate is None:
+        when = "which ended without one" if row.state in FINAL else "yet: it is made as it begins"
+        raise NotFoundError("certificate", f"of job {job_id} {when}")
+    return dict(row.certificate)
 
 
 def events(session: Session, job_id: str) -> list[JobEvent]:

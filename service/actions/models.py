@@ -10,6 +10,7 @@ import numpy as np
 from sqlalchemy import select
 
 from chainrule import bundle
+from chainrule.export import to_onnx
 from service.actions.cache import Cache
 from service.actions.paging import Page, newest
 from service.errors import NotFoundError
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "Format", "download", "get", "list_page", "predict"]
 
-Format = Literal["bundle", "safetensors", "npz"]
-FORMATS: tuple[Format, ...] = ("bundle", "safetensors", "npz")
+Format = Literal["bundle", "safetensors", "npz", "onnx"]
+FORMATS: tuple[Format, ...] = ("bundle", "safetensors", "npz", "onnx")
 _loaded: Cache[bundle.Model] = Cache(max_bytes=256 * 2**20)
 
 
@@ -50,8 +51,11 @@ def download(session: Session, model: Model, format: Format = "bundle") -> bytes
     if format == "safetensors":
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return archive.read("weights.safetensors")
+    loaded = bundle.load(data)
+    if format == "onnx":
+        return to_onnx(loaded.network, recipe=loaded.recipe)
     file = io.BytesIO()
-    parameters: dict[str, Any] = dict(bundle.load(data).network.parameters)
+    parameters: dict[str, Any] = dict(loaded.network.parameters)
     np.savez(file, **parameters)
     return file.getvalue()
 

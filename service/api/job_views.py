@@ -127,7 +127,9 @@ def checkpoint_view(row: Checkpoint) -> CheckpointView:
 
 def _common(job: Job, last: EpochMetrics | None) -> dict[str, Any]:
     place = url_for("jobs.read_job", job_id=job.id)
-    links = {name: f"{place}/{name}" for name in ("metrics", "checkpoints", "cancel")}
+    links = {
+        name: f"{place}/{name}" for name in ("metrics", "checkpoints", "certificate", "cancel")
+    }
     if job.model_id:
         links["model"] = url_for("models.read_model", model_id=job.model_id)
     return {

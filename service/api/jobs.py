@@ -24,7 +24,14 @@ from service.api.job_views import (
 )
 from service.api.paging import PageQuery, page
 from service.api.schemas import Blueprint, Query, ValidateQuery, content
-from service.api.views import CheckpointsView, JobPage, JobView, MetricsView, PlanView
+from service.api.views import (
+    CertificateView,
+    CheckpointsView,
+    JobPage,
+    JobView,
+    MetricsView,
+    PlanView,
+)
 
 __all__ = ["bp"]
 
@@ -124,6 +131,17 @@ def read_metrics(job_id: str, query: MetricsQuery) -> Any:
     if request.accept_mimetypes.best_match(["application/json", "text/csv"]) == "text/csv":
         return Response(epochs_csv(epochs), mimetype="text/csv")
     return MetricsView(items=epochs)
+
+
+@bp.get("/<job:job_id>/certificate")
+@bp.output(CertificateView)
+def read_certificate(job_id: str) -> Any:
+    """Read how the job's gradients compare with central differences, layer by layer.
+
+    The check is made as the job begins: before that there is none (404).
+    """
+    with parts().database.read() as session:
+        return CertificateView(**jobs.certificate(session, tenant(), job_id))
 
 
 @bp.get("/<job:job_id>/checkpoints")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from flask import url_for
 from pydantic import Field, model_validator
 
 from chainrule.spec import Document
 from service.actions import models
+from service.actions.models import FORMATS, Format
 from service.api.context import parts, tenant
 from service.api.downloads import attachment
 from service.api.examples import PREDICTION
@@ -25,17 +26,18 @@ __all__ = ["bp"]
 
 bp = Blueprint("models", __name__, url_prefix="/v1/models", tag="Models")
 
-MEDIA_TYPES = {
+MEDIA_TYPES: dict[Format, tuple[str, str]] = {
     "bundle": ("zip", "application/zip"),
     "safetensors": ("safetensors", "application/octet-stream"),
     "npz": ("npz", "application/x-npz"),
+    "onnx": ("onnx", "application/octet-stream"),
 }
 
 
 class DownloadQuery(Query):
     """In which form to download a model."""
 
-    format: Literal["bundle", "safetensors", "npz"] = "bundle"
+    format: Format = "bundle"
 
 
 class PredictRequest(Document):
@@ -73,7 +75,7 @@ def read_model(model_id: str) -> Any:
 @bp.input(DownloadQuery, location="query", arg_name="query")
 @bp.doc(responses=content("The file", *(media for _, media in MEDIA_TYPES.values())))
 def download_model(model_id: str, query: DownloadQuery) -> Response:
-    """Download a model: all of it as a bundle, or its weights alone."""
+    """Download a model: all of it as a bundle, its weights alone, or its network as ONNX."""
     with parts().database.read() as session:
         model = models.get(session, tenant(), model_id)
         data = models.download(session, model, query.format)
@@ -108,7 +110,7 @@ def model_view(model: Model) -> ModelView:
         preprocessing=model.recipe,
         sha256=model.weights_sha256,
         fingerprint=model.fingerprint,
-        formats=["bundle", "safetensors", "npz"],
+        formats=list(FORMATS),
         bytes=model.bytes,
         created_at=timestamp(model.created_at) or "",
         links={

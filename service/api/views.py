@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from service.actions.models import Format
+
 __all__ = [
     "ArchitecturePage",
     "ArchitectureView",
@@ -210,6 +212,32 @@ class MetricsView(BaseModel):
     items: list[EpochView]
 
 
+class CertifiedLayerView(BaseModel):
+    """The largest relative error of a layer's gradients; where there is none, the reason."""
+
+    name: str
+    kind: str
+    max_relative_error: float | None
+    probes: int
+    reason: str | None
+
+
+class CertificateView(BaseModel):
+    """A job's gradients beside central differences, at its first weights, in float64.
+
+    ``layer`` is that at fault, if the check has failed.
+    """
+
+    status: Literal["passed", "failed", "skipped", "off"]
+    tolerance: float
+    rows: int
+    probes: int
+    loss: str | dict[str, str]
+    layers: list[CertifiedLayerView]
+    layer: str | None
+    reason: str | None
+
+
 class CheckpointView(BaseModel):
     """A kept checkpoint."""
 
@@ -240,7 +268,7 @@ class ModelView(BaseModel):
     preprocessing: dict[str, Any] | None
     sha256: str
     fingerprint: str
-    formats: list[Literal["bundle", "safetensors", "npz"]]
+    formats: list[Format]
     bytes: int
     created_at: str
     links: dict[str, str]

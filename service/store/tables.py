@@ -218,6 +218,8 @@ class Job(Base):
     metrics: Mapped[dict[str, Any] | None] = mapped_column(Json)
     best: Mapped[dict[str, Any] | None] = mapped_column(Json)
     error: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    # Read when asked for only: it has a row for each layer.
+    certificate: Mapped[dict[str, Any] | None] = mapped_column(Json, deferred=True)
     model_id: Mapped[str | None]
     created_at: Mapped[float]
     started_at: Mapped[float | None]

@@ -65,8 +65,8 @@ def test_the_downloaded_bundle_predicts_the_same_without_the_service(trained, tm
     assert np.allclose(remote["probabilities"], local["probabilities"], atol=1e-6)
 
 
-@pytest.mark.parametrize("format_", ["safetensors", "npz"])
-def test_weights_are_downloaded_in_other_formats(trained, tmp_path, format_):
+@pytest.mark.parametrize("format_", ["safetensors", "npz", "onnx"])
+def test_a_model_is_downloaded_in_other_formats(trained, tmp_path, format_):
     assert trained.download(tmp_path / f"w.{format_}", format_).stat().st_size > 100
 
 
@@ -74,6 +74,13 @@ def test_metrics_have_a_row_for_each_epoch(trained):
     rows = trained.metrics()
     assert [row["epoch"] for row in rows] == list(range(1, 31))
     assert rows[-1]["train"]["loss"] < rows[0]["train"]["loss"]
+
+
+def test_a_certificate_tells_each_layers_error(trained):
+    certificate = trained.certificate()
+    assert certificate["status"] == "passed"
+    assert [row["name"] for row in certificate["layers"]] == ["dense_1", "dense_2"]
+    assert max(row["max_relative_error"] for row in certificate["layers"]) < 1e-6
 
 
 def test_more_rows_than_one_request_takes_are_predicted_in_order(trained):

@@ -10,6 +10,7 @@ from safetensors.numpy import load as load_tensors
 
 import chainrule
 from chainrule import bundle
+from chainrule.export import to_onnx
 from service.actions import models, system, workers
 from service.actions.cache import Cache
 from service.errors import CorruptError, NotFoundError, UnavailableError
@@ -39,8 +40,10 @@ def test_a_model_is_downloaded_in_each_format(scene, trained):
     net, data, row = trained
     with scene.database.read() as session:
         files = {name: models.download(session, row, name) for name in models.FORMATS}
-        assert models.download(session, row, "npz") == files["npz"]  # the same bytes every time
+        for name in ("npz", "onnx"):
+            assert models.download(session, row, name) == files[name]  # the same bytes every time
     assert files["bundle"] == data
+    assert files["onnx"] == to_onnx(net)
     assert files["safetensors"] == bundle.weights_safetensors(net)
     with np.load(io.BytesIO(files["npz"])) as arrays:
         loaded = dict(arrays)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import re
+import time
 from dataclasses import replace
 
 import pytest
 
+from chainrule.certificate import certify
 from chainrule.checkpoint import Checkpoint
+from chainrule.spec import ArchitectureSpec, parse
 from service.actions import jobs
 from service.app import create_app
 from service.store import transitions
@@ -109,6 +112,41 @@ def test_a_running_job_shows_how_far_it_is(api):
     assert view["metrics"]["train"]["loss"] == pytest.approx(report.train["loss"])
     assert TIME.fullmatch(view["started_at"])
     reports.close()
+
+
+def test_a_certificate_is_there_once_the_job_has_begun(api):
+    job = api.submit()
+    address = job["links"]["certificate"]
+    missing = api.get(address)
+    assert missing.status_code == 404
+    assert "yet" in missing.json["detail"]
+    claim = api.database.transact(
+        lambda uow: transitions.claim(uow.session, job["id"], worker="here", now=time.time())
+    )
+    spec = parse(ArchitectureSpec, claim.config["architecture"])
+    certificate = certify(spec, "softmax_cross_entropy", 0)
+    api.database.transact(
+        lambda uow: transitions.certify(uow.session, claim.job_id, claim.attempt, certificate)
+    )
+    answer = api.get(address)
+    assert (answer.status_code, answer.json) == (200, certificate)
+    assert (answer.json["status"], len(answer.json["layers"])) == ("passed", 2)
+
+
+def test_a_job_that_ended_before_it_began_has_no_certificate(api):
+    job = api.submit()
+    api.post(job["links"]["cancel"])
+    answer = api.get(job["links"]["certificate"])
+    assert answer.status_code == 404
+    assert "ended without one" in answer.json["detail"]
+
+
+def test_a_check_of_the_gradients_is_one_of_three_words(api):
+    config = api.submit(training={"gradient_check": "enforce", "epochs": 1})["config"]
+    assert config["training"]["gradient_check"] == "enforce"
+    refused = api.post("/v1/jobs", json=api.job_request(training={"gradient_check": "on"}))
+    assert refused.status_code == 422
+    assert refused.json["errors"][0]["pointer"] == "/training/gradient_check"
 
 
 def test_a_job_that_succeeded_names_its_model(api):

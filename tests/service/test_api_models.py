@@ -6,13 +6,16 @@ import base64
 import csv
 import hashlib
 import io
+import json
 
 import numpy as np
+import onnx
 import pytest
 from safetensors.numpy import load
 
 import chainrule
 from tests.api_testing import flowers, trained
+from tests.onnx_running import session
 
 
 @pytest.fixture
@@ -36,7 +39,7 @@ def rows():
 
 
 def test_a_model_tells_what_it_is(api, model):
-    assert model["formats"] == ["bundle", "safetensors", "npz"]
+    assert model["formats"] == ["bundle", "safetensors", "npz", "onnx"]
     assert model["spec"]["layers"][1]["units"] == 3
     assert set(model["metrics"]) == {"train", "validation", "test"}
     assert model["preprocessing"]
@@ -148,3 +151,14 @@ def test_prometheus_reads_what_the_database_counts(api):
     assert 'chainrule_jobs{state="failed"} 0.0' in lines
     assert "chainrule_datasets 1.0" in lines
     assert any(line.startswith("chainrule_oldest_queued_seconds ") for line in lines)
+
+
+def test_a_downloaded_onnx_file_takes_features_and_gives_raw_outputs(api, model):
+    answer = api.get(model["links"]["download"] + "?format=onnx")
+    assert answer.headers["Content-Disposition"].endswith(f"filename={model['id']}.onnx")
+    bundle = chainrule.load(api.get(model["links"]["download"]).data)
+    features = bundle.recipe.apply_rows(rows(), "float32")
+    (raw,) = session(answer.data).run(None, {"input": features})
+    np.testing.assert_allclose(raw, bundle.network.predict(features), rtol=1e-4, atol=1e-6)
+    (recipe,) = onnx.load_from_string(answer.data).metadata_props
+    assert (recipe.key, json.loads(recipe.value)) == ("recipe", model["preprocessing"])

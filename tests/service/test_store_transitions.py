@@ -12,9 +12,28 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from service.errors import ConflictError, NotFoundError
 from service.store import transitions
-from service.store.tables import Checkpoint, EpochMetrics, Model, Step
+from service.store.tables import Checkpoint, EpochMetrics, Job, Model, Step
 
 CRASH = {"code": "crashed", "detail": "signal 11"}
+
+
+def test_a_certificate_is_kept_for_the_attempts_to_come_by_the_latest_one_only(scene):
+    first = scene.running()
+    kept = {"status": "passed", "layers": [{"max_relative_error": 1.23e-9, "nan": math.nan}]}
+    assert first.certificate is None
+    assert scene.act(transitions.certify, first, kept) == transitions.Signals(False, False)
+    scene.act(transitions.release, first)
+    second = scene.claim(first.job_id)
+    assert second.certificate == {
+        "status": "passed",
+        "layers": [{"max_relative_error": 1.23e-9, "nan": None}],
+    }
+    assert scene.act(transitions.certify, first, {}) is None
+    assert scene.act(transitions.fail, second, CRASH)
+    assert scene.act(transitions.certify, second, {}) is None
+    with scene.database.read() as session:
+        found = session.scalar(select(Job.certificate).where(Job.id == first.job_id))
+    assert found == second.certificate
 
 
 def test_a_claim_begins_an_attempt_and_names_its_owner(scene):

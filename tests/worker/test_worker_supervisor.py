@@ -7,8 +7,9 @@ import time
 
 import pytest
 
+import chainrule
 from chainrule.checkpoint import Checkpoint
-from service.actions import models
+from service.actions import jobs, models
 from service.actions.recovery import Recovery
 from service.errors import UnavailableError
 from tests import training_jobs
@@ -43,7 +44,11 @@ def test_a_job_trains_to_its_end_and_leaves_a_model(slots, database):
     model, _ = training_jobs.model(database, job_id)
     with database.read() as session:
         weights = models.download(session, model, "safetensors")
+        certificate = jobs.certificate(session, training_jobs.TENANT, job_id)
+        bundle = chainrule.load(models.download(session, model))
     assert hashlib.sha256(weights).hexdigest() == model.weights_sha256
+    assert certificate["status"] == "passed"
+    assert certificate == bundle.manifest["certificate"]
 
 
 def test_a_job_that_stops_early_succeeds_with_fewer_steps(slots, database):

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,7 +11,10 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import save
 
+import chainrule
 from chainrule.checkpoint import Checkpoint
+from chainrule.layers import LAYERS
+from chainrule.layers.dense import Dense
 from chainrule.recipe import Recipe
 from chainrule.spec import DataSpec
 from tests import training_jobs
@@ -18,6 +22,7 @@ from tests.waiting import eventually
 from worker.frames import Frame
 from worker.process import Ended, TrainerProcess, Wake
 from worker.spare import Spare
+from worker.trainer import training
 
 ROOM = 1 << 30
 
@@ -42,17 +47,18 @@ def job(tmp_path):
         {"kind": "dense", "units": 16, "activation": "relu"},
         {"kind": "dense", "units": 10},
     ]
-    training = {"loss": {"kind": "softmax_cross_entropy"}, "epochs": 3, "seed": 1}
+    settings = {"loss": {"kind": "softmax_cross_entropy"}, "epochs": 3, "seed": 1}
     return {
         "config": {
             "architecture": {"input": {"shape": [64]}, "layers": layers},
-            "training": training,
+            "training": settings,
         },
         "recipe": recipe.to_json(),
         "dataset": str(path),
         "memory_bytes": ROOM,
         "last": None,
         "replay": None,
+        "certificate": None,
     }
 
 
@@ -104,6 +110,123 @@ def test_a_job_is_told_from_its_start_to_its_model(job):
     assert units[0].header["rows"], "the first epoch ends a unit"
     assert done.header["metrics"]["test"]["accuracy"] > 0.5
     assert done.header["metrics"]["validation"] == rows[-1]["validation"]
+
+
+def test_a_job_begins_with_its_certificate_and_ends_with_it_in_the_bundle(job):
+    frames = run(job)
+    certificate = frames[1].header["certificate"]
+    assert certificate["status"] == "passed"
+    assert [row["name"] for row in certificate["layers"]] == ["dense_1", "dense_2"]
+    assert all(row["max_relative_error"] < 1e-6 for row in certificate["layers"])
+    assert chainrule.load(frames[-1].payload).manifest["certificate"] == certificate
+
+
+def test_a_job_taken_up_without_a_certificate_makes_the_same_one_of_its_first_weights(job):
+    frames = run(job)
+    certificate = frames[1].header["certificate"]
+    *_, last, done = [f for f in frames if f.kind in {"unit", "done"}]
+    epoch = last.header["rows"][-1]
+    again = run(job, last.payload, last=epoch)
+    assert again[1].header["certificate"] == certificate
+    given = run(job, last.payload, last=epoch, certificate=certificate)
+    assert "certificate" not in given[1].header
+    assert given[-1] == again[-1] == done
+
+
+def test_a_job_may_do_without_the_check(job):
+    job["config"]["training"]["gradient_check"] = "off"
+    frames = run(job)
+    assert frames[1].header["certificate"]["status"] == "off"
+    assert chainrule.load(frames[-1].payload).manifest["certificate"]["status"] == "off"
+
+
+class Heard:
+    """A channel to nobody, which acknowledges all that is sent."""
+
+    stop: str | None = None
+    busy = False
+    cost_s = 0.001
+
+    def __init__(self, header):
+        self.frames = []
+        self._header = header
+
+    def first(self):
+        return Frame({"kind": "train", **self._header})
+
+    def send(self, kind, payload=b"", **fields):
+        self.frames.append(Frame({"kind": kind, **fields}, payload))
+
+    send_unit = send
+
+    def wait_committed(self):
+        pass
+
+
+@pytest.fixture
+def run_here(job):
+    """Run the job in this process, whose code a test can break; return the frames."""
+    limits = resource.getrlimit(resource.RLIMIT_DATA)
+
+    def act(check, **changes):
+        job["config"]["training"]["gradient_check"] = check
+        channel = Heard(job | changes)
+        training.serve(channel)
+        return channel.frames
+
+    yield act
+    resource.setrlimit(resource.RLIMIT_DATA, limits)
+
+
+@pytest.fixture
+def wrong_layer(monkeypatch):
+    """Make the gradients of the kernel of every layer of 16 units wrong."""
+
+    class Wrong(Dense):
+        def forward(self, x, tape):
+            y, back = super().forward(x, tape)
+
+            def backward(dy):
+                dx = back(dy)
+                if self.kernel.shape[1] == 16:
+                    tape.gradient(self.kernel).view[...] *= 1.5
+                return dx
+
+            return y, backward
+
+    monkeypatch.setitem(LAYERS, "dense", Wrong)
+
+
+def test_a_job_whose_gradients_must_be_right_fails_and_names_the_layer(run_here, wrong_layer):
+    frames = run_here("enforce")
+    assert [f.kind for f in frames] == ["ready", "started", "failed"]
+    certificate = frames[1].header["certificate"]
+    assert (certificate["status"], certificate["layer"]) == ("failed", "dense_1")
+    error = failure(frames)
+    assert (error["code"], error["layer"]) == ("gradient_check_failed", "dense_1")
+    assert error["detail"] == certificate["reason"]
+    again = run_here("enforce", certificate=certificate)
+    assert failure(again) == error
+
+
+def test_a_job_that_only_reports_wrong_gradients_goes_on(run_here, wrong_layer):
+    frames = run_here("report")
+    assert frames[1].header["certificate"]["status"] == "failed"
+    assert frames[-1].kind == "done"
+    assert chainrule.load(frames[-1].payload).manifest["certificate"]["layer"] == "dense_1"
+
+
+def test_a_check_that_breaks_ends_only_a_job_that_enforces_it(run_here, monkeypatch, capsys):
+    def broken(spec, loss, seed):
+        raise ValueError("cannot")
+
+    monkeypatch.setattr(training, "certify", broken)
+    frames = run_here("report")
+    certificate = frames[1].header["certificate"]
+    assert (certificate["status"], frames[-1].kind) == ("skipped", "done")
+    assert "ValueError: cannot" in certificate["reason"]
+    assert failure(run_here("enforce"))["code"] == "internal"
+    assert "cannot" in capsys.readouterr().err
 
 
 def test_a_job_taken_up_after_its_last_step_ends_with_the_same_bundle(job):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chainrule.bundle import weights_safetensors, write_bundle
+from chainrule.certificate import certify, uncertified
 from chainrule.checkpoint import Checkpoint
 from chainrule.errors import CheckpointError, DivergedError, LocatedError, ShapeError
 from chainrule.fingerprint import fingerprint
@@ -49,6 +50,8 @@ def serve(channel: Channel) -> None:
         _fail(channel, "data_corrupt", str(error))
     except NonReproducibleError as error:
         _fail(channel, "non_reproducible", str(error))
+    except GradientCheckError as error:
+        _fail(channel, "gradient_check_failed", str(error), layer=error.layer)
     except (LocatedError, ShapeError) as error:
         _fail(channel, "data_invalid", str(error))
     except BaseException as error:  # whatever it is, the job's owner is to know
@@ -82,6 +85,7 @@ class Training:
             checkpoint=Checkpoint.from_bytes(frame.payload) if frame.payload else None,
             target_scale=self._recipe.target_scale,
         )
+        self._certificate: dict[str, Any] | None = header["certificate"]
         self._replay: dict[str, Any] | None = header["replay"]
         self._fresh = not frame.payload and self._replay is None
         self._committed = self._replay["step"] if self._replay else self._loop.step
@@ -116,14 +120,36 @@ class Training:
         self._finish()
 
     def _start(self) -> None:
-        """Announce the job; a fresh one commits its initial weights, so that it always has some."""
+        """Announce the job; a fresh one commits its initial weights, so that it always has some.
+
+        Raises: GradientCheckError, once that is sent, if the gradients are to be right and are not.
+        """
         place: dict[str, Any] = {"step": self._loop.step, "steps": self._loop.steps}
         place["quiet_s"] = self._quiet_s()
+        if self._certificate is None:
+            place["certificate"] = self._certificate = self._certify()
         if self._fresh:
             checkpoint = self._loop.checkpoint().to_bytes()
             self._channel.send_unit("started", checkpoint, **place)
         else:
             self._channel.send("started", **place)
+        checked = self._certificate
+        if checked["status"] == "failed" and self._loop.training.gradient_check == "enforce":
+            raise GradientCheckError(checked["layer"], checked["reason"])
+
+    def _certify(self) -> dict[str, Any]:
+        """Check the gradients of the job's network as it began, whatever it has learnt since."""
+        loop, wanted = self._loop, self._loop.training.gradient_check
+        if wanted == "off":
+            return uncertified("off", loop.objective, "the job has gradient_check: off")
+        try:
+            return certify(self._net.spec, loop.objective, loop.training.seed)
+        except Exception as error:  # what only reports is not to end the job
+            if wanted == "enforce":
+                raise
+            traceback.print_exc()
+            detail = f"the check itself failed: {type(error).__name__}: {error}"
+            return uncertified("skipped", loop.objective, detail)
 
     def _is_due(self) -> bool:
         """Whether to end a unit here, if none is on its way."""
@@ -201,7 +227,11 @@ class Training:
             "test": self._test(),
         }
         bundle = write_bundle(
-            self._net, recipe=self._recipe, training=self._config["training"], metrics=metrics
+            self._net,
+            recipe=self._recipe,
+            training=self._config["training"],
+            metrics=metrics,
+            certificate=self._certificate,
         )
         self._channel.send(
             "done",
@@ -254,6 +284,14 @@ class NonReproducibleError(Exception):
 
     def __init__(self, step: int) -> None:
         super().__init__(f"learning again up to step {step} did not give the bits committed there")
+
+
+class GradientCheckError(Exception):
+    """A layer's gradient is not the slope of the loss, and the job is to fail for it."""
+
+    def __init__(self, layer: str, detail: str) -> None:
+        self.layer = layer
+        super().__init__(detail)
 
 
 def _limit_memory(allowed_bytes: int) -> None:

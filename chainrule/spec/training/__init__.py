@@ -89,6 +89,9 @@ class TrainingSpec(Document):
     shuffle: bool = Field(True, description="Whether each epoch takes the rows in another order.")
     seed: int = Field(0, ge=0, lt=2**53, description="Of the split, weights, order and dropout.")
     precision: Literal["float32", "float64"] = Field("float32", description="Of all numbers.")
+    gradient_check: Literal["enforce", "report", "off"] = Field(
+        "report", description="Whether a wrong gradient fails the job, or is reported only."
+    )
     max_seconds: float | None = Field(
         None, gt=0.0, le=30 * 86400.0, description="An attempt that takes longer fails the job."
     )

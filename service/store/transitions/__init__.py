@@ -18,7 +18,7 @@ from service.store.transitions.attempts import (
     retry,
 )
 from service.store.transitions.guards import Signals, finite, record
-from service.store.transitions.progress import NewModel, commit_unit, succeed
+from service.store.transitions.progress import NewModel, certify, commit_unit, succeed
 from service.store.transitions.queue import (
     CheckpointRef,
     Claim,
@@ -35,6 +35,7 @@ __all__ = [
     "Signals",
     "backoff_s",
     "cancel",
+    "certify",
     "claim",
     "commit_unit",
     "due_for_ring",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from service.store.blobs import StagedBlob
 
-__all__ = ["NewModel", "commit_unit", "succeed"]
+__all__ = ["NewModel", "certify", "commit_unit", "succeed"]
 
 KEPT = 2  # the last checkpoints, besides the best
 
@@ -88,6 +88,14 @@ def commit_unit(  # noqa: PLR0913 one keyword for each fact of a unit
     _add_checkpoint(session, unit)
     _prune(session, unit)
     return signals(row)
+
+
+def certify(
+    session: Session, job_id: str, attempt: int, certificate: dict[str, Any]
+) -> Signals | None:
+    """Keep what the check of the gradients found.  None: the attempt is over."""
+    values = {Job.certificate: finite(certificate)}
+    return signals(change(session, Fence(job_id, attempt).where, values))
 
 
 def succeed(  # noqa: PLR0913 one keyword for each fact of the end

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, case, select, update
+from sqlalchemy.orm import undefer
 
 from service.store.database import nonce
 from service.store.tables import Checkpoint, Dataset, Job, JobEvent
@@ -45,6 +46,7 @@ class Claim:
     checkpoints: tuple[CheckpointRef, ...]
     max_seconds: float | None
     memory_bytes: int
+    certificate: dict[str, Any] | None
 
     @property
     def checkpoint(self) -> CheckpointRef | None:
@@ -97,7 +99,8 @@ def due_for_ring(session: Session, now: float) -> list[str]:
 
 def _read(session: Session, job_id: str, owner: str) -> Claim | None:
     """Collect what the owner of a job needs; None if the job has passed to somebody else."""
-    job = session.scalar(select(Job).where(Job.id == job_id, Job.owner == owner))
+    mine = select(Job).where(Job.id == job_id, Job.owner == owner)
+    job = session.scalar(mine.options(undefer(Job.certificate)))
     if job is None:
         return None
     prepared = session.scalar(select(Dataset.prepared).where(Dataset.id == job.dataset_id))
@@ -118,6 +121,7 @@ def _read(session: Session, job_id: str, owner: str) -> Claim | None:
         ),
         max_seconds=job.config["training"].get("max_seconds"),
         memory_bytes=job.memory_bytes,
+        certificate=job.certificate,
     )
 
 
