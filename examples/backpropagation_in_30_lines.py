@@ -12,7 +12,7 @@ alpha = 0.1  # the learning rate
 points = np.linspace(-2, 2, 21)
 rng = np.random.default_rng(0)
 
-for sweep in range(1001):
+for sweep in range(101):
     total = 0.0
     for p in rng.permutation(points):
         t = 1 + np.sin(np.pi / 4 * p)  # the target
@@ -27,5 +27,5 @@ for sweep in range(1001):
         W2, b2 = W2 - alpha * s2 @ a1.T, b2 - alpha * s2
         W1, b1 = W1 - alpha * s1 * p, b1 - alpha * s1
         total += e.item() ** 2
-    if sweep in (0, 1, 10, 100, 1000):
-        print(f"sweep {sweep:4}  mean squared error {total / len(points):.6f}")
+    if sweep in (0, 1, 3, 10, 30, 100):
+        print(f"sweep {sweep:3}  mean squared error {total / len(points):.6f}")

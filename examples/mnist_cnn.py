@@ -53,7 +53,7 @@ training = {
     "optimizer": {"kind": "adam", "learning_rate": 0.01},
     "schedule": "one_cycle",
     "ema_momentum": 0.99,  # the model is a moving average of the weights
-    "epochs": 15,
+    "epochs": 12,
     "batch_size": 64,
     "seed": 1,
 }
