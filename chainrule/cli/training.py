@@ -79,6 +79,7 @@ def train(session: Session, source: str, stay: bool, output: Path | None, **opti
     job = session.client.train(
         dataset, architecture, _training(options), data=_data(options), name=options["name"]
     )
+    _warn(session, job.view["warnings"])
     if not session.as_json:
         _remark(session, dataset, job, chosen=bool(options["task"] or options["loss"]))
     if stay:
@@ -172,12 +173,15 @@ def _dataset(session: Session, source: str) -> Dataset:
         raise click.BadParameter(f"there is no file {source!r}", param_hint="FILE")
     dataset = session.client.upload(source)
     session.say(f"uploaded {escape(source)}: {dataset.rows:,} rows, {dataset.id}")
-    warnings = dataset.view["warnings"]
+    _warn(session, dataset.view["warnings"])
+    return dataset
+
+
+def _warn(session: Session, warnings: list[str]) -> None:
     for warning in warnings[:MAX_WARNINGS]:
         session.err.print(f"[yellow]warning[/yellow] {escape(warning)}")
     if len(warnings) > MAX_WARNINGS:
         session.err.print(f"[yellow]and {len(warnings) - MAX_WARNINGS} warnings more[/yellow]")
-    return dataset
 
 
 def _data(options: dict[str, Any]) -> dict[str, Any]:

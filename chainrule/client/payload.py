@@ -50,7 +50,8 @@ def npz(arrays: Mapping[str, ArrayLike] | tuple[ArrayLike, ArrayLike]) -> bytes:
     packed: dict[str, np.ndarray[Any, Any]] = {k: np.asarray(v) for k, v in named.items()}
     for name, array in packed.items():
         if array.dtype.hasobject:
-            raise DataError.at(name, "must hold numbers, got Python objects")
+            detail = "must hold numbers, got Python objects (fill up sequences of unequal length)"
+            raise DataError.at(name, detail)
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **packed)
     return buffer.getvalue()
@@ -72,6 +73,14 @@ def document(value: Document | Mapping[str, Any] | str) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise ClientError(f"must be a JSON object, got {value[:40]}")
     return loaded
+
+
+def _plain(value: object) -> object:
+    """Return numpy's numbers and arrays as Python's own.  Raises: TypeError, if it is neither."""
+    to_list = getattr(value, "tolist", None)
+    if to_list is None:
+        raise TypeError(f"{type(value).__name__} is neither number, text nor list")
+    return to_list()
 
 
 def pieces(kind: str, rows: Iterable[Any]) -> Iterator[tuple[int, bytes]]:
@@ -124,6 +133,8 @@ def _named_body(held: Mapping[str, list[bytes]]) -> bytes:
 
 def _encoded(row: object, place: str) -> bytes:
     try:
-        return json.dumps(row, allow_nan=False, separators=(",", ":")).encode()
-    except (TypeError, ValueError) as error:
+        return json.dumps(row, allow_nan=False, default=_plain, separators=(",", ":")).encode()
+    except TypeError as error:
         raise DataError.at(place, f"must be plain JSON: {error}") from error
+    except ValueError as error:
+        raise DataError.at(place, "must hold finite numbers (a missing value is None)") from error

@@ -196,6 +196,7 @@ class JobView(JobItem):
     queue_position: int | None
     best: dict[str, Any] | None
     config: dict[str, Any]
+    warnings: list[str]
     warm_start: WarmStartView | None
     transitions: list[TransitionView]
 
@@ -211,6 +212,7 @@ class PlanView(BaseModel):
     """What a job would be: its config with every default rendered, and what it would take."""
 
     config: dict[str, Any]
+    warnings: list[str]
     warm_start: WarmStartView | None
     memory_bytes: int
     steps: int
