@@ -140,7 +140,7 @@ def _remark(session: Session, dataset: Dataset, job: Job, *, chosen: bool) -> No
         reason = escape(f"{skipped['layer']}: {skipped['reason']}")
         session.err.print(f"[yellow]skipped[/yellow] {reason}", soft_wrap=True)
     data = job.view["config"]["data"]
-    columns = {column["name"]: column for column in dataset.view["columns"]}
+    columns = {column["name"]: column for column in dataset.view.get("columns", ())}
     column = columns.get(data["target"]) if isinstance(data["target"], str) else None
     if column is None:
         return
