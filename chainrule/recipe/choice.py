@@ -101,7 +101,9 @@ def _gives_back(data: DataSpec, outputs: Sequence[str]) -> bool:
             detail = f"there is no such output; the outputs are {listed([*outputs])}"
             raise SpecError.at(place, detail)
         if task == "reconstruction" and (name or len(outputs) > 1):
-            raise SpecError.at(place, "reconstruction is for a network with one output")
+            raise SpecError.at(
+                place, "reconstruction is the only task of a network with one output"
+            )
     return data.task == "reconstruction"
 
 

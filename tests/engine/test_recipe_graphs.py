@@ -179,7 +179,10 @@ def test_columns_of_a_table_are_learnt_together_where_all_are_there():
         ({"target": {"kind": "x", "size": "size"}}, "target.kind: there is no array 'x'"),
         ({"outputs": ["a", "b"]}, "target: is missing: name the array of each output: 'a', 'b'"),
         ({"task": {"other": "regression"}}, "task.other: there is no such output"),
-        ({"task": "reconstruction"}, "task: reconstruction is for a network with one output"),
+        (
+            {"task": "reconstruction"},
+            "task: reconstruction is the only task of a network with one output",
+        ),
         (
             {"task": "classification", "loss": {"size": "huber"}},
             "task: classification does not go with the loss huber",
