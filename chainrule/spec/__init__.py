@@ -3,7 +3,7 @@
 from chainrule.spec.architecture import INPUT, ArchitectureSpec, InputSpec, complete
 from chainrule.spec.base import Document, parse
 from chainrule.spec.data import DataSpec, SplitSpec
-from chainrule.spec.graph import Node, nodes, vocabularies
+from chainrule.spec.graph import Node, check_wiring, nodes, vocabularies
 from chainrule.spec.layers import KINDS, LayerSpec, Shape, Weight
 from chainrule.spec.summary import learning, scratch, summarize
 from chainrule.spec.training import OptimizerSpec, ScheduleSpec, TrainingSpec
@@ -28,6 +28,7 @@ __all__ = [
     "TrainingSpec",
     "Weight",
     "Windows",
+    "check_wiring",
     "complete",
     "default_loss",
     "learning",

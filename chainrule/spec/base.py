@@ -57,7 +57,18 @@ def problems(error: ValidationError, document: object) -> list[Problem]:
     found: dict[str, list[Mapping[str, Any]]] = {}
     for complaint in error.errors(include_url=False):
         found.setdefault(_path(complaint, document), []).append(complaint)
-    return [Problem(path, _one_of(complaints)) for path, complaints in found.items()]
+    return [
+        Problem(path, _one_of(complaints))
+        for path, complaints in found.items()
+        if not (_is_no_word(complaints) and any(other.startswith(f"{path}.") for other in found))
+    ]
+
+
+def _is_no_word(complaints: list[Mapping[str, Any]]) -> bool:
+    """Return whether all that is said is that an object is none of some fixed words."""
+    return all(
+        c["type"] == "literal_error" and isinstance(c.get("input"), Mapping) for c in complaints
+    )
 
 
 def _path(complaint: Mapping[str, Any], value: Any) -> str:
