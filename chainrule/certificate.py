@@ -50,10 +50,10 @@ def certify(spec: ArchitectureSpec, loss: object, seed: int) -> dict[str, Any]:
     Each layer's error is max|a - n| / max(|a|, |n|, floor), with each maximum over the probes of a
     tensor, at most 32; the floor is 1e-4 (times the loss, if that is larger), below which rounding
     of the loss alone could exceed the tolerance. Weights that start as zeros, or another constant,
-    are moved a little apart: many units would rest at a kink. Probes that meet a kink do not count. Dropout is
-    on with a fixed stream, batches are normalised as in training. What is not within 50 ms on a
-    slow core is left out: probes first, then layers evenly over the depth, then all. ``loss`` is a
-    name, a document or an Objective.
+    are moved a little apart: many units would rest at a kink. Probes that meet a kink do not count.
+    Dropout is on with a fixed stream, batches are normalised as in training. What is not within
+    50 ms on a slow core is left out: probes first, then layers evenly over the depth, then all.
+    ``loss`` is a name, a document or an Objective.
     """
     walked = nodes(spec)
     passes = _affordable(walked)

@@ -41,9 +41,10 @@ def check_gradients(
 
     Up to ``probes`` entries of each tensor are drawn, and max|a - n| / max(|a|, |n|, 1e-8) taken
     with each maximum over the tensor: one entry of a correct gradient may be nearly zero. The
-    weights are the first ones, constants moved a little apart. Probes that cross a kink are left out, and inputs drawn again where those are half or more. Dropout is
-    on, its stream fixed. ``loss`` is a name, a document, or of several outputs a mapping with one
-    for each; by default mean_squared_error.
+    weights are the first ones, constants moved a little apart. Probes that cross a kink are left
+    out, and inputs drawn again where those are half or more. Dropout is on, its stream fixed.
+    ``loss`` is a name, a document, or of several outputs a mapping with one for each; by default
+    mean_squared_error.
     Raises: SpecError; ChainruleError, if a tensor's probes meet kinks again and again.
     """
     net = Network(spec, seed, "float64")

@@ -12,7 +12,7 @@ from chainrule.spec.layers import Scratch
 if TYPE_CHECKING:
     from chainrule.spec.architecture import ArchitectureSpec
 
-__all__ = ["learning", "scratch", "summarize"]
+__all__ = ["learning", "scratch", "starting_bytes", "summarize"]
 
 
 def summarize(
@@ -71,6 +71,17 @@ def scratch(walked: list[Node], *, inputs: bool = False) -> Scratch:
         if consumers[node.name] > 1 and (inputs or node.name in learns):
             per_row += math.prod(node.output_shape)
     return Scratch(per_row, fixed)
+
+
+def starting_bytes(walked: list[Node]) -> int:
+    """Return what the initializers take, before anything else is there."""
+    sizes = (
+        weight.size
+        for node in walked
+        for weight in node.weights
+        if getattr(weight.initializer, "kind", weight.initializer) == "orthogonal"
+    )
+    return 5 * 8 * max(sizes, default=0)  # doubles: drawn, factored, the factors, one by halves
 
 
 def learning(walked: list[Node]) -> set[str]:

@@ -41,7 +41,9 @@ def serve(channel: Channel) -> None:
     channel.send("ready")
     frame = channel.first()
     try:
-        Training(channel, frame).run()
+        job = Training(channel, frame)
+        del frame  # a checkpoint in it would stay beside the run's own vectors
+        job.run()
     except DivergedError as error:
         _fail(channel, "diverged", error.detail, epoch=error.epoch, step=error.step)
     except MemoryError:
