@@ -25,8 +25,8 @@ up: install  ## start API, worker, broker and database on this machine
 demo: install  ## train, download and check a digits classifier, end to end
 	$(BIN)/chainrule demo
 
-test: install-dev  ## run the tests (PYTEST="-k name" for a few)
-	$(BIN)/pytest $(PYTEST)
+test: install-dev  ## run the tests, two at a time (PYTEST="-k name" for a few)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile $(PYTEST)
 
 coverage: install-dev  ## run the tests and show which lines and branches none of them took
 	$(BIN)/pytest --cov $(PYTEST)

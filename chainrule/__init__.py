@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from chainrule.gradcheck import check_gradients
     from chainrule.network import Network
     from chainrule.spec import ArchitectureSpec, TrainingSpec
+    from chainrule.warmstart import warm_start
 
 __all__ = [
     "ApiError",
@@ -48,6 +49,7 @@ __all__ = [
     "evaluate",
     "fit",
     "load",
+    "warm_start",
 ]
 
 _HOMES = {
@@ -61,6 +63,7 @@ _HOMES = {
     "evaluate": "chainrule.fitting",
     "fit": "chainrule.fitting",
     "load": "chainrule.bundle",
+    "warm_start": "chainrule.warmstart",
 }
 
 

@@ -45,7 +45,8 @@ _README = """# A model trained by chainrule
 - `weights.safetensors`: the parameters, named and laid out as in Keras; metadata `spec` is the
   architecture.
 - `manifest.json`: architecture, recipe (how columns become features), training, metrics,
-  certificate (gradients beside central differences), checksums.
+  certificate (gradients beside central differences), warm start (whose weights it began with),
+  checksums.
 - `golden.npz`: a few inputs and the raw outputs that they gave, to check another reader with.
 
 ```python
@@ -96,15 +97,19 @@ def weights_safetensors(net: Network) -> bytes:
     return bytes(save_tensors(tensors, metadata={"spec": _canonical(net.spec.render())}))
 
 
-def write_bundle(
+def write_bundle(  # noqa: PLR0913 one keyword for each part of the manifest
     net: Network,
     *,
     recipe: Recipe | None = None,
     training: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
     certificate: Mapping[str, Any] | None = None,
+    warm_start: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """Return the bundle; it holds no id, time or path, so that equal jobs give equal bytes."""
+    """Return the bundle; it holds no id, time or path, so that equal jobs give equal bytes.
+
+    ``warm_start`` therefore names the source of the first weights by the hash of its file.
+    """
     parts = {WEIGHTS: weights_safetensors(net), GOLDEN: _golden(net)}
     loss = recipe.loss if recipe else ((training or {}).get("loss") or {}).get("kind")
     manifest = {
@@ -117,6 +122,7 @@ def write_bundle(
         "training": dict(training) if training is not None else None,
         "metrics": dict(metrics) if metrics is not None else None,
         "certificate": dict(certificate) if certificate is not None else None,
+        "warm_start": dict(warm_start) if warm_start is not None else None,
         "fingerprint": fingerprint(),
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in parts.items()},
     }

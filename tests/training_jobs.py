@@ -127,6 +127,11 @@ def submit_slow(database, *, epochs=200_000, **training):
     )
 
 
+def submit_warm(database, source, **training):
+    """Queue a job of some seconds that begins with a model, or a checkpoint of a job."""
+    return submit_slow(database, epochs=FEW_EPOCHS, warm_start=source, **training)
+
+
 def read(database, job_id):
     with database.read() as session:
         return jobs.get(session, TENANT, job_id)

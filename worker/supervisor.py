@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
@@ -83,9 +84,10 @@ class Supervisor:
                 attempt.watch()
 
     def _job(self, claim: Claim) -> tuple[dict[str, Any], bytes]:
-        """Return the message that makes the trainer start, and the checkpoint to start from.
+        """Return the message that makes the trainer start, and what it starts from.
 
-        Raises: CorruptError, if the dataset is not what was stored.
+        That is a checkpoint of the job, or if there is none the source of its warm start.
+        Raises: CorruptError, if the dataset or that source is not what was stored.
         """
         dataset = self._cache.fetch(claim.prepared, self._blob)
         start, checkpoint = self._checkpoint(claim)
@@ -100,7 +102,12 @@ class Supervisor:
             "last": self._last_epoch(claim),
             "replay": replay,
             "certificate": claim.certificate,
+            "warm_start": None,
         }
+        warm = claim.warm_start
+        if warm is not None:
+            header["warm_start"] = dataclasses.asdict(warm) | {"begins": not checkpoint}
+            checkpoint = checkpoint or self._blob(warm.blob)
         return header, checkpoint
 
     def _checkpoint(self, claim: Claim) -> tuple[int, bytes]:

@@ -42,6 +42,9 @@ FEW_VALUES = 10  # a number with no more distinct values may well be a class
 @click.option("--optimizer", metavar="NAME", help="Such as sgd, nesterov, adam, adamw.")
 @click.option("--learning-rate", type=float, metavar="RATE")
 @click.option("--seed", type=int, metavar="N", help="Of the split, the weights and the order.")
+@click.option(
+    "--warm-start", metavar="ID", help="Whose weights to begin with: a model, or a job[@step]."
+)
 @click.option("--name", metavar="NAME", help="The job's name.")
 @click.option("--watch/--detach", "stay", default=True, help="Follow the job (default), or go.")
 @click.option(
@@ -124,7 +127,13 @@ def _headline(job: Job) -> str:
 
 
 def _remark(session: Session, dataset: Dataset, job: Job, *, chosen: bool) -> None:
-    """Tell what a table's target may make its owner wonder at; ``chosen``: the task is theirs."""
+    """Tell what a table's target may make its owner wonder at; ``chosen``: the task is theirs.
+
+    Also what of a warm start was not taken over.
+    """
+    for skipped in (job.view.get("warm_start") or {}).get("skipped", ()):
+        reason = escape(f"{skipped['layer']}: {skipped['reason']}")
+        session.err.print(f"[yellow]skipped[/yellow] {reason}", soft_wrap=True)
     data = job.view["config"]["data"]
     columns = {column["name"]: column for column in dataset.view["columns"]}
     column = columns.get(data["target"])
@@ -181,4 +190,16 @@ def _training(options: dict[str, Any]) -> dict[str, Any]:
     if options["optimizer"] or rate is not None:
         optimizer = {"kind": options["optimizer"] or "adam"}
         training["optimizer"] = optimizer if rate is None else optimizer | {"learning_rate": rate}
+    if options["warm_start"]:
+        training["warm_start"] = _source(options["warm_start"])
     return training
+
+
+def _source(name: str) -> dict[str, Any]:
+    """Read ``mdl_…``, ``job_…`` or ``job_…@120``."""
+    if not name.startswith("job_"):
+        return {"model_id": name}
+    job_id, at, step = name.partition("@")
+    if at and not step.isdecimal():
+        raise click.BadParameter(f"{step!r} is not a step", param_hint="--warm-start")
+    return {"job_id": job_id, "step": int(step)} if at else {"job_id": job_id}

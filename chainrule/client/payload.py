@@ -50,7 +50,8 @@ def npz(arrays: Mapping[str, ArrayLike] | tuple[ArrayLike, ArrayLike]) -> bytes:
     packed: dict[str, np.ndarray[Any, Any]] = {k: np.asarray(v) for k, v in named.items()}
     for name, array in packed.items():
         if array.dtype.hasobject:
-            raise DataError.at(name, "must hold numbers, got Python objects")
+            detail = "must hold numbers, got Python objects (fill up sequences of unequal length)"
+            raise DataError.at(name, detail)
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **packed)
     return buffer.getvalue()
@@ -74,6 +75,14 @@ def document(value: Document | Mapping[str, Any] | str) -> dict[str, Any]:
     return loaded
 
 
+def _plain(value: object) -> object:
+    """Return numpy's numbers and arrays as Python's own.  Raises: TypeError, if it is neither."""
+    to_list = getattr(value, "tolist", None)
+    if to_list is None:
+        raise TypeError(f"{type(value).__name__} is neither number, text nor list")
+    return to_list()
+
+
 def pieces(kind: str, rows: Iterable[Any]) -> Iterator[tuple[int, bytes]]:
     """Yield bodies ``{kind: [...]}`` that together hold all rows, none too large.
 
@@ -86,9 +95,12 @@ def pieces(kind: str, rows: Iterable[Any]) -> Iterator[tuple[int, bytes]]:
     size = start = 0
     for index, row in enumerate(rows):
         try:
-            text = json.dumps(row, allow_nan=False, separators=(",", ":")).encode()
-        except (TypeError, ValueError) as error:
+            text = json.dumps(row, allow_nan=False, default=_plain, separators=(",", ":")).encode()
+        except TypeError as error:
             raise DataError.at(f"{kind}[{index}]", f"must be plain JSON: {error}") from error
+        except ValueError as error:
+            detail = "must hold finite numbers (a missing value is None)"
+            raise DataError.at(f"{kind}[{index}]", detail) from error
         if held and size + len(text) > MAX_PIECE_BYTES:
             yield start, head + b",".join(held) + tail
             held, size, start = [], 0, index

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from chainrule.errors import SpecError
 from chainrule.fitting.evaluation import TargetScale, evaluate
 from chainrule.fitting.loop import TrainingLoop
 from chainrule.fitting.reports import EpochReport, StepReport
 from chainrule.fitting.update import kept_vectors
+from chainrule.spec import TrainingSpec, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
 
     from chainrule.fitting.samples import Rows
     from chainrule.network import Network
-    from chainrule.spec import TrainingSpec
 
 __all__ = [
     "EpochReport",
@@ -42,7 +43,11 @@ def fit(
     Shapes: train and validation are (inputs (rows, *input_shape), targets as the loss wants them).
     Raises: SpecError, DataError, before the first step; DivergedError.
     """
-    return _epochs(TrainingLoop(net, train, training, validation=validation))
+    wanted = parse(TrainingSpec, training)
+    if wanted.warm_start is not None:
+        detail = "names what a service has: call chainrule.warm_start(net, source) before"
+        raise SpecError.at("warm_start", detail)
+    return _epochs(TrainingLoop(net, train, wanted, validation=validation))
 
 
 def _epochs(loop: TrainingLoop) -> Iterator[EpochReport]:

@@ -6,7 +6,7 @@ from chainrule.spec.data import DataSpec, SplitSpec
 from chainrule.spec.graph import Node, check_wiring, nodes, vocabularies
 from chainrule.spec.layers import KINDS, LayerSpec, Shape, Weight
 from chainrule.spec.summary import learning, scratch, starting_bytes, summarize
-from chainrule.spec.training import OptimizerSpec, ScheduleSpec, TrainingSpec
+from chainrule.spec.training import OptimizerSpec, ScheduleSpec, TrainingSpec, WarmStartSpec
 from chainrule.spec.training.losses import LossSpec, Task, default_loss
 from chainrule.spec.windows import Windows, windows
 
@@ -26,6 +26,7 @@ __all__ = [
     "SplitSpec",
     "Task",
     "TrainingSpec",
+    "WarmStartSpec",
     "Weight",
     "Windows",
     "check_wiring",

@@ -63,9 +63,13 @@ def submit(
 
     Raises: as ``plan``.
     """
-    with database.read() as session:
-        planned = plan(session, tenant, request, settings)
-    return database.transact(lambda uow: enqueue(uow, planned, bell))
+
+    def make() -> Plan:
+        with database.read() as session:
+            return plan(session, tenant, request, settings)
+
+    # Planned again if what it refers to went in between, as a checkpoint to begin with may.
+    return blobs.attached(database, make, lambda uow, planned: enqueue(uow, planned, bell))
 
 
 def enqueue(uow: UnitOfWork, planned: Plan, bell: Bell) -> Job:
@@ -91,6 +95,8 @@ def enqueue(uow: UnitOfWork, planned: Plan, bell: Bell) -> Job:
     )
     uow.session.add(job)
     uow.session.flush()
+    if planned.warm_start is not None:
+        uow.session.add(planned.warm_start.row(job.id))
     event = JobEvent(job_id=job.id, attempt=0, who="api")
     transitions.record(uow.session, event, None, "queued")
     return job

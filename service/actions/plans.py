@@ -22,7 +22,7 @@ from chainrule.spec import (
     summarize,
     windows,
 )
-from service.actions import architectures, datasets
+from service.actions import architectures, datasets, warm_starts
 from service.errors import AdmissionError
 from service.ids import new_id
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from chainrule.spec.layers import Scratch
     from service.actions.datasets import Tensors
     from service.actions.requests import JobRequest
+    from service.actions.warm_starts import Source
     from service.settings import Settings
     from service.store.tables import Dataset
 
@@ -60,6 +61,7 @@ class Plan:
     steps: int
     memory_bytes: int
     seconds: float
+    warm_start: Source | None = None
     job_id: str = field(default_factory=lambda: new_id("job"))
 
 
@@ -80,6 +82,10 @@ def plan(session: Session, tenant: str, request: JobRequest, settings: Settings)
     architecture, summary = _complete(given, recipe, training)
     steps = training.epochs * _steps_per_epoch(architecture, recipe, training)
     memory_bytes = _memory(architecture, summary, tensors, recipe, training)
+    source = _source(session, tenant, training, architecture)
+    if source is not None:
+        training = training.model_copy(update={"warm_start": source.spec})
+        memory_bytes += source.memory_bytes
     _admit(steps, memory_bytes, settings.max_job_memory_bytes)
     name = request.name or architecture.name
     return Plan(
@@ -102,7 +108,19 @@ def plan(session: Session, tenant: str, request: JobRequest, settings: Settings)
         steps=steps,
         memory_bytes=memory_bytes,
         seconds=_seconds(summary, recipe, training, steps),
+        warm_start=source,
     )
+
+
+def _source(
+    session: Session, tenant: str, training: TrainingSpec, architecture: ArchitectureSpec
+) -> Source | None:
+    if training.warm_start is None:
+        return None
+    try:
+        return warm_starts.resolve(session, tenant, training.warm_start, architecture)
+    except SpecError as error:
+        raise error.under("training.warm_start") from None
 
 
 def _steps_per_epoch(spec: ArchitectureSpec, recipe: Recipe, training: TrainingSpec) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import url_for
 
-from service.actions import jobs
+from service.actions import jobs, warm_starts
 from service.api.views import (
     CheckpointView,
     EpochView,
@@ -20,6 +20,7 @@ from service.api.views import (
     ProgressView,
     SummaryView,
     TransitionView,
+    WarmStartView,
     timestamp,
 )
 
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from service.actions.plans import Plan
-    from service.store.tables import Checkpoint, EpochMetrics, Job, JobEvent
+    from service.actions.warm_starts import Source
+    from service.store.tables import Checkpoint, EpochMetrics, Job, JobEvent, WarmStart
 
 __all__ = [
     "checkpoint_view",
@@ -57,6 +59,7 @@ def job_view(session: Session, job: Job) -> JobView:
         queue_position=jobs.queue_position(session, job),
         best=job.best,
         config=job.config,
+        warm_start=_warm_start(job.config, warm_starts.find(session, job.id)),
         transitions=[_transition(event) for event in jobs.events(session, job.id)],
     )
 
@@ -70,6 +73,7 @@ def plan_view(plan: Plan) -> PlanView:
     """Return what a job would be."""
     return PlanView(
         config=plan.config,
+        warm_start=_warm_start(plan.config, plan.warm_start),
         summary=SummaryView(**plan.summary),
         rows=plan.rows,
         steps=plan.steps,
@@ -164,6 +168,13 @@ def _progress(job: Job, last: EpochMetrics | None) -> ProgressView:
         eta_s=eta_s,
         samples_per_s=last.samples_per_s if last else None,
     )
+
+
+def _warm_start(config: dict[str, Any], source: Source | WarmStart | None) -> WarmStartView | None:
+    if source is None:
+        return None
+    named = config["training"]["warm_start"]
+    return WarmStartView(**named, sha256=source.blob, **source.receipt)
 
 
 def _transition(event: JobEvent) -> TransitionView:

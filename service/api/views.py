@@ -27,6 +27,7 @@ __all__ = [
     "PredictionView",
     "ProgressView",
     "TransitionView",
+    "WarmStartView",
     "timestamp",
 ]
 
@@ -166,12 +167,36 @@ class JobItem(BaseModel):
     links: dict[str, str]
 
 
+class SkippedLayerView(BaseModel):
+    """A layer that begins, at least in part, with weights of its own, and why."""
+
+    layer: str
+    reason: str
+
+
+class WarmStartView(BaseModel):
+    """Whose weights a job begins with, and the names of the layers that took them over.
+
+    A layer of which some tensors fit and others do not is in both ``restored`` and ``skipped``.
+    ``unused``: layers of the source of which nothing was taken. ``sha256`` is that of its file.
+    """
+
+    model_id: str | None
+    job_id: str | None
+    step: int | None
+    sha256: str
+    restored: list[str]
+    skipped: list[SkippedLayerView]
+    unused: list[str]
+
+
 class JobView(JobItem):
     """A job in full."""
 
     queue_position: int | None
     best: dict[str, Any] | None
     config: dict[str, Any]
+    warm_start: WarmStartView | None
     transitions: list[TransitionView]
 
 
@@ -186,6 +211,7 @@ class PlanView(BaseModel):
     """What a job would be: its config with every default rendered, and what it would take."""
 
     config: dict[str, Any]
+    warm_start: WarmStartView | None
     memory_bytes: int
     steps: int
     seconds: float | None

@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from service.errors import CorruptError
-from service.store.tables import Blob, BlobChunk, Checkpoint, Chunk, Dataset, Model
+from service.store.tables import Blob, BlobChunk, Checkpoint, Chunk, Dataset, Model, WarmStart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -180,7 +180,7 @@ def _insert(session: Session) -> Any:
 
 
 def _unreferenced() -> list[Any]:
-    users = (Dataset.blob, Dataset.prepared, Checkpoint.blob, Model.bundle)
+    users = (Dataset.blob, Dataset.prepared, Checkpoint.blob, Model.bundle, WarmStart.blob)
     return [~exists().where(user == Blob.sha256) for user in users]
 
 

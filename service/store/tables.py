@@ -40,6 +40,7 @@ __all__ = [
     "JobEvent",
     "Model",
     "Step",
+    "WarmStart",
     "Worker",
 ]
 
@@ -224,6 +225,21 @@ class Job(Base):
     created_at: Mapped[float]
     started_at: Mapped[float | None]
     ended_at: Mapped[float | None]
+
+
+class WarmStart(Base):
+    """What a job begins with, in the place of weights drawn by its seed.
+
+    ``blob`` is the bundle of a model, or a checkpoint of a network of this ``architecture``. It
+    stays for as long as the job does, whatever becomes of that model or of that other job.
+    """
+
+    __tablename__ = "warm_starts"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    blob: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"), index=True)
+    architecture: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    receipt: Mapped[dict[str, Any]]
 
 
 class JobEvent(Base):

@@ -64,6 +64,25 @@ def test_train_takes_an_architecture_from_a_file_and_every_option(say, configure
     assert (training["batch_size"], training["seed"]) == (8, 7)
 
 
+def test_a_job_begins_with_the_weights_of_a_model_or_of_a_checkpoint(say, configured, table, job):
+    step = job["progress"]["step"]
+    for named, wanted in (
+        (job["model_id"], {"model_id": job["model_id"], "job_id": None, "step": None}),
+        (job["id"], {"model_id": None, "job_id": job["id"], "step": step}),
+        (f"{job['id']}@{step}", {"model_id": None, "job_id": job["id"], "step": step}),
+    ):
+        code, out, err = say("train", table, *SMALL, "--warm-start", named, "--json")
+        assert code == 0, err
+        warm = json.loads(out)
+        assert warm["config"]["training"]["warm_start"] == wanted
+        assert warm["warm_start"]["restored"] == ["dense_1", "dense_2"]
+    deeper = [*SMALL[:4], "--layers", "8 tanh, 4 tanh", "--epochs", "1"]
+    code, _, err = say("train", table, *deeper, "--warm-start", job["model_id"])
+    assert code == 0
+    assert "skipped dense_2: kernel: (8, 4) here, (8, 2) in the source" in err
+    assert "skipped dense_3: the source has no layer dense_3" in err
+
+
 def test_detach_returns_at_once_and_watch_sees_the_end(say, configured, table):
     code, out, _ = say("train", table, *SMALL, "--detach", "--json")
     assert code == 0
@@ -96,6 +115,8 @@ def test_a_failed_job_is_exit_code_1_with_the_reason(say, configured, table):
         ["train", "{table}", "--target", "color", "--layers", "8 rellu"],
         ["train", "{table}", "--target", "nowhere"],
         ["train", "{table}", "--target", "color", "--epochs", "0"],
+        ["train", "{table}", "--target", "color", "--warm-start", "job_1@last"],
+        ["train", "{table}", "--target", "color", "--warm-start", "mdl_none"],
         ["train", "{table}", "--target", "color", "--layers", "8", "--architecture", "{table}"],
         ["train", "{table}", "--target", "color", "--detach", "-o", "x.zip"],
         ["train"],

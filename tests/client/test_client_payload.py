@@ -55,5 +55,13 @@ def test_no_rows_are_one_request_so_that_the_service_can_object():
 
 
 def test_a_row_with_nan_is_refused_with_its_place():
-    with pytest.raises(DataError, match=r"rows\[1\]"):
+    with pytest.raises(DataError, match=r"rows\[1\]: must hold finite numbers"):
         list(pieces("rows", [{"a": 1.0}, {"a": float("nan")}]))
+
+
+def test_numpys_numbers_and_arrays_go_as_plain_json():
+    rows = [{"a": np.float32(0.5), "b": np.int64(3)}, np.arange(2.0)]
+    ((_, body),) = pieces("rows", rows)
+    assert json.loads(body) == {"rows": [{"a": 0.5, "b": 3}, [0.0, 1.0]]}
+    with pytest.raises(DataError, match=r"rows\[0\]: must be plain JSON: object is neither"):
+        list(pieces("rows", [object()]))

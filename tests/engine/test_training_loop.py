@@ -354,11 +354,14 @@ def traced(run, warm_up, steps):
     try:
         for _ in range(20):
             next(run)
+        gc.collect()  # which empties the interpreter's free lists too, before each reading
         start, _ = tracemalloc.get_traced_memory()
         tracemalloc.reset_peak()
         for _ in range(steps):
             next(run)
-        end, peak = tracemalloc.get_traced_memory()
+        _, peak = tracemalloc.get_traced_memory()
+        gc.collect()
+        end, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     return end - start, peak - start

@@ -31,6 +31,7 @@ VIEW = {
     "error",
     "model_id",
     "config",
+    "warm_start",
     "created_at",
     "started_at",
     "ended_at",

@@ -1,4 +1,5 @@
 import threading
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -79,7 +80,23 @@ def slots(new_slots):
 @pytest.fixture(scope="session")
 def undisturbed(sqlite_template, tmp_path_factory):
     """A job of a few seconds, run without any disturbance: its model's hash and its epochs."""
-    folder = tmp_path_factory.mktemp("undisturbed")
+    with _own_slots(sqlite_template, tmp_path_factory.mktemp("undisturbed")) as slots:
+        job_id = training_jobs.submit_slow(slots.database, epochs=training_jobs.FEW_EPOCHS)
+        return _outcome(slots, job_id)
+
+
+@pytest.fixture(scope="session")
+def undisturbed_warm(sqlite_template, tmp_path_factory):
+    """The same of a job that begins with the model of a short one."""
+    folder = tmp_path_factory.mktemp("undisturbed_warm")
+    with _own_slots(sqlite_template, folder) as slots:
+        source = slots.run(training_jobs.submit_slow(slots.database, epochs=1))
+        warm = training_jobs.submit_warm(slots.database, {"model_id": source.model_id})
+        return _outcome(slots, warm)
+
+
+@contextmanager
+def _own_slots(sqlite_template, folder):
     path = folder / "chainrule.db"
     path.write_bytes(sqlite_template.read_bytes())
     database = Database(f"sqlite:///{path}")
@@ -87,12 +104,16 @@ def undisturbed(sqlite_template, tmp_path_factory):
         {"CHAINRULE_DATA_DIR": str(folder), "CHAINRULE_DATABASE_URL": database.url}
     )
     slots = Slots(database, settings)
-    job_id = training_jobs.submit_slow(database, epochs=training_jobs.FEW_EPOCHS)
-    slots.run(job_id)
-    model, bundle = training_jobs.model(database, job_id)
+    yield slots
     slots.stop()
     database.dispose()
-    return model.weights_sha256, bundle, training_jobs.epochs(database, job_id)
+
+
+def _outcome(slots, job_id):
+    """Run a job; return its model's hash, its bundle and its epochs."""
+    slots.run(job_id)
+    model, bundle = training_jobs.model(slots.database, job_id)
+    return model.weights_sha256, bundle, training_jobs.epochs(slots.database, job_id)
 
 
 @pytest.fixture(autouse=True)

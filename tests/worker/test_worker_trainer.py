@@ -61,6 +61,7 @@ def job(tmp_path):
         "last": None,
         "replay": None,
         "certificate": None,
+        "warm_start": None,
     }
 
 
@@ -277,6 +278,68 @@ def test_a_replay_sends_nothing_until_it_has_proved_itself(job):
 def test_a_replay_that_gives_other_bits_fails(job):
     error = failure(run(job, replay={"step": 45, "sha256": "0" * 64}))
     assert error["code"] == "non_reproducible"
+
+
+def begins(frame, architecture=None, blob="b"):
+    """The part of a message that says whose weights its payload is."""
+    receipt = {"restored": ["dense_1", "dense_2"], "skipped": [], "unused": []}
+    return {
+        "warm_start": {
+            "blob": blob,
+            "architecture": architecture,
+            "receipt": receipt,
+            "begins": frame is not None,
+        }
+    }
+
+
+def parameters(frame):
+    return Checkpoint.from_bytes(frame.payload).parameters
+
+
+def test_a_job_begins_with_the_weights_of_a_model_or_of_a_checkpoint(job):
+    *_, last, done = [f for f in run(job) if f.kind in {"unit", "done"}]
+    architecture = job["config"]["architecture"]
+    for source, spec in ((done, None), (last, architecture)):
+        frames = run(job, source.payload, **begins(source, spec))
+        assert (parameters(frames[1]) == parameters(last)).all()
+        assert Checkpoint.from_bytes(frames[1].payload).loop["step"] == 0
+        assert frames[1].header["certificate"]["status"] == "passed"
+        assert frames[-1].kind == "done"
+
+
+def test_a_bundle_names_the_source_of_its_first_weights_by_its_hash(job):
+    done = run(job)[-1]
+    assert chainrule.load(done.payload).manifest["warm_start"] is None
+    job["config"]["training"]["warm_start"] = {"model_id": "mdl_1"}
+    warm = run(job, done.payload, **begins(done, blob="5ha"))
+    manifest = chainrule.load(warm[-1].payload).manifest
+    receipt = {"restored": ["dense_1", "dense_2"], "skipped": [], "unused": []}
+    assert manifest["warm_start"] == {"sha256": "5ha"} | receipt
+    assert manifest["training"]["warm_start"] is None
+    assert b"mdl_1" not in warm[-1].payload
+
+
+def test_a_job_that_began_with_others_weights_goes_on_from_its_own(job):
+    done = run(job)[-1]
+    frames = run(job, done.payload, **begins(done))
+    first, *_, last = [f for f in frames if f.kind in {"unit", "done"}]
+    rows = first.header["rows"]
+    again = run(job, first.payload, last=rows[-1], **begins(None))
+    assert again[-1] == last
+    sha256 = hashlib.sha256(first.payload).hexdigest()
+    replay = {"step": first.header["step"], "sha256": sha256}
+    again = run(job, done.payload, replay=replay, **begins(done))
+    assert not again[1].payload
+    assert again[-1] == last
+
+
+def test_a_source_that_is_damaged_is_told_as_such(job):
+    done = run(job)[-1]
+    damaged = bytearray(done.payload)
+    damaged[-100] ^= 1
+    for source, spec in ((bytes(damaged), None), (done.payload, job["config"]["architecture"])):
+        assert failure(run(job, source, **begins(done, spec)))["code"] == "data_corrupt"
 
 
 def test_a_stop_is_answered_with_a_last_unit(job, trainer):

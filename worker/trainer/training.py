@@ -21,6 +21,7 @@ from chainrule.fitting import EpochReport, TrainingLoop, evaluate
 from chainrule.network import EVALUATION_ROWS, Network
 from chainrule.recipe import Recipe
 from chainrule.spec import TrainingSpec, parse, summarize
+from chainrule.warmstart import warm_start
 from worker.trainer.dataset import open_tensors
 from worker.trainer.units import Pace
 
@@ -79,17 +80,19 @@ class Training:
         training = parse(TrainingSpec, self._config["training"])
         self._precision = training.precision
         self._net = Network(self._config["architecture"], training.seed, training.precision)
+        self._warm_start: dict[str, Any] | None = header["warm_start"]
+        checkpoint = self._begin(frame.payload)
         self._loop = TrainingLoop(
             self._net,
             self._rows(self._split.train),
             training,
             validation=self._rows(self._split.validation) if len(self._split.validation) else None,
-            checkpoint=Checkpoint.from_bytes(frame.payload) if frame.payload else None,
+            checkpoint=checkpoint,
             target_scale=self._recipe.target_scale,
         )
         self._certificate: dict[str, Any] | None = header["certificate"]
         self._replay: dict[str, Any] | None = header["replay"]
-        self._fresh = not frame.payload and self._replay is None
+        self._fresh = checkpoint is None and self._replay is None
         self._committed = self._replay["step"] if self._replay else self._loop.step
         self._epochs: list[dict[str, Any]] = []
         self._at_epoch_end = False
@@ -120,6 +123,17 @@ class Training:
         self._channel.wait_committed()
         self._end_unit()
         self._finish()
+
+    def _begin(self, payload: bytes) -> Checkpoint | None:
+        """Return the checkpoint to go on from; without one, take over the weights to begin with."""
+        source = self._warm_start
+        if source is None or not source["begins"]:
+            return Checkpoint.from_bytes(payload) if payload else None
+        if source["architecture"] is None:
+            warm_start(self._net, payload)
+        else:
+            warm_start(self._net, Checkpoint.from_bytes(payload), source["architecture"])
+        return None
 
     def _start(self) -> None:
         """Announce the job; a fresh one commits its initial weights, so that it always has some.
@@ -228,10 +242,13 @@ class Training:
             "validation": last.get("validation"),
             "test": self._test(),
         }
+        source = self._warm_start
         bundle = write_bundle(
             self._net,
             recipe=self._recipe,
-            training=self._config["training"],
+            # By its hash, not by its id: equal jobs give equal bytes.
+            warm_start=source and {"sha256": source["blob"], **source["receipt"]},
+            training=self._config["training"] | {"warm_start": None},
             metrics=metrics,
             certificate=self._certificate,
         )

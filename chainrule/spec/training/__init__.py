@@ -18,9 +18,11 @@ __all__ = [
     "ReduceOnPlateauSpec",
     "ScheduleSpec",
     "TrainingSpec",
+    "WarmStartSpec",
 ]
 
 Bound = Annotated[float, Field(gt=0.0, le=1e30)]
+Id = Annotated[str, Field(min_length=1, max_length=100)]
 Penalty = Annotated[float, Field(ge=0.0, le=1e6)]
 
 
@@ -45,6 +47,22 @@ class EarlyStoppingSpec(Document):
     min_delta: float = Field(0.0, ge=0.0, le=1e9, description="What counts as better.")
     restore_best: bool = Field(True, description="Whether the model is the best epoch's.")
     start_from_epoch: int = Field(0, ge=0, le=1_000_000, description="Epochs that do not count.")
+
+
+class WarmStartSpec(Document):
+    """Whose weights to begin with: those of a model, or of a job's checkpoint."""
+
+    model_id: Id | None = Field(None, description="A model, with its final weights.")
+    job_id: Id | None = Field(None, description="A job, with the weights of a checkpoint.")
+    step: int | None = Field(None, ge=0, description="Of the checkpoint; by default the newest.")
+
+    @model_validator(mode="after")
+    def _is_one(self) -> WarmStartSpec:
+        if (self.model_id is None) == (self.job_id is None):
+            raise ValueError("must have exactly one of model_id and job_id")
+        if self.step is not None and self.job_id is None:
+            raise ValueError("step is that of a job's checkpoint: a model has one set of weights")
+        return self
 
 
 class TrainingSpec(Document):
@@ -91,6 +109,9 @@ class TrainingSpec(Document):
     precision: Literal["float32", "float64"] = Field("float32", description="Of all numbers.")
     gradient_check: Literal["enforce", "report", "off"] = Field(
         "report", description="Whether a wrong gradient fails the job, or is reported only."
+    )
+    warm_start: WarmStartSpec | None = Field(
+        None, description="Whose weights to begin with; by default those of the seed."
     )
     max_seconds: float | None = Field(
         None, gt=0.0, le=30 * 86400.0, description="An attempt that takes longer fails the job."

@@ -22,6 +22,7 @@ from service.store.transitions.progress import NewModel, certify, commit_unit, s
 from service.store.transitions.queue import (
     CheckpointRef,
     Claim,
+    WarmStartRef,
     claim,
     due_for_ring,
     next_queued,
@@ -33,6 +34,7 @@ __all__ = [
     "Claim",
     "NewModel",
     "Signals",
+    "WarmStartRef",
     "backoff_s",
     "cancel",
     "certify",

@@ -9,13 +9,13 @@ from sqlalchemy import and_, case, select, update
 from sqlalchemy.orm import undefer
 
 from service.store.database import nonce
-from service.store.tables import Checkpoint, Dataset, Job, JobEvent
+from service.store.tables import Checkpoint, Dataset, Job, JobEvent, WarmStart
 from service.store.transitions.guards import change, happened, record
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-__all__ = ["CheckpointRef", "Claim", "claim", "due_for_ring", "next_queued"]
+__all__ = ["CheckpointRef", "Claim", "WarmStartRef", "claim", "due_for_ring", "next_queued"]
 
 RING_AGAIN_S = 10.0
 FAR_S = 600.0  # no back-off is longer: a later "not before" comes from a clock since set back
@@ -28,6 +28,15 @@ class CheckpointRef:
 
     blob: str
     step: int
+
+
+@dataclass(frozen=True)
+class WarmStartRef:
+    """The weights to begin with: a model's bundle, or a checkpoint of this ``architecture``."""
+
+    blob: str
+    architecture: dict[str, Any] | None
+    receipt: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,7 @@ class Claim:
     max_seconds: float | None
     memory_bytes: int
     certificate: dict[str, Any] | None
+    warm_start: WarmStartRef | None
 
     @property
     def checkpoint(self) -> CheckpointRef | None:
@@ -122,7 +132,13 @@ def _read(session: Session, job_id: str, owner: str) -> Claim | None:
         max_seconds=job.config["training"].get("max_seconds"),
         memory_bytes=job.memory_bytes,
         certificate=job.certificate,
+        warm_start=_warm_start(session, job_id),
     )
+
+
+def _warm_start(session: Session, job_id: str) -> WarmStartRef | None:
+    row = session.get(WarmStart, job_id)
+    return None if row is None else WarmStartRef(row.blob, row.architecture, row.receipt)
 
 
 def _set(session: Session, guard: Any, values: dict[Any, Any]) -> None:
