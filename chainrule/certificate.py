@@ -16,7 +16,7 @@ import numpy as np
 from chainrule.gradcheck import Batch, stir
 from chainrule.losses import Objective
 from chainrule.network import Network
-from chainrule.spec import nodes
+from chainrule.spec import nodes, starting
 from chainrule.tape import aligned
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def _outputs(spec: ArchitectureSpec, walked: list[Node]) -> dict[str, tuple[int,
 def _affordable(walked: list[Node]) -> int:
     """Return how many forward passes of two rows fit in the budget, beside the building."""
     parameters = sum(node.parameters + node.state for node in walked)
-    building_s = parameters * _PARAMETER_S + _orthogonal_flops(walked) / _FLOPS_PER_S
+    building_s = parameters * _PARAMETER_S + starting(walked).flops / _FLOPS_PER_S
     building_s += len(walked) * 2 * _LAYER_S
     one_s = _PASS_S + sum(map(_forward_s, walked))
     return int(max(0.0, _BUDGET_S - building_s) / one_s)
@@ -206,16 +206,6 @@ def _forward_s(node: Node) -> float:
     rate = _READ_FLOPS_PER_S if loops or len(node.output_shape) == 1 else _FLOPS_PER_S
     rows_s = node.spec.flops(*node.input_shapes) / rate + math.prod(node.output_shape) * _VALUE_S
     return _LAYER_S + loops * node.input_shape[0] * _TIME_STEP_S + ROWS * rows_s
-
-
-def _orthogonal_flops(walked: list[Node]) -> float:
-    """Return what the initializers cost that factor a matrix."""
-    total = 0.0
-    for weight in (weight for node in walked for weight in node.weights):
-        if getattr(weight.initializer, "kind", weight.initializer) == "orthogonal":
-            rows, columns = math.prod(weight.shape[:-1]), weight.shape[-1]
-            total += 4.0 * max(rows, columns) * min(rows, columns) ** 2
-    return total
 
 
 def _spread(tensors: list[str]) -> list[str]:

@@ -5,7 +5,7 @@ from chainrule.spec.base import Document, parse
 from chainrule.spec.data import DataSpec, SplitSpec
 from chainrule.spec.graph import Node, check_wiring, nodes, vocabularies
 from chainrule.spec.layers import KINDS, LayerSpec, Shape, Weight
-from chainrule.spec.summary import learning, scratch, starting_bytes, summarize
+from chainrule.spec.summary import learning, scratch, starting, summarize
 from chainrule.spec.training import OptimizerSpec, ScheduleSpec, TrainingSpec, WarmStartSpec
 from chainrule.spec.training.losses import LossSpec, Task, default_loss
 from chainrule.spec.windows import Windows, windows
@@ -36,7 +36,7 @@ __all__ = [
     "nodes",
     "parse",
     "scratch",
-    "starting_bytes",
+    "starting",
     "summarize",
     "vocabularies",
     "windows",

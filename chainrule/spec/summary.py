@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chainrule.spec.graph import Node, nodes
 from chainrule.spec.layers import Scratch
@@ -12,7 +12,14 @@ from chainrule.spec.layers import Scratch
 if TYPE_CHECKING:
     from chainrule.spec.architecture import ArchitectureSpec
 
-__all__ = ["learning", "scratch", "starting_bytes", "summarize"]
+__all__ = ["Start", "learning", "scratch", "starting", "summarize"]
+
+
+class Start(NamedTuple):
+    """What the initializers cost that factor a matrix: in operations, and in memory."""
+
+    flops: int
+    n_bytes: int
 
 
 def summarize(
@@ -73,15 +80,15 @@ def scratch(walked: list[Node], *, inputs: bool = False) -> Scratch:
     return Scratch(per_row, fixed)
 
 
-def starting_bytes(walked: list[Node]) -> int:
-    """Return what the initializers take, before anything else is there."""
-    sizes = (
-        weight.size
-        for node in walked
-        for weight in node.weights
-        if getattr(weight.initializer, "kind", weight.initializer) == "orthogonal"
-    )
-    return 5 * 8 * max(sizes, default=0)  # doubles: drawn, factored, the factors, one by halves
+def starting(walked: list[Node]) -> Start:
+    """Return what it costs to fill the parameters, before anything else is there."""
+    flops, largest = 0, 0
+    for weight in (weight for node in walked for weight in node.weights):
+        if getattr(weight.initializer, "kind", weight.initializer) == "orthogonal":
+            rows, columns = math.prod(weight.shape[:-1]), weight.shape[-1]
+            flops += 4 * max(rows, columns) * min(rows, columns) ** 2
+            largest = max(largest, weight.size)
+    return Start(flops, 5 * 8 * largest)  # doubles: drawn, factored, the factors, one by halves
 
 
 def learning(walked: list[Node]) -> set[str]:

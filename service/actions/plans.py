@@ -18,7 +18,7 @@ from chainrule.spec import (
     nodes,
     parse,
     scratch,
-    starting_bytes,
+    starting,
     summarize,
     windows,
 )
@@ -222,8 +222,8 @@ def _memory(
     walked = nodes(spec)
     evaluation = _evaluation(scratch(walked), itemsize, training.batch_size)
     learning = int(summary["memory_bytes"]) + checkpoint + evaluation
-    starting = itemsize * int(summary["parameters"]) + starting_bytes(walked)
-    return PROCESS_BYTES + features + prepared + max(learning, starting)
+    filling = itemsize * int(summary["parameters"]) + starting(walked).n_bytes
+    return PROCESS_BYTES + features + prepared + max(learning, filling)
 
 
 def _evaluation(taken: Scratch, itemsize: int, batch_size: int) -> int:

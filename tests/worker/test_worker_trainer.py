@@ -397,6 +397,20 @@ def test_a_job_takes_no_more_memory_than_was_estimated(job, layers):
     assert frames[-1].kind == "done", frames[-1].header
 
 
+def test_a_start_that_takes_its_time_is_told_before_it_begins(job):
+    """The recurrent kernel is orthogonal: that takes 4 n m ** 2 operations, at 1e9 a second."""
+    layers = [
+        {"kind": "reshape", "target_shape": [8, 8]},
+        {"kind": "lstm", "units": 1200},
+        {"kind": "dense", "units": 10},
+    ]
+    job["config"]["architecture"]["layers"] = layers
+    job["config"]["training"] |= {"epochs": 1, "batch_size": 256}
+    ready, told, started, *_ = run(job)
+    assert [ready.kind, told.kind, started.kind] == ["ready", "progress", "started"]
+    assert told.header["quiet_s"] == 4 * 4800 * 1200**2 / 1e9
+
+
 def test_a_checkpoint_of_another_job_is_refused(job):
     other = run(job)[1].payload
     job["config"]["training"]["batch_size"] = 16
