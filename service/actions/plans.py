@@ -161,6 +161,12 @@ def _complete(
     """Fill in what the data decides, and check that the last layer fits the loss."""
     itemsize = 8 if training.precision == "float64" else 4
     slots = kept_vectors(training)
+    for names, place in ((given.inputs or {}, "inputs"), (given.outputs or [], "outputs")):
+        if len(names) > 1:
+            detail = (
+                f"are several, {', '.join(names)}: the data of a job makes one; use the library"
+            )
+            raise SpecError.at(f"architecture.{place}", detail)
     try:
         spec = complete(given, recipe.input_shape, recipe.output_shape[-1])
         summary = summarize(spec, batch_size=training.batch_size, itemsize=itemsize, slots=slots)

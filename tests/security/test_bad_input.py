@@ -100,6 +100,21 @@ CASES = {
     "a network that needs more memory than a job may have": job(
         422, "/architecture", "MiB", architecture=network(11_000, 11_000, "auto")
     ),
+    "several outputs": job(
+        422,
+        "/architecture/outputs",
+        "are several, dense_1, dense_2",
+        architecture={**network("auto", "auto"), "outputs": ["dense_1", "dense_2"]},
+    ),
+    "several inputs": job(
+        422,
+        "/architecture/inputs",
+        "are several, a, b",
+        architecture={
+            "inputs": {"a": {"shape": [4]}, "b": {"shape": [4]}},
+            "layers": [{"kind": "add", "inputs": ["a", "b"]}, {"kind": "dense", "units": "auto"}],
+        },
+    ),
     "no architecture": job(422, "", "architecture", architecture=None),
     # The loss and the head.
     "softmax of 7 on 3 classes": job(
