@@ -163,9 +163,7 @@ def _complete(
     slots = kept_vectors(training)
     for names, place in ((given.inputs or {}, "inputs"), (given.outputs or [], "outputs")):
         if len(names) > 1:
-            detail = (
-                f"are several, {', '.join(names)}: the data of a job makes one; use the library"
-            )
+            detail = f"are several, {', '.join(names)}: a job has one; use the library"
             raise SpecError.at(f"architecture.{place}", detail)
     try:
         spec = complete(given, recipe.input_shape, recipe.output_shape[-1])
