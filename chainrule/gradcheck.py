@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from chainrule.spec import ArchitectureSpec
     from chainrule.tape import Array, Tape
 
-__all__ = ["Batch", "check_gradients"]
+__all__ = ["Batch", "check_gradients", "stir"]
 
 _EPSILON = 1e-5
+_STIR = 0.01
+_CONSTANT = ("zeros", "ones", "constant", "identity")
 _DRAWS = 20  # of the inputs, before giving up on a tensor
 # Slopes taken at two step sizes differ by a kink's share of the largest slope, a smooth function's
 # by the square of the step; the second number is the noise of the slopes of a loss up to 1.
@@ -41,12 +43,14 @@ def check_gradients(
 
     Several inputs have one each, by their names. Up to ``probes`` entries of each tensor are drawn,
     and max|a - n| / max(|a|, |n|, 1e-8) taken with each maximum over the tensor: one entry of a
-    correct gradient may be nearly zero. Probes that cross a kink are left out, and inputs drawn
-    again where those are half or more. Dropout is on, its stream fixed. ``loss`` is a name, a
-    document, or of several outputs a mapping with one for each; by default mean_squared_error.
+    correct gradient may be nearly zero. The weights are the first ones, constants moved a little
+    apart. Probes that cross a kink are left out, and inputs drawn again where those are half or
+    more. Dropout is on, its stream fixed. ``loss`` is a name, a document, or of several outputs a
+    mapping with one for each; by default mean_squared_error.
     Raises: SpecError; ChainruleError, if a tensor's probes meet kinks again and again.
     """
     net = Network(spec, seed, "float64")
+    stir(net, seed)
     objective = Objective(net.output_shapes, loss or "mean_squared_error")
     worst: dict[str, float] = {}
     whole = _renamed(net.vocabularies, net)  # whole numbers have no slope
@@ -60,6 +64,20 @@ def check_gradients(
             raise ChainruleError(f"{name}: every batch drawn lies at a kink")
         worst[layer] = max(worst.get(layer, 0.0), error)
     return worst
+
+
+def stir(net: Network, seed: int) -> None:
+    """Move what starts as zeros, or other constants, a little apart.
+
+    A unit that nothing but a zero bias reaches would rest right at its kink.
+    """
+    rng = generator(seed, "gradcheck", 0, 0)  # a name no draw of inputs has
+    for node in net.nodes:
+        for weight in node.trainable:
+            start = weight.initializer
+            if isinstance(start, tuple) or getattr(start, "kind", start) in _CONSTANT:
+                parameter = net.parameters[f"{node.name}.{weight.name}"]
+                parameter += _STIR * rng.standard_normal(parameter.shape)
 
 
 @dataclass
@@ -84,17 +102,20 @@ class Batch:
         """Return a tensor's relative error; None if half of the probes or more meet a kink."""
         tensor = {**self.net.parameters, **self._by_name(self.x)}[name]
         entries = self.rng.permutation(tensor.size)[:probes]
-        slopes = np.array([self._slopes(tensor.reshape(-1), entry) for entry in entries])
-        coarse, fine = slopes.T
-        noise = _NOISE * max(1.0, abs(self.value()))
+        middle = self.value()
+        slopes = [self._slopes(tensor.reshape(-1), entry, middle) for entry in entries]
+        coarse, fine, bend, fine_bend = np.array(slopes).T
+        noise = _NOISE * max(1.0, abs(middle))
         scale = float(np.abs(coarse).max())
-        clear = np.abs(coarse - fine) <= _KINK * scale + noise
+        # Of a smooth function the sides' slopes differ half as much over half of the step.
+        apart = np.maximum(np.abs(coarse - fine), np.abs(bend - 2 * fine_bend))
+        clear = apart <= _KINK * scale + noise
         if 2 * np.count_nonzero(clear) <= len(entries):
             return None
-        numeric, analytic = coarse[clear], self._gradient(name)[entries][clear]
-        scale = max(float(np.abs(analytic).max()), float(np.abs(numeric).max()), 1e-8)
+        analytic = self._gradient(name)[entries]
+        scale = max(float(np.abs(analytic).max()), float(np.abs(coarse[clear]).max()), 1e-8)
         # Where a gradient is zero, as a bias's before batch_norm, the slope is the loss's rounding.
-        beyond = np.maximum(np.abs(analytic - numeric) - noise, 0.0)
+        beyond = np.maximum(np.abs(analytic - coarse)[clear] - noise, 0.0)
         return float(beyond.max()) / scale
 
     def _gradient(self, name: str) -> Array:
@@ -108,18 +129,23 @@ class Batch:
     def _by_name(self, x: Values) -> dict[str, Array]:
         return _renamed(named(x, self.net.input_shapes), self.net)
 
-    def _slopes(self, flat: Array, entry: int) -> tuple[float, float]:
-        """Return the central differences over one step and over half of it."""
-        return self._difference(flat, entry, _EPSILON), self._difference(flat, entry, _EPSILON / 2)
+    def _slopes(self, flat: Array, entry: int, middle: float) -> tuple[float, ...]:
+        """Return the central differences over one step and over half of it, then the bends."""
+        coarse, bend = self._difference(flat, entry, _EPSILON, middle)
+        fine, fine_bend = self._difference(flat, entry, _EPSILON / 2, middle)
+        return coarse, fine, bend, fine_bend
 
-    def _difference(self, flat: Array, entry: int, epsilon: float) -> float:
+    def _difference(
+        self, flat: Array, entry: int, epsilon: float, middle: float
+    ) -> tuple[float, float]:
+        """Return the central difference, and by how much the slopes of its two sides differ."""
         kept = flat[entry]
         flat[entry] = kept + epsilon
         above = self.value()
         flat[entry] = kept - epsilon
         below = self.value()
         flat[entry] = kept
-        return (above - below) / (2 * epsilon)
+        return (above - below) / (2 * epsilon), (above - 2 * middle + below) / epsilon
 
     def gradients(self) -> tuple[float, dict[str, Array]]:
         """Return the loss and its gradient in each parameter, flat, as a training step has them."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from chainrule.errors import Problem, SpecError
 from chainrule.spec.base import Document, parse
@@ -38,11 +38,14 @@ class ArchitectureSpec(Document):
     layers: list[LayerSpec] = Field(min_length=1, max_length=1000)
     outputs: list[str] | None = Field(None, min_length=1, max_length=64)
 
-    @model_validator(mode="after")
-    def _has_one_kind_of_inputs(self) -> ArchitectureSpec:
-        if self.input is not None and self.inputs is not None:
+    @field_validator("inputs")
+    @classmethod
+    def _are_not_beside_input(
+        cls, inputs: dict[str, InputSpec] | None, info: ValidationInfo
+    ) -> dict[str, InputSpec] | None:
+        if inputs is not None and info.data.get("input") is not None:
             raise ValueError("give input or inputs, not both")
-        return self
+        return inputs
 
     @property
     def names(self) -> list[str]:
@@ -53,6 +56,11 @@ class ArchitectureSpec(Document):
             seen[layer.kind] += 1
             names.append(layer.name or f"{layer.kind}_{seen[layer.kind]}")
         return names
+
+    @property
+    def has_inputs(self) -> bool:
+        """Whether the shapes of the inputs are given, not left to the data."""
+        return self.input is not None or self.inputs is not None
 
     @property
     def output_names(self) -> list[str]:

@@ -17,6 +17,8 @@ from chainrule.spec import (
     complete,
     nodes,
     parse,
+    scratch,
+    starting,
     summarize,
     windows,
 )
@@ -27,6 +29,7 @@ from service.ids import new_id
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from chainrule.spec.layers import Scratch
     from chainrule.spec.training.losses import LossName
     from service.actions.datasets import Tensors
     from service.actions.requests import JobRequest
@@ -78,7 +81,7 @@ def plan(session: Session, tenant: str, request: JobRequest, settings: Settings)
     training = _training(request.training, recipe)
     architecture, summary = _complete(given, recipe, training)
     steps = training.epochs * _steps_per_epoch(architecture, recipe, training)
-    memory_bytes = _memory(summary, tensors, recipe, training)
+    memory_bytes = _memory(architecture, summary, tensors, recipe, training)
     source = _source(session, tenant, training, architecture)
     if source is not None:
         training = training.model_copy(update={"warm_start": source.spec})
@@ -214,7 +217,11 @@ def _complete(
 
 
 def _memory(
-    summary: dict[str, Any], tensors: Tensors, recipe: Recipe, training: TrainingSpec
+    spec: ArchitectureSpec,
+    summary: dict[str, Any],
+    tensors: Tensors,
+    recipe: Recipe,
+    training: TrainingSpec,
 ) -> int:
     """Estimate the trainer's memory: process, data twice over, network, checkpoint, evaluation."""
     itemsize = 8 if training.precision == "float64" else 4
@@ -225,11 +232,19 @@ def _memory(
     features = rows * sum(map(math.prod, shapes)) * itemsize
     prepared = sum(tensor.nbytes for tensor in tensors.values())
     kept = 1 + kept_vectors(training)
-    checkpoint = 2 * itemsize * kept * int(summary["parameters"])
-    row = sum(layer["activation_bytes"] for layer in summary["layers"])
-    evaluation = max(row, min(EVALUATION_ROWS * row, BLOCK_BYTES))
-    parts = (PROCESS_BYTES, features, prepared, summary["memory_bytes"], checkpoint, evaluation)
-    return int(sum(parts))
+    checkpoint = 3 * itemsize * kept * int(summary["parameters"])  # vectors, tensors, the file
+    walked = nodes(spec)
+    evaluation = _evaluation(scratch(walked), itemsize, training.batch_size)
+    learning = int(summary["memory_bytes"]) + checkpoint + evaluation
+    filling = itemsize * int(summary["parameters"]) + starting(walked).n_bytes
+    return PROCESS_BYTES + features + prepared + max(learning, filling)
+
+
+def _evaluation(taken: Scratch, itemsize: int, batch_size: int) -> int:
+    """Estimate what an evaluation takes: half of a training step's scratch memory is forward's."""
+    row = itemsize * max(taken.per_row, 1)
+    rows = max(batch_size, min(EVALUATION_ROWS, BLOCK_BYTES // row))
+    return rows * row // 2 + itemsize * taken.fixed
 
 
 def _admit(steps: int, memory_bytes: int, most_bytes: int) -> None:

@@ -8,7 +8,7 @@ import pytest
 import chainrule
 from chainrule.errors import ShapeError, SpecError
 from chainrule.network import Network
-from chainrule.spec import ArchitectureSpec, complete, nodes, parse, summarize
+from chainrule.spec import ArchitectureSpec, check_wiring, complete, nodes, parse, summarize
 from tests.engine.engine_cases import dense, layer
 
 
@@ -106,6 +106,19 @@ def refusal(document):
             "layers[0].axis",
             ["but the batch's"],
         ),
+        (graph(dense(3), shape=(10**7, 10**7)), "input.shape", ["100,000,000,000,000 values"]),
+        (
+            graph(*[layer("up_sampling2d", size=1024)] * 1000, shape=(1, 1, 1)),
+            "layers[1]",
+            ["1,099,511,627,776 values a sample, of shape (1048576, 1048576, 1)"],
+        ),
+        (
+            graph(
+                layer("conv2d", filters=8, kernel_size=1024, padding="same"), shape=(4096, 4096, 1)
+            ),
+            "layers",
+            ["2.8e+14 FLOPs a sample"],
+        ),
     ],
 )
 def test_a_graph_that_does_not_add_up_is_refused_at_its_place(document, path, words):
@@ -122,7 +135,7 @@ def test_the_first_layer_of_several_inputs_says_which_feeds_it():
 
 
 def test_one_of_input_and_inputs_is_given():
-    with pytest.raises(SpecError, match="give input or inputs, not both"):
+    with pytest.raises(SpecError, match="inputs: give input or inputs, not both"):
         parse(ArchitectureSpec, two_inputs(dense(1), input={"shape": [2]}))
 
 
@@ -131,6 +144,13 @@ def test_a_thousand_layers_may_stand_in_any_order():
     layers.append(dense(2, name="d999", inputs=["input"]))
     walked = nodes(parse(ArchitectureSpec, graph(*layers, outputs=["d0"])))
     assert [node.name for node in walked] == [f"d{i}" for i in reversed(range(1000))]
+
+
+def test_the_graph_is_checked_before_the_input_is_known():
+    open_ended = {"layers": [dense(2, inputs=["dense_2"]), dense(2, inputs=["dense_1"])]}
+    with pytest.raises(SpecError, match=r"layers\[0\].inputs: a cycle: dense_1 <- dense_2"):
+        check_wiring(parse(ArchitectureSpec, open_ended))
+    check_wiring(parse(ArchitectureSpec, {"layers": [dense(2), dense("auto")]}))
 
 
 SIAMESE = two_inputs(
