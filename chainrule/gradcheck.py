@@ -9,12 +9,14 @@ import numpy as np
 
 from chainrule.errors import ChainruleError
 from chainrule.losses import Objective
+from chainrule.naming import named, unnamed
 from chainrule.network import Network
 from chainrule.streams import generator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from chainrule.naming import Values
     from chainrule.spec import ArchitectureSpec
     from chainrule.tape import Array, Tape
 
@@ -39,19 +41,20 @@ def check_gradients(
 ) -> dict[str, float]:
     """Return the largest relative error of each layer with parameters, and of the ``inputs``.
 
-    Up to ``probes`` entries of each tensor are drawn, and max|a - n| / max(|a|, |n|, 1e-8) taken
-    with each maximum over the tensor: one entry of a correct gradient may be nearly zero. The
-    weights are the first ones, constants moved a little apart. Probes that cross a kink are left
-    out, and inputs drawn again where those are half or more. Dropout is on, its stream fixed.
-    ``loss`` is a name, a document, or of several outputs a mapping with one for each; by default
-    mean_squared_error.
+    Several inputs have one each, by their names. Up to ``probes`` entries of each tensor are drawn,
+    and max|a - n| / max(|a|, |n|, 1e-8) taken with each maximum over the tensor: one entry of a
+    correct gradient may be nearly zero. The weights are the first ones, constants moved a little
+    apart. Probes that cross a kink are left out, and inputs drawn again where those are half or
+    more. Dropout is on, its stream fixed. ``loss`` is a name, a document, or of several outputs a
+    mapping with one for each; by default mean_squared_error.
     Raises: SpecError; ChainruleError, if a tensor's probes meet kinks again and again.
     """
     net = Network(spec, seed, "float64")
     stir(net, seed)
     objective = Objective(net.output_shapes, loss or "mean_squared_error")
     worst: dict[str, float] = {}
-    inputs = [] if net.vocabularies else ["inputs"]  # whole numbers have no slope
+    whole = _renamed(net.vocabularies, net)  # whole numbers have no slope
+    inputs = [name for name in _renamed(net.input_shapes, net) if name not in whole]
     for name in [*net.parameters, *inputs]:
         layer = name.partition(".")[0]
         draws = (Batch.draw(net, objective, rows, seed, number) for number in range(_DRAWS))
@@ -83,21 +86,21 @@ class Batch:
 
     net: Network
     objective: Objective
-    x: Array
-    target: Any
+    x: Values
+    target: Values
     rng: np.random.Generator
     tape: Tape
 
     @classmethod
     def draw(cls, net: Network, objective: Objective, rows: int, seed: int, number: int) -> Batch:
         rng = generator(seed, "gradcheck", number)
-        x = _input(net, rows, rng)
+        x = _inputs(net, rows, rng)
         target = objective.draw(rows, rng)
         return cls(net, objective, x, target, rng, net.tape(training=True, seed=seed))
 
     def error(self, name: str, probes: int) -> float | None:
         """Return a tensor's relative error; None if half of the probes or more meet a kink."""
-        tensor = self.x if name == "inputs" else self.net.parameters[name]
+        tensor = {**self.net.parameters, **self._by_name(self.x)}[name]
         entries = self.rng.permutation(tensor.size)[:probes]
         middle = self.value()
         slopes = [self._slopes(tensor.reshape(-1), entry, middle) for entry in entries]
@@ -118,10 +121,13 @@ class Batch:
     def _gradient(self, name: str) -> Array:
         self.tape.begin(0)
         y, backward = self.net.forward(self.x, self.tape, inputs=True)
-        dx: Array = backward(self.objective(y, self.target, self.tape)[1])
-        if name == "inputs":
-            return dx.reshape(-1)
+        dx = self._by_name(backward(self.objective(y, self.target, self.tape)[1]))
+        if name in dx:
+            return dx[name].reshape(-1)
         return self.tape.gradient(self.net.parameters[name]).view.reshape(-1)
+
+    def _by_name(self, x: Values) -> dict[str, Array]:
+        return _renamed(named(x, self.net.input_shapes), self.net)
 
     def _slopes(self, flat: Array, entry: int, middle: float) -> tuple[float, ...]:
         """Return the central differences over one step and over half of it, then the bends."""
@@ -157,10 +163,20 @@ class Batch:
         return self.objective(y, self.target, self.tape)[0]
 
 
-def _input(net: Network, rows: int, rng: np.random.Generator) -> Array:
-    """Draw inputs that the network accepts."""
-    shape = (rows, *net.input_shape)
-    if net.vocabularies:
-        (size,) = net.vocabularies.values()
-        return rng.integers(0, size, shape).astype(np.float64)
-    return rng.standard_normal(shape)
+def _inputs(net: Network, rows: int, rng: np.random.Generator) -> Values:
+    """Draw inputs that the network accepts, whatever order a document has them in."""
+    drawn: dict[str, Array] = {}
+    for name in sorted(net.input_shapes):
+        shape = (rows, *net.input_shapes[name])
+        if name in net.vocabularies:
+            drawn[name] = rng.integers(0, net.vocabularies[name], shape).astype(np.float64)
+        else:
+            drawn[name] = rng.standard_normal(shape)
+    return unnamed(drawn)
+
+
+def _renamed(values: Mapping[str, Any], net: Network) -> dict[str, Any]:
+    """Return what inputs have by name, the only input's as ``inputs``."""
+    if len(net.input_shapes) > 1:
+        return dict(values)
+    return dict(zip(["inputs"], values.values(), strict=False))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from chainrule.fitting.samples import Samples
-    from chainrule.graph import Values
+    from chainrule.naming import Values
     from chainrule.network import Network
     from chainrule.spec import TrainingSpec
     from chainrule.tape import Array, Tape

@@ -12,6 +12,7 @@ import pytest
 
 from chainrule import gradcheck
 from chainrule.certificate import PROBES, TOLERANCE, certify
+from chainrule.gradcheck import check_gradients
 from chainrule.layers import LAYERS
 from chainrule.layers.activation import Activation
 from chainrule.layers.dense import Dense
@@ -185,6 +186,34 @@ def test_the_losses_of_several_outputs_and_their_weights_are_the_ones_checked():
     objective = Objective({"dense_2": (3,)}, "softmax_cross_entropy", costs)
     single = architecture((5,), dense(6, "tanh"), dense(3))
     assert certify(single, objective, 0)["status"] == "passed"
+
+
+TWO_SIDES = {
+    "inputs": {"words": {"shape": [3]}, "numbers": {"shape": [4]}},
+    "layers": [
+        layer("embedding", input_dim=7, output_dim=2, inputs=["words"]),
+        layer("flatten"),
+        dense(5, "tanh", name="twin", inputs=["numbers"]),
+        layer("concat", inputs=["flatten_1", "twin"]),
+        dense(3, name="a"),
+        dense(1, name="b", inputs=["concat_1"]),
+    ],
+    "outputs": ["a", "b"],
+}
+
+
+def test_several_inputs_are_checked_in_whatever_order_the_document_has_them():
+    losses = {"a": "softmax_cross_entropy", "b": "mean_squared_error"}
+    certificate = certify(parse(ArchitectureSpec, TWO_SIDES), losses, 0)
+    assert certificate["status"] == "passed", certificate
+    assert {n for n, e in errors(certificate).items() if e is not None} == {
+        "embedding_1", "twin", "a", "b"
+    }  # fmt: skip
+    turned = {**TWO_SIDES, "inputs": {"numbers": {"shape": [4]}, "words": {"shape": [3]}}}
+    assert certify(parse(ArchitectureSpec, turned), losses, 0) == certificate
+    found = check_gradients(TWO_SIDES, loss=losses)
+    assert set(found) == {"embedding_1", "twin", "a", "b", "numbers"}
+    assert max(found.values()) < 1e-6
 
 
 def test_gradients_that_vanish_are_no_faults():

@@ -84,7 +84,7 @@ def refusal(document):
             "outputs[1]",
             ["'dense_1' is named twice"],
         ),
-        (two_inputs(dense(3)), "inputs.right", ["'right' feeds no layer"]),
+        (two_inputs(dense(3, inputs=["left"])), "inputs.right", ["'right' feeds no layer"]),
         (graph(dense(3, name="input")), "layers[0].name", ["names the network's input"]),
         (graph(layer("shared", layer="x")), "layers[0].layer", ["there is no layer 'x'"]),
         (
@@ -127,6 +127,13 @@ def test_a_graph_that_does_not_add_up_is_refused_at_its_place(document, path, wo
     assert [word for word in words if word not in detail] == []
 
 
+def test_the_first_layer_of_several_inputs_says_which_feeds_it():
+    document = two_inputs(dense(4), layer("concat", inputs=["dense_1", "right"]))
+    found, detail = refusal(document)
+    assert found == "layers[0].inputs"
+    assert "the network has several inputs, left, right" in detail
+
+
 def test_one_of_input_and_inputs_is_given():
     with pytest.raises(SpecError, match="inputs: give input or inputs, not both"):
         parse(ArchitectureSpec, two_inputs(dense(1), input={"shape": [2]}))
@@ -144,6 +151,8 @@ def test_the_graph_is_checked_before_the_input_is_known():
     with pytest.raises(SpecError, match=r"layers\[0\].inputs: a cycle: dense_1 <- dense_2"):
         check_wiring(parse(ArchitectureSpec, open_ended))
     check_wiring(parse(ArchitectureSpec, {"layers": [dense(2), dense("auto")]}))
+    named = [layer("add", inputs=["left", "right"]), dense("auto")]
+    check_wiring(parse(ArchitectureSpec, {"layers": named}))
 
 
 SIAMESE = two_inputs(
@@ -176,8 +185,8 @@ def test_several_inputs_and_outputs_go_by_name():
 @pytest.mark.parametrize(
     ("x", "words"),
     [
-        (np.zeros((2, 4)), "a mapping with values for"),
-        ({"left": np.zeros((2, 4))}, "wants values for"),
+        (np.zeros((2, 4)), "must be a mapping with"),
+        ({"left": np.zeros((2, 4))}, r"must have \['left', 'right'\]"),
         ({"left": np.zeros((2, 4)), "right": np.zeros((2, 5))}, "input 'right' wants"),
         ({"left": np.zeros((2, 4)), "right": np.zeros((3, 4))}, "different numbers of rows"),
     ],

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 
 from chainrule.export import to_onnx
 from chainrule.export.onnx import CONVERTERS
-from chainrule.graph import named
 from chainrule.layers import LAYERS
+from chainrule.naming import named
 from chainrule.network import Network
 from tests.engine.engine_cases import CASES, case_id, dense, draw, layer
 from tests.engine.random_graphs import graphs

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from chainrule.errors import SpecError
-from chainrule.graph import named
+from chainrule.naming import named
 from chainrule.network import Network
 from chainrule.spec import KINDS, ArchitectureSpec, nodes, parse
 from tests.engine.random_graphs import VOCABULARY, broken_graphs, graphs
