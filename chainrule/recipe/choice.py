@@ -117,7 +117,9 @@ def _targets(data: DataSpec, known: Known, noun: str, outputs: Sequence[str]) ->
         if len(outputs) > 1 and all(output in known for output in outputs):
             return {output: Named(output, "target") for output in outputs}
         whose = "to learn" if len(outputs) == 1 else f"of each output: {listed([*outputs])}"
-        raise SpecError.at("target", f"is missing: name the {noun} {whose}; {there}")
+        alone = len(outputs) == 1 and noun == "array"
+        hint = ' (or give "task": "reconstruction")' if alone else ""
+        raise SpecError.at("target", f"is missing: name the {noun} {whose}{hint}; {there}")
     for name, place in found.values():
         if name not in known:
             raise SpecError.at(place, f"there is no {noun} {name!r}; {there}")

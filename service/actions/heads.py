@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from chainrule.errors import SpecError, step
 from chainrule.spec import nodes
+from chainrule.spec.layers import BidirectionalSpec, RecurrentBase
 
 if TYPE_CHECKING:
     from chainrule.recipe import Recipe
     from chainrule.recipe.targets import Learnt
-    from chainrule.spec import ArchitectureSpec, Node
+    from chainrule.spec import ArchitectureSpec, Node, Shape
 
 __all__ = ["check"]
 
 SHAPE_KEEPING = ("activation", "dropout")
+_RECURRENT = (BidirectionalSpec, RecurrentBase)
 
 
 def check(spec: ArchitectureSpec, recipe: Recipe) -> None:
@@ -37,13 +40,23 @@ def _check_one(walked: dict[str, Node], output: str, learnt: Learnt, *, several:
         return
     unit = _unit(learnt)
     last = _maker(walked, output)
-    if len(got) == 1 and last.spec.kind == "dense":
-        shown = str(wanted) if len(wanted) != 1 else f"{wanted[0]:,}"
+    if len(got) == len(wanted) == 1 and last.spec.kind == "dense":
         place = f"architecture.layers[{last.index}].units"
-        raise SpecError.at(place, f"must be {shown} for {loss}{of} ({unit}), got {got[0]:,}")
+        raise SpecError.at(place, f"must be {wanted[0]:,} for {loss}{of} ({unit}), got {got[0]:,}")
     giver = f"layer {output!r}" if several else "the last layer"
     detail = f"{loss} wants outputs of shape {wanted} ({unit}), {giver} gives {got}"
-    raise SpecError.at(where, detail)
+    raise SpecError.at(where, detail + _remedy(walked, got, wanted))
+
+
+def _remedy(walked: dict[str, Node], got: Shape, wanted: Shape) -> str:
+    """Say what makes an output's shape the wanted one, where that is plain."""
+    if len(got) == 1 and math.prod(got) == math.prod(wanted):
+        return f': put {{"kind": "reshape", "target_shape": {list(wanted)}}} after it'
+    for node in reversed(walked.values()):
+        is_last_step = isinstance(node.spec, _RECURRENT) and len(node.output_shape) == 1
+        if is_last_step and len(got) < len(wanted) and node.input_shape[0] == wanted[0]:
+            return f": layer {node.name!r} gives every step with return_sequences true"
+    return ""
 
 
 def _maker(walked: dict[str, Node], output: str) -> Node:

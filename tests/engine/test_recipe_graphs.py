@@ -175,7 +175,7 @@ def test_columns_of_a_table_are_learnt_together_where_all_are_there():
         ({"target": "size"}, "target: names 1 array for 2 outputs: 'kind', 'size'"),
         ({"target": ["size"]}, "target: names 1 array for 2 outputs"),
         ({"target": {"size": "size"}}, "target: are of 'size', the network's outputs are 'kind'"),
-        ({"target": ["kind", "sise"]}, "target[1]: there is no array 'sise'; the arrays are"),
+        ({"target": ["kind", "size"]}, "target[1]: there is no array 'sise'; the arrays are"),
         ({"target": {"kind": "x", "size": "size"}}, "target.kind: there is no array 'x'"),
         ({"outputs": ["a", "b"]}, "target: is missing: name the array of each output: 'a', 'b'"),
         ({"task": {"other": "regression"}}, "task.other: there is no such output"),

@@ -41,5 +41,40 @@ def test_windows_as_long_as_the_sequences_are_pointed_out(api):
     assert api.post("/v1/jobs?validate_only=true", json=request).json["warnings"] == []
 
 
+def refusal(api, arrays, layers, **data):
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    request = {
+        "dataset_id": api.upload(file.getvalue(), "application/x-npz").json["id"],
+        "architecture": {"layers": layers},
+        "data": data,
+    }
+    answer = api.post("/v1/jobs?validate_only=true", json=request)
+    assert answer.status_code == 422, answer.json
+    (error,) = answer.json["errors"]
+    return error["pointer"], error["detail"]
+
+
+def test_a_forgotten_return_sequences_is_named(api):
+    arrays = {"inputs": np.ones((20, 5, 1)), "targets": np.zeros((20, 5, 1))}
+    layers = [{"kind": "lstm", "units": 2}, {"kind": "dense", "units": "auto"}]
+    place, detail = refusal(api, arrays, layers)
+    assert place == "/training/loss"
+    assert "wants outputs of shape (5, 1)" in detail
+    assert detail.endswith("gives (1,): layer 'lstm_1' gives every step with return_sequences true")
+
+
+def test_a_flat_reconstruction_is_told_to_take_the_inputs_shape(api):
+    arrays = {"images": np.ones((20, 2, 2, 1))}
+    layers = [{"kind": "flatten"}, {"kind": "dense", "units": 4}]
+    _, detail = refusal(api, arrays, layers, task="reconstruction")
+    assert detail.endswith(
+        'gives (4,): put {"kind": "reshape", "target_shape": [2, 2, 1]} after it'
+    )
+    place, detail = refusal(api, arrays, layers)
+    assert place == "/data/target"
+    assert 'or give "task": "reconstruction"' in detail
+
+
 def test_most_jobs_have_none(api):
     assert api.submit()["warnings"] == []
