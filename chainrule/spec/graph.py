@@ -96,11 +96,16 @@ def nodes(spec: ArchitectureSpec) -> list[Node]:
 
 
 def check_wiring(spec: ArchitectureSpec) -> None:
-    """Check what can be checked of a graph whose input's shape is left to the data.
+    """Check what can be checked of a graph whose inputs are left to the data.
 
+    These may have names, if the first layer asks for one.
     Raises: SpecError, at a name that is unknown or given twice, a cycle, or a loose end.
     """
-    _wired(spec, [INPUT] if spec.inputs is None else list(spec.inputs))
+    names = set(spec.names)
+    asked = (name for layer in spec.layers for name in layer.inputs or [])
+    inputs = [name for name in dict.fromkeys(asked) if name not in names]
+    only = spec.layers[0].inputs is None or not inputs
+    _wired(spec, [INPUT] if only else inputs)
 
 
 def _wired(
@@ -167,9 +172,8 @@ def _sources(  # noqa: PLR0913, PLR0917
             raise SpecError(Problem(place, f"is missing: {kind} joins several layers, name them"))
         if not index and len(inputs) > 1:  # no order: not every store and client keeps an object's
             several = ", ".join(inputs)
-            raise SpecError(
-                Problem(place, f"is missing: the network has several inputs, {several}")
-            )
+            detail = f"is missing: the network has several inputs, {several}"
+            raise SpecError(Problem(place, detail))
         given = [names[index - 1] if index else inputs[0]]
     if not layer.least_inputs <= len(given) <= layer.most_inputs:
         fewest, most = layer.least_inputs, layer.most_inputs

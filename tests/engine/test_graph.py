@@ -151,6 +151,8 @@ def test_the_graph_is_checked_before_the_input_is_known():
     with pytest.raises(SpecError, match=r"layers\[0\].inputs: a cycle: dense_1 <- dense_2"):
         check_wiring(parse(ArchitectureSpec, open_ended))
     check_wiring(parse(ArchitectureSpec, {"layers": [dense(2), dense("auto")]}))
+    named = [layer("add", inputs=["left", "right"]), dense("auto")]
+    check_wiring(parse(ArchitectureSpec, {"layers": named}))
 
 
 SIAMESE = two_inputs(

@@ -43,8 +43,14 @@ TWO_INPUTS = {"left": {"shape": [3]}, "right": {"shape": [3]}}
 @pytest.mark.parametrize(
     ("document", "pointer"),
     [
-        ({"inputs": TWO_INPUTS, "layers": [{"kind": "dense", "units": 2}]}, "/inputs/right"),
-        ({"layers": [{"kind": "flatten", "inputs": ["nowhere"]}]}, "/layers/0/inputs/0"),
+        (
+            {"inputs": TWO_INPUTS, "layers": [{"kind": "dense", "units": 2, "inputs": ["left"]}]},
+            "/inputs/right",
+        ),
+        (
+            {"layers": [{"kind": "flatten"}, {"kind": "flatten", "inputs": ["nowhere"]}]},
+            "/layers/1/inputs/0",
+        ),
         (
             {
                 "input": {"shape": [8, 8, 3]},
