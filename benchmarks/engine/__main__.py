@@ -7,7 +7,7 @@ import sys
 
 from benchmarks.engine.cases import find
 from benchmarks.engine.profile import profile
-from benchmarks.engine.runs import CHECKED_STEPS, Effort, is_installed, measure, sgemm_rate
+from benchmarks.engine.runs import CHECKED_STEPS, Effort, is_installed, measure
 from benchmarks.engine.table import Table
 
 PEERS = ("PyTorch", "JAX", "scikit-learn")
@@ -32,7 +32,7 @@ def main() -> int:
         if not is_installed(peer):
             print(f"{peer} is not installed: its column is left out")
     peers = [peer for peer in peers if is_installed(peer)]
-    table = Table(peers, {threads: sgemm_rate(threads) for threads in asked.threads})
+    table = Table(peers)
     for threads in asked.threads:
         effort = QUICK if asked.quick else FULL if threads == 1 else MORE_THREADS
         table.head(threads)

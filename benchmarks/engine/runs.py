@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.engine.cases import CASES
 from benchmarks.engine.child import SIDES, Sgemm
 
 if TYPE_CHECKING:
@@ -100,15 +99,17 @@ class Run:
 def measure(case: EngineCase, threads: int, sides: Iterable[str], effort: Effort) -> list[Run]:
     """Measure sides that are installed: ours, then its peers, of which the first takes all turns.
 
-    The other peers leave as soon as they have been measured enough.
+    The other peers leave as soon as they have been measured enough. The machine's own rate, which
+    changes with what else it does, is measured between them.
     """
     runs: list[Run] = []
     try:
-        runs.extend(Run(side, case, threads) for side in sides if is_installed(side))
-        pair = runs[:2]
+        present = [side for side in sides if is_installed(side)]
+        runs.extend(Run(side, case, threads) for side in [*present, "sgemm"])
+        pair = [run for run in runs[:2] if run.side != "sgemm"]
         while not all(effort.suffices(run) for run in pair):
             for run in runs:
-                if run in pair or not effort.suffices(run):
+                if run in pair or run.side == "sgemm" or not effort.suffices(run):
                     time.sleep(_PAUSE_S)
                     run.turn()
     finally:
@@ -122,13 +123,10 @@ def is_installed(side: str) -> bool:
     return importlib.util.find_spec(SIDES[side][2]) is not None
 
 
-def sgemm_rate(threads: int) -> float:
-    """Return what numpy reaches on large matrices, in GFLOP/s: the best of some tries."""
-    run = Run("sgemm", CASES[0], threads)
-    for _ in range(20):
-        run.turn()
-    run.close()
-    return Sgemm.GFLOP / min(run.seconds)
+def sgemm_rate(runs: list[Run]) -> float:
+    """Return what numpy reached on large matrices between the turns of a case, in GFLOP/s."""
+    (run,) = (run for run in runs if run.side == "sgemm")
+    return Sgemm.GFLOP / median(run.seconds)
 
 
 def difference(ours: list[float], theirs: list[float]) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.engine.cases import gflop
-from benchmarks.engine.runs import TOLERANCE, difference
+from benchmarks.engine.runs import TOLERANCE, difference, sgemm_rate
 from benchmarks.report import Case, save, show_means
 
 if TYPE_CHECKING:
@@ -19,11 +19,10 @@ _COMPARED = ("PyTorch", "JAX")  # sides that begin with our weights and see our 
 
 
 class Table:
-    """Rows printed as they come.  ``rates``: the machine's GFLOP/s by number of threads."""
+    """Rows printed as they come."""
 
-    def __init__(self, peers: Sequence[str], rates: dict[int, float]) -> None:
+    def __init__(self, peers: Sequence[str]) -> None:
         self._peers = peers
-        self._rates = rates
         self._cases: list[Case] = []
         self._details: list[dict[str, Any]] = []
         self._is_single = False  # whether ours had fewer threads than its peers
@@ -31,8 +30,9 @@ class Table:
 
     def head(self, threads: int) -> None:
         """Print what the columns are."""
-        rate = self._rates[threads]
-        print(f"\n{threads} thread{'s' * (threads > 1)}, numpy's sgemm {rate:.0f} GFLOP/s, us/step")
+        print(
+            f"\n{threads} thread{'s' * (threads > 1)}; microseconds a step; share of numpy's sgemm"
+        )
         peers = "".join(f"{peer:>14}{'ratio':>7}" for peer in self._peers)
         print(f"{'case':<43}{'ours':>9}{peers}{'GFLOP/s':>9}{'sgemm':>7}  loss off by")
 
@@ -41,7 +41,8 @@ class Table:
         ours, *others = runs
         by_side = {run.side: run for run in others}
         rate = gflop(ours.case) * 1e6 / ours.step_us
-        share = rate / self._rates[ours.threads]
+        sgemm = sgemm_rate(runs)
+        share = rate / sgemm
         cells = "".join(self._cell(ours, by_side.get(peer)) for peer in self._peers)
         off = {side: difference(ours.losses, by_side[side].losses) for side in self._checked(runs)}
         losses = ", ".join(f"{side} {value:.0e}" for side, value in off.items())
@@ -56,9 +57,9 @@ class Table:
                 "case": ours.case.name,
                 "threads": ours.threads,
                 "gflops": round(rate, 2),
-                "share_of_sgemm": round(share, 4),
+                "sgemm_gflops": round(sgemm, 2),
                 "losses_off_by": {side: float(f"{value:.1e}") for side, value in off.items()},
-                "facts": {run.name: run.facts for run in runs},
+                "facts": {run.name: run.facts for run in runs if run.side != "sgemm"},
             }
         )
 
@@ -66,11 +67,10 @@ class Table:
         """Say what the figures do not, and write them to the file if they are to be kept."""
         for line in self._notes():
             print(line)
-        rates = {str(threads): round(rate, 1) for threads, rate in self._rates.items()}
         if not keep:
             show_means(self._cases)
         else:
-            save("engine", self._cases, sgemm_gflops=rates, details=self._details)
+            save("engine", self._cases, details=self._details)
 
     def _cell(self, ours: Run, peer: Run | None) -> str:
         if peer is None:
