@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from benchmarks.engine.cases import find
@@ -27,6 +28,8 @@ def main() -> int:
         for case in cases:
             profile(case)
         return 0
+    if os.getloadavg()[0] > 0.5:
+        print("this machine is busy: two threads that wait for each other suffer most")
     peers = [*PEERS[:1], *(["PyTorch fused"] if asked.fused else []), *PEERS[1:]]
     for peer in peers:
         if not is_installed(peer):
