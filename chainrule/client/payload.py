@@ -64,6 +64,8 @@ def document(value: Document | Mapping[str, Any] | str) -> dict[str, Any]:
     """Return a specification as plain JSON, whether it came as a value, a mapping or JSON text."""
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, list | tuple):
+        raise ClientError('must be an object such as {"layers": [...]}, got a list')
     if not isinstance(value, str):
         return value.render()
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from chainrule.client.payload import named_pieces, pieces
 from chainrule.client.transport import retry_after_s
@@ -80,23 +80,29 @@ class Model(_Resource):
 
     def predict(
         self,
-        rows: Sequence[Mapping[str, Any]] | None = None,
+        rows: Sequence[Mapping[str, Any]] | ArrayLike | None = None,
         *,
         inputs: ArrayLike | Mapping[str, ArrayLike] | None = None,
     ) -> dict[str, Any]:
-        """Predict raw rows as in the training file, or ``inputs`` arrays.
+        """Predict raw rows as in the training file, or ``inputs`` arrays, as a bundle does.
 
-        Several inputs are {array: values}, by the arrays' names in training. Returns
+        An array in the place of rows goes in as inputs. Several inputs are {array: values}, by the arrays' names in training. Returns
         ``predictions`` and, for classes, ``probabilities``: one per row, in order; of several
         outputs each is {output: ...}. Many rows are sent in several requests.
         """
         if (rows is None) == (inputs is None):
             raise ClientError("predict wants rows or inputs: one of them")
+        if rows is not None and not _are_rows(rows):
+            rows, inputs = None, cast("ArrayLike", rows)
         several = isinstance(inputs, Mapping)
         if isinstance(inputs, Mapping):
             bodies = named_pieces({name: _nested(values) for name, values in inputs.items()})
         else:
-            bodies = pieces("inputs", _nested(inputs)) if rows is None else pieces("rows", rows)
+            bodies = (
+                pieces("inputs", _nested(inputs))
+                if rows is None
+                else pieces("rows", cast("Sequence[Mapping[str, Any]]", rows))
+            )
         headers = {"Content-Type": "application/json"}
         merged: dict[str, Any] = {}
         for start, body in bodies:
@@ -214,7 +220,7 @@ class Job(_Resource):
 
     def predict(
         self,
-        rows: Sequence[Mapping[str, Any]] | None = None,
+        rows: Sequence[Mapping[str, Any]] | ArrayLike | None = None,
         *,
         inputs: ArrayLike | Mapping[str, ArrayLike] | None = None,
     ) -> dict[str, Any]:
@@ -232,6 +238,13 @@ class Job(_Resource):
         changed = view != self.view
         self.view, self._etag = view, response.headers.get("etag", "")
         return changed, asked_s
+
+
+def _are_rows(rows: Any) -> bool:
+    """Tell rows of a table, objects, from an array."""
+    if isinstance(rows, Mapping):
+        raise ClientError("predict wants a list of rows, got one: put it in brackets")
+    return isinstance(rows, list | tuple) and (not rows or isinstance(rows[0], Mapping))
 
 
 def _extend(rows: Any, more: Any) -> None:

@@ -42,6 +42,11 @@ def test_a_specification_may_be_a_value_a_mapping_or_json():
     assert document(TrainingSpec(epochs=3))["epochs"] == 3
 
 
+def test_a_bare_list_of_layers_is_told_what_it_lacks():
+    with pytest.raises(ClientError, match=r'object such as \{"layers": \[...\]\}, got a list'):
+        document([{"kind": "dense", "units": 3}])
+
+
 @pytest.mark.parametrize("text", ["{", "[1]", "digits"])
 def test_text_that_is_no_json_object_is_refused(text):
     with pytest.raises(ClientError, match="JSON"):

@@ -44,6 +44,8 @@ def test_a_job_is_followed_to_its_end_and_its_model_predicts(client, table):
     assert seen[-1] == job.state == "succeeded"
     assert job.view["name"] == "clouds"
     answer = job.predict([{"x": 1.2, "y": 1.0}, {"x": "0.1", "y": -0.2}])
+    with pytest.raises(ClientError, match="wants a list of rows, got one"):
+        job.predict({"x": 1.2, "y": 1.0})
     assert answer["predictions"] == ["blue", "amber"]
     assert np.allclose(np.sum(answer["probabilities"], axis=1), 1)
 
@@ -109,6 +111,7 @@ def test_arrays_are_trained_on_as_they_are(client):
     job = client.train(dataset, linear, training, data=data).wait(timeout_s=60)
     assert job.state == "succeeded", job.summary()
     answer = job.predict(inputs=np.eye(3))
+    assert job.predict(np.eye(3)) == answer  # as a bundle takes them
     assert np.allclose(np.ravel(answer["predictions"]), [1, 2, 3], atol=0.2)
 
 
