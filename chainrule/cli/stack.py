@@ -132,11 +132,17 @@ class Stack:
     def stop(self) -> None:
         """End the service and wait for its end; whatever is left after that is killed."""
         try:
-            self.process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(STOP_S)
-        finally:  # also when Ctrl-C comes meanwhile
+            self._ask_to_end()
+        except BaseException:  # Ctrl-C meanwhile: killed halfway, the service would leave files
+            self._ask_to_end()
+            raise
+        finally:
             self._kill_group()
+
+    def _ask_to_end(self) -> None:
+        self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(STOP_S)
 
     def _kill_group(self) -> None:
         """Kill what is left of the service, and wait until it is gone."""

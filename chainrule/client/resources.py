@@ -86,9 +86,10 @@ class Model(_Resource):
     ) -> dict[str, Any]:
         """Predict raw rows as in the training file, or ``inputs`` arrays, as a bundle does.
 
-        An array in the place of rows goes in as inputs. Several inputs are {array: values}, by the arrays' names in training. Returns
-        ``predictions`` and, for classes, ``probabilities``: one per row, in order; of several
-        outputs each is {output: ...}. Many rows are sent in several requests.
+        An array in the place of rows goes in as inputs. Several inputs are {array: values}, by the
+        arrays' names in training. Returns ``predictions`` and, for classes, ``probabilities``: one
+        per row, in order; of several outputs each is {output: ...}. Many rows are sent in several
+        requests.
         """
         if (rows is None) == (inputs is None):
             raise ClientError("predict wants rows or inputs: one of them")
@@ -97,12 +98,10 @@ class Model(_Resource):
         several = isinstance(inputs, Mapping)
         if isinstance(inputs, Mapping):
             bodies = named_pieces({name: _nested(values) for name, values in inputs.items()})
+        elif rows is None:
+            bodies = pieces("inputs", _nested(inputs))
         else:
-            bodies = (
-                pieces("inputs", _nested(inputs))
-                if rows is None
-                else pieces("rows", cast("Sequence[Mapping[str, Any]]", rows))
-            )
+            bodies = pieces("rows", cast("Sequence[Mapping[str, Any]]", rows))
         headers = {"Content-Type": "application/json"}
         merged: dict[str, Any] = {}
         for start, body in bodies:
