@@ -78,3 +78,38 @@ def test_a_flat_reconstruction_is_told_to_take_the_inputs_shape(api):
 
 def test_most_jobs_have_none(api):
     assert api.submit()["warnings"] == []
+
+
+def warnings_of(api, file, content_type="text/csv", **request):
+    dataset = api.upload(file, content_type).json["id"]
+    request = {"dataset_id": dataset, "architecture": network(4, "auto"), **request}
+    return api.post("/v1/jobs?validate_only=true", json=request).json["warnings"]
+
+
+def npz(**arrays):
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def test_few_whole_numbers_learnt_as_numbers_are_pointed_out_unless_asked_for(api):
+    table = "x,digit,count\n" + "".join(f"{i}.5,{i % 10},{i % 11}\n" for i in range(60))
+    data = {"inputs": ["x"], "target": "digit"}
+    assert warnings_of(api, table.encode(), data=data) == [
+        "data.target: 'digit' has 10 distinct whole numbers and is learnt as a number; "
+        'give "task": "classification" to learn classes'
+    ]
+    request = {"dataset_id": api.upload(table.encode()).json["id"], "data": data}
+    job = api.post("/v1/jobs", json={**request, "architecture": network("auto")}).json
+    assert "'digit' has 10 distinct" in api.get(f"/v1/jobs/{job['id']}").json["warnings"][0]
+    for asked in ({"data": {**data, "task": "regression"}}, {"data": {**data, "target": "count"}}):
+        assert warnings_of(api, table.encode(), **asked) == []
+    asked = {"data": data, "training": {"loss": "mean_squared_error"}}
+    assert warnings_of(api, table.encode(), **asked) == []
+
+
+def test_class_numbers_that_no_row_has_are_named(api):
+    for labels, which in (([1, 2, 3, 5], "classes 0, 4 have"), ([0, 1, 2, 4], "class 3 has")):
+        data = npz(inputs=np.ones((40, 2)), targets=np.resize(labels, 40))
+        (warning,) = warnings_of(api, data, "application/x-npz")
+        assert warning.startswith(f"data.target: {which} no row")
