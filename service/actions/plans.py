@@ -22,7 +22,7 @@ from chainrule.spec import (
     summarize,
     windows,
 )
-from service.actions import architectures, datasets, heads, warm_starts
+from service.actions import architectures, datasets, heads, tokens, warm_starts
 from service.errors import AdmissionError
 from service.ids import new_id
 
@@ -80,6 +80,7 @@ def plan(session: Session, tenant: str, request: JobRequest, settings: Settings)
     recipe, data = _fit(tensors, dataset, request, given)
     training = _training(request.training, recipe)
     architecture, summary = _complete(given, recipe, training)
+    _check_tokens(architecture, recipe, tensors)
     steps = training.epochs * _steps_per_epoch(architecture, recipe, training)
     memory_bytes = _memory(architecture, summary, tensors, recipe, training)
     source = _source(session, tenant, training, architecture)
@@ -214,6 +215,13 @@ def _complete(
     except SpecError as error:
         raise error.under("training") from None
     return spec, summary
+
+
+def _check_tokens(spec: ArchitectureSpec, recipe: Recipe, tensors: Tensors) -> None:
+    try:
+        tokens.check(spec, recipe, tensors)
+    except SpecError as error:
+        raise error.under("data") from None
 
 
 def _memory(

@@ -8,6 +8,8 @@ import numpy as np
 
 from tests.api_testing import network
 
+NPZ = "application/x-npz"
+
 
 def test_a_softmax_under_a_loss_that_takes_logits_is_pointed_out(api):
     architecture = network(8, "auto")
@@ -25,7 +27,7 @@ def test_a_softmax_under_a_loss_that_takes_logits_is_pointed_out(api):
 def test_windows_as_long_as_the_sequences_are_pointed_out(api):
     file = io.BytesIO()
     np.savez(file, inputs=np.ones((20, 5, 1)), targets=np.zeros((20, 5, 1)))
-    dataset = api.upload(file.getvalue(), "application/x-npz").json["id"]
+    dataset = api.upload(file.getvalue(), NPZ).json["id"]
     layers = [
         {"kind": "gru", "units": 2, "return_sequences": True},
         {"kind": "dense", "units": "auto"},
@@ -45,7 +47,7 @@ def refusal(api, arrays, layers, **data):
     file = io.BytesIO()
     np.savez(file, **arrays)
     request = {
-        "dataset_id": api.upload(file.getvalue(), "application/x-npz").json["id"],
+        "dataset_id": api.upload(file.getvalue(), NPZ).json["id"],
         "architecture": {"layers": layers},
         "data": data,
     }
@@ -83,7 +85,9 @@ def test_most_jobs_have_none(api):
 def warnings_of(api, file, content_type="text/csv", **request):
     dataset = api.upload(file, content_type).json["id"]
     request = {"dataset_id": dataset, "architecture": network(4, "auto"), **request}
-    return api.post("/v1/jobs?validate_only=true", json=request).json["warnings"]
+    answer = api.post("/v1/jobs?validate_only=true", json=request)
+    assert answer.status_code == 200, answer.json
+    return answer.json["warnings"]
 
 
 def npz(**arrays):
@@ -111,5 +115,46 @@ def test_few_whole_numbers_learnt_as_numbers_are_pointed_out_unless_asked_for(ap
 def test_class_numbers_that_no_row_has_are_named(api):
     for labels, which in (([1, 2, 3, 5], "classes 0, 4 have"), ([0, 1, 2, 4], "class 3 has")):
         data = npz(inputs=np.ones((40, 2)), targets=np.resize(labels, 40))
-        (warning,) = warnings_of(api, data, "application/x-npz")
+        (warning,) = warnings_of(api, data, NPZ)
         assert warning.startswith(f"data.target: {which} no row")
+
+
+def test_what_an_embedding_has_no_row_for_is_refused(api):
+    layers = [
+        {"kind": "embedding", "input_dim": 9, "output_dim": 2, "name": "wide", "inputs": ["a"]},
+        {"kind": "embedding", "input_dim": 5, "output_dim": 2, "name": "words", "inputs": ["b"]},
+        {"kind": "concat", "inputs": ["wide", "words"]},
+        {"kind": "flatten"},
+        {"kind": "dense", "units": "auto"},
+    ]
+    words = np.tile([[0, 1, 4]], (40, 1))
+    arrays = {"a": words, "b": words.copy(), "y": np.zeros(40)}
+    data = {"inputs": ["a", "b"], "target": "y"}
+    assert warnings_of(api, npz(**arrays), NPZ, architecture={"layers": layers}, data=data) == []
+    arrays["b"][7, 1] = 5
+    assert refusal(api, arrays, layers, **data) == (
+        "/data/inputs",
+        "array 'b', row 7: must be whole numbers from 0 to 4, got 5 (layer 'words')",
+    )
+    arrays["b"] = np.where(words == 4, 0.5, 0.0)
+    assert (
+        "row 0: must be whole numbers from 0 to 4, got 0.5"
+        in refusal(api, arrays, layers, **data)[1]
+    )
+
+
+def test_a_table_of_numbers_is_no_words_to_embed(api):
+    layers = [
+        {"kind": "embedding", "input_dim": 9, "output_dim": 2},
+        {"kind": "flatten"},
+        {"kind": "dense", "units": "auto"},
+    ]
+    answer = api.post(
+        "/v1/jobs?validate_only=true", json=api.job_request(architecture={"layers": layers})
+    )
+    (error,) = answer.json["errors"]
+    assert (answer.status_code, error["pointer"]) == (422, "/data/inputs")
+    assert error["detail"].startswith("row 0: must be whole numbers from 0 to 8, got ")
+    assert error["detail"].endswith(
+        "(layer 'embedding_1'); the numbers of a table are standardised"
+    )
