@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from chainrule.errors import SpecError, step
 from chainrule.spec import nodes
+from chainrule.spec.architecture import SHAPE_KEEPING
 from chainrule.spec.layers import BidirectionalSpec, RecurrentBase
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["check"]
 
-SHAPE_KEEPING = ("activation", "dropout")
 _RECURRENT = (BidirectionalSpec, RecurrentBase)
 
 
