@@ -14,6 +14,7 @@ from chainrule.recipe import Recipe
 from chainrule.spec import (
     ArchitectureSpec,
     TrainingSpec,
+    asked,
     complete,
     nodes,
     parse,
@@ -136,13 +137,17 @@ def _fit(
     tensors: Tensors, dataset: Dataset, request: JobRequest, network: ArchitectureSpec
 ) -> tuple[Recipe, Any]:
     inputs = network.input_shapes if network.input or network.inputs else None
-    outputs = _outputs(network)
+    outputs, chosen = _outputs(network), request.data
+    names = asked(network) if inputs is None and dataset.schema["kind"] == "arrays" else []
+    if len(names) == 1 and chosen.inputs in (names, names[0]):
+        # The only input has the name that the layers give it, as several inputs have.
+        chosen = chosen.model_copy(update={"inputs": {names[0]: names[0]}})
     losses = _losses(request.training, outputs)
     try:
         return Recipe.fit(
             tensors,
             dataset.schema,
-            request.data,
+            chosen,
             seed=request.training.seed,
             loss=losses,
             inputs=None if inputs is None else list(inputs),

@@ -158,3 +158,50 @@ def test_a_table_of_numbers_is_no_words_to_embed(api):
     assert error["detail"].endswith(
         "(layer 'embedding_1'); the numbers of a table are standardised"
     )
+
+
+def test_a_layer_that_wants_every_step_is_told_who_gives_it(api):
+    arrays = {"inputs": np.ones((20, 5, 1)), "targets": np.zeros((20, 1))}
+    both = {"kind": "bidirectional", "layer": {"kind": "gru", "units": 4}}
+    for first, name in (({"kind": "lstm", "units": 8}, "lstm_1"), (both, "bidirectional_1")):
+        layers = [first, {"kind": "dropout", "rate": 0.1}, {"kind": "lstm", "units": 2}]
+        place, detail = refusal(api, arrays, [*layers, {"kind": "dense", "units": "auto"}])
+        assert place == "/architecture/layers/2"
+        assert "wants inputs of shape (steps, features), got (8,)" in detail
+        assert detail.endswith(f" (return_sequences true in {name!r} gives every step)")
+
+
+def test_a_head_with_axes_too_many_is_told_to_flatten(api):
+    arrays = {"inputs": np.ones((20, 8, 8, 1)), "targets": np.resize(range(10), 20)}
+    auto = {"kind": "dense", "units": "auto", "name": "head"}
+    place, detail = refusal(api, arrays, [auto, {"kind": "dropout", "rate": 0.1}])
+    assert place == "/training/loss"
+    assert detail.endswith("gives (8, 8, 10): put a flatten before layer 'head'")
+    arrays["inputs"] = np.ones((20, 8, 1))
+    lstm = {"kind": "lstm", "units": 2, "return_sequences": True}
+    _, detail = refusal(api, arrays, [lstm, auto])
+    assert detail.endswith(
+        "(8, 10): layer 'lstm_1' gives the last step with return_sequences false"
+    )
+
+
+def test_two_targets_of_one_output_lead_to_the_list_of_outputs(api):
+    arrays = {"inputs": np.ones((20, 2)), "a": np.zeros(20), "b": np.zeros(20)}
+    layers = [{"kind": "dense", "units": "auto"}]
+    place, detail = refusal(api, arrays, layers, inputs="inputs", target=["a", "b"])
+    assert place == "/data/target"
+    assert detail.endswith("'dense_1'; architecture.outputs lists the layers that give several")
+
+
+def test_an_only_array_has_the_name_that_the_layers_call_it_by(api):
+    dataset = api.upload(npz(left=np.ones((40, 3)), y=np.zeros(40)), NPZ).json["id"]
+    layers = [{"kind": "dense", "units": "auto", "inputs": ["left"]}]
+    for inputs in (["left"], "left"):
+        request = {
+            "dataset_id": dataset,
+            "architecture": {"layers": layers},
+            "data": {"inputs": inputs, "target": "y"},
+        }
+        config = api.post("/v1/jobs", json=request).json["config"]
+        assert config["architecture"]["inputs"] == {"left": {"shape": [3]}}
+        assert config["data"]["inputs"] == {"left": "left"}
