@@ -21,7 +21,6 @@ __all__ = ["train", "watch"]
 INTERRUPTED = 130
 MAX_WARNINGS = 5
 TASKS = ["classification", "regression", "reconstruction", "forecast"]
-FEW_VALUES = 10  # a number with no more distinct values may well be a class
 
 
 @click.command()
@@ -81,7 +80,7 @@ def train(session: Session, source: str, stay: bool, output: Path | None, **opti
     )
     _warn(session, job.view["warnings"])
     if not session.as_json:
-        _remark(session, dataset, job, chosen=bool(options["task"] or options["loss"]))
+        _remark(session, dataset, job)
     if stay:
         return _finish(session, job, output)
     if session.as_json:
@@ -131,11 +130,8 @@ def _headline(job: Job) -> str:
     return f"{job.state} [bold]{job.id}[/bold]: {task}, {network}"
 
 
-def _remark(session: Session, dataset: Dataset, job: Job, *, chosen: bool) -> None:
-    """Tell what a table's target may make its owner wonder at; ``chosen``: the task is theirs.
-
-    Also what of a warm start was not taken over.
-    """
+def _remark(session: Session, dataset: Dataset, job: Job) -> None:
+    """Tell which rows of a table and which layers of a warm start were left out."""
     for skipped in (job.view.get("warm_start") or {}).get("skipped", ()):
         reason = escape(f"{skipped['layer']}: {skipped['reason']}")
         session.err.print(f"[yellow]skipped[/yellow] {reason}", soft_wrap=True)
@@ -144,13 +140,9 @@ def _remark(session: Session, dataset: Dataset, job: Job, *, chosen: bool) -> No
     column = columns.get(data["target"]) if isinstance(data["target"], str) else None
     if column is None:
         return
-    name = escape(repr(column["name"]))
     if column["missing"]:
+        name = escape(repr(column["name"]))
         session.err.print(f"[yellow]dropped[/yellow] {column['missing']:,} rows without {name}")
-    whole, few = column["type"] == "integer", column["unique"] <= FEW_VALUES
-    if data["task"] == "regression" and whole and few and not chosen:
-        values = f"{column['unique']} distinct whole numbers"
-        session.err.print(f"[yellow]hint[/yellow] {name} has {values}: --task classification?")
 
 
 def _report(session: Session, job: Job) -> None:
@@ -179,7 +171,7 @@ def _dataset(session: Session, source: str) -> Dataset:
 
 def _warn(session: Session, warnings: list[str]) -> None:
     for warning in warnings[:MAX_WARNINGS]:
-        session.err.print(f"[yellow]warning[/yellow] {escape(warning)}")
+        session.err.print(f"[yellow]warning[/yellow] {escape(warning)}", soft_wrap=True)
     if len(warnings) > MAX_WARNINGS:
         session.err.print(f"[yellow]and {len(warnings) - MAX_WARNINGS} warnings more[/yellow]")
 

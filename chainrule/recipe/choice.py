@@ -141,7 +141,9 @@ def _named_targets(data: DataSpec, noun: str, outputs: Sequence[str]) -> dict[st
     names = [given] if isinstance(given, str) else given
     if len(names) != len(outputs):
         detail = f"names {counted(len(names), noun)} for {counted(len(outputs), 'output')}"
-        raise SpecError.at("target", f"{detail}: {listed([*outputs])}")
+        one = len(outputs) == 1
+        hint = "; architecture.outputs lists the layers that give several" if one else ""
+        raise SpecError.at("target", f"{detail}: {listed([*outputs])}{hint}")
     places = ["target"] if isinstance(given, str) else [f"target[{i}]" for i in range(len(names))]
     return dict(zip(outputs, map(Named, names, places), strict=True))
 

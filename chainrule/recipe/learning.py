@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["fit_reconstruction", "fit_targets"]
 
 MAX_CLASSES = 10_000
+FEW_VALUES = 10  # whole numbers with no more distinct values may well be classes
 _SHARES_OFF = 1e-3  # by which the shares of a row may miss 1
 
 
@@ -74,6 +75,7 @@ def _fit_target(
     Raises: SpecError at ``task`` or ``target``.
     """
     discrete = values.dtype.kind in "iu"  # a table's categories; an array's integers
+    is_open = task is None and loss is None
     task, loss = _resolve(task, loss, discrete=discrete)
     if "shape" in column:
         return Learnt(_fit_array(values, column["name"], task, loss), task, loss)
@@ -91,7 +93,8 @@ def _fit_target(
     mean, std = scale(values[train])
     if not math.isfinite(mean) or not math.isfinite(std):
         raise SpecError.at("target", f"column {name!r} has numbers too large to standardise")
-    return Learnt(ValueTarget(name=name, mean=mean, std=std), task, loss)
+    few = _few(column) if is_open else None
+    return Learnt(ValueTarget(name=name, mean=mean, std=std, few=few), task, loss)
 
 
 def fit_reconstruction(
@@ -127,6 +130,12 @@ def _resolve(task: Task | None, loss: LossName | None, *, discrete: bool) -> tup
         by_type: Task = "classification" if discrete else "regression"
         task = default_task(loss) if loss else by_type
     return task, loss or default_loss(task)
+
+
+def _few(column: Mapping[str, Any]) -> int | None:
+    """Count the distinct values of a column of whole numbers that may as well be classes."""
+    distinct = column.get("unique", 0) if column["type"] == "integer" else 0
+    return distinct if 2 <= distinct <= FEW_VALUES else None
 
 
 def _fit_classes(values: Array, column: Mapping[str, Any], loss: LossName) -> ClassTarget:
@@ -166,7 +175,8 @@ def _fit_array(
     numbered = (values == np.floor(values)) & (values >= 0) & (values < MAX_CLASSES)
     _check_all(numbered, values, f"must be class numbers from 0 to {MAX_CLASSES - 1:,}")
     numbers = list(range(int(values.max()) + 1))
-    target = ClassTarget(name=name, classes=[*numbers], keys=[*numbers], steps=steps)
+    absent = np.flatnonzero(np.bincount(values.ravel().astype(np.int64)) == 0).tolist()
+    target = ClassTarget(name=name, classes=[*numbers], keys=[*numbers], steps=steps, absent=absent)
     return _check_classes(target, loss)
 
 

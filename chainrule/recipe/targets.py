@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
@@ -38,7 +39,8 @@ class ClassTarget(Document):
     The list is the meaning of the outputs, not a statistic of the training part: a class that only
     occurs in the rows kept aside has an output too, and scoring it there is well defined.
     ``keys`` are the classes as the dataset's tensor holds them; a ``one_hot`` tensor holds a share
-    per class instead. ``steps`` are the axes between the rows and the classes.
+    per class instead. ``steps`` are the axes between the rows and the classes. ``absent`` are those
+    of an array's class numbers, 0 to the largest, that no row has.
     """
 
     kind: Literal["classes"] = "classes"
@@ -47,6 +49,7 @@ class ClassTarget(Document):
     keys: list[int | float]
     one_hot: bool = False
     steps: list[int] = Field([])
+    absent: list[int] = Field([], exclude_if=operator.not_)
 
     def shape(self, loss: LossName) -> Shape:
         return (*self.steps, 1 if loss == "binary_cross_entropy" else len(self.classes))
@@ -114,7 +117,8 @@ class LabelTarget(Document):
 class ValueTarget(Document):
     """Numbers; a table's column is standardised over the training part, an array is used as it is.
 
-    ``sample_shape`` is empty where a row has a bare number.
+    ``sample_shape`` is empty where a row has a bare number. ``few`` counts the distinct values of a
+    column that may as well be classes: whole numbers, few, and the request says neither.
     """
 
     kind: Literal["values"] = "values"
@@ -122,6 +126,7 @@ class ValueTarget(Document):
     sample_shape: list[int] = Field([])
     mean: float = 0.0
     std: float = Field(1.0, gt=0.0)
+    few: int | None = Field(None, exclude_if=operator.not_)
 
     def shape(self, loss: LossName) -> Shape:
         return tuple(self.sample_shape) or (1,)

@@ -3,7 +3,7 @@
 from chainrule.spec.architecture import INPUT, ArchitectureSpec, InputSpec, complete
 from chainrule.spec.base import Document, parse
 from chainrule.spec.data import DataSpec, SplitSpec
-from chainrule.spec.graph import Node, check_wiring, nodes, vocabularies
+from chainrule.spec.graph import Node, asked, check_wiring, nodes, vocabularies
 from chainrule.spec.layers import KINDS, LayerSpec, Shape, Weight
 from chainrule.spec.summary import learning, scratch, starting, summarize
 from chainrule.spec.training import OptimizerSpec, ScheduleSpec, TrainingSpec, WarmStartSpec
@@ -29,6 +29,7 @@ __all__ = [
     "WarmStartSpec",
     "Weight",
     "Windows",
+    "asked",
     "check_wiring",
     "complete",
     "default_loss",

@@ -12,9 +12,10 @@ from chainrule.errors import Problem, SpecError
 from chainrule.spec.base import Document, parse
 from chainrule.spec.layers import DenseSpec, LayerSpec, Shape
 
-__all__ = ["INPUT", "ArchitectureSpec", "InputSpec", "complete"]
+__all__ = ["INPUT", "SHAPE_KEEPING", "ArchitectureSpec", "InputSpec", "complete"]
 
 INPUT = "input"  # the name of an only input
+SHAPE_KEEPING = ("activation", "dropout")  # kinds that give what they get its shape
 
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_\-]+$")]
 
@@ -120,17 +121,33 @@ def _check_inputs(spec: ArchitectureSpec, found: Shape | Mapping[str, Shape]) ->
 def _complete_layers(
     spec: ArchitectureSpec, output_units: int | Mapping[str, int] | None
 ) -> list[Any]:
-    layers, outputs = [], spec.output_names
+    layers, makers = [], _makers(spec)
     for index, (name, layer) in enumerate(zip(spec.names, spec.layers, strict=True)):
         done = layer
         if isinstance(layer, DenseSpec) and layer.units == "auto":
-            if name not in outputs:
+            if name not in makers:
                 place = f"layers[{index}].units"
                 which = "layers that give an output" if spec.outputs else "the last layer"
-                raise SpecError(Problem(place, f"only {which} may have auto units"))
+                detail = f"only {which} may have auto units (activation and dropout may follow)"
+                raise SpecError(Problem(place, detail))
             many = isinstance(output_units, Mapping)
-            units = output_units[name] if many else output_units  # type: ignore[index]
+            units = output_units[makers[name]] if many else output_units  # type: ignore[index]
             if units is not None:
                 done = layer.model_copy(update={"units": units})
         layers.append(done)
     return layers
+
+
+def _makers(spec: ArchitectureSpec) -> dict[str, str]:
+    """Return {layer: output} of the layers that give an output its shape, and of those after."""
+    names = spec.names
+    place = {name: index for index, name in enumerate(names)}
+    found: dict[str, str] = {}
+    for output in spec.output_names:
+        name = output
+        while name in place and name not in found:
+            found[name] = output
+            layer, before = spec.layers[place[name]], names[max(place[name] - 1, 0)]
+            if layer.kind in SHAPE_KEEPING:
+                name = layer.inputs[0] if layer.inputs else before
+    return found | {output: output for output in spec.output_names}

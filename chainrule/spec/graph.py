@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chainrule.errors import Problem, SpecError
-from chainrule.spec.architecture import INPUT
+from chainrule.spec.architecture import INPUT, SHAPE_KEEPING
 from chainrule.spec.layers import (
+    BidirectionalSpec,
     EmbeddingSpec,
     FlattenSpec,
     LayerBase,
+    RecurrentBase,
     ReshapeSpec,
     Shape,
     SharedSpec,
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     from chainrule.spec.architecture import ArchitectureSpec
 
-__all__ = ["Node", "check_wiring", "nodes", "vocabularies"]
+__all__ = ["Node", "asked", "check_wiring", "nodes", "vocabularies"]
 
 MAX_PARAMETERS = 250_000_000
 MAX_VALUES = 10**9  # of a sample, going into the network or out of a layer
@@ -95,15 +97,20 @@ def nodes(spec: ArchitectureSpec) -> list[Node]:
     return walked
 
 
+def asked(spec: ArchitectureSpec) -> list[str]:
+    """Return the names that layers take from and that none has, in order: those of inputs."""
+    names = set(spec.names)
+    given = (name for layer in spec.layers for name in layer.inputs or [])
+    return [name for name in dict.fromkeys(given) if name not in names]
+
+
 def check_wiring(spec: ArchitectureSpec) -> None:
     """Check what can be checked of a graph whose inputs are left to the data.
 
     These may have names, if the first layer asks for one.
     Raises: SpecError, at a name that is unknown or given twice, a cycle, or a loose end.
     """
-    names = set(spec.names)
-    asked = (name for layer in spec.layers for name in layer.inputs or [])
-    inputs = [name for name in dict.fromkeys(asked) if name not in names]
+    inputs = asked(spec)
     only = spec.layers[0].inputs is None or not inputs
     _wired(spec, [INPUT] if only else inputs)
 
@@ -284,6 +291,7 @@ def _node(  # noqa: PLR0913, PLR0917
     except SpecError as error:
         fed = ", ".join(f"{source!r} {shapes[source]}" for source in inputs)
         where = f"(layer {name!r}, fed by {fed})"
+        where += _every_step(layer, inputs[0], found)
         told = (Problem(p.path, f"{p.detail} {where}") for p in error.problems)
         raise SpecError(*told).under(f"layers[{index}]") from None
     if math.prod(out) > MAX_VALUES:
@@ -292,6 +300,22 @@ def _node(  # noqa: PLR0913, PLR0917
         _check_shared(index, shared, weights, into)
         return Node(index, name, layer, inputs, into, out, (), shared.name)
     return Node(index, name, layer, inputs, into, out, weights)
+
+
+def _every_step(layer: LayerBase, source: str, found: dict[str, Node]) -> str:
+    """Name the recurrent layer that would feed a layer what it wants, if it gave every step."""
+    while source in found and found[source].spec.kind in SHAPE_KEEPING:
+        source = found[source].inputs[0]
+    node = found.get(source)
+    if node is None or not isinstance(node.spec, BidirectionalSpec | RecurrentBase):
+        return ""
+    if len(node.output_shape) > 1:
+        return ""
+    try:
+        layer.output_shape((node.input_shape[0], *node.output_shape))
+    except SpecError:
+        return ""
+    return f" (return_sequences true in {source!r} gives every step)"
 
 
 def _too_many(shape: Shape) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from chainrule.errors import step
+from chainrule.recipe.values import listed
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -19,9 +22,29 @@ _LINKS = {
 }
 
 
-def advice(config: Mapping[str, Any]) -> list[str]:
-    """Return the warnings of a job's rendered configuration, each with its place."""
-    return [*_linked_twice(config), *_windows_without_effect(config)]
+def advice(config: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
+    """Return the warnings of a job's rendered configuration and recipe, each with its place."""
+    return [
+        *_doubtful_targets(config, recipe),
+        *_linked_twice(config),
+        *_windows_without_effect(config),
+    ]
+
+
+def _doubtful_targets(config: Mapping[str, Any], recipe: Mapping[str, Any]) -> Iterator[str]:
+    """Find classes that are learnt as numbers, and classes that nothing is of."""
+    several = isinstance(config["data"]["target"], dict)
+    for output, target in (recipe["target"] if several else {"": recipe["target"]}).items():
+        place = f"data.target{step(output)}" if several else "data.target"
+        if few := target.get("few"):
+            yield (
+                f"{place}: {target['name']!r} has {few} distinct whole numbers and is learnt as a "
+                'number; give "task": "classification" to learn classes'
+            )
+        if absent := target.get("absent"):
+            one = len(absent) == 1
+            which = f"class {absent[0]} has" if one else f"classes {listed(absent)} have"
+            yield f"{place}: {which} no row; an array's classes are all from 0 to its largest"
 
 
 def _linked_twice(config: Mapping[str, Any]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from chainrule.errors import SpecError, step
 from chainrule.spec import nodes
+from chainrule.spec.architecture import SHAPE_KEEPING
 from chainrule.spec.layers import BidirectionalSpec, RecurrentBase
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["check"]
 
-SHAPE_KEEPING = ("activation", "dropout")
 _RECURRENT = (BidirectionalSpec, RecurrentBase)
 
 
@@ -45,13 +45,19 @@ def _check_one(walked: dict[str, Node], output: str, learnt: Learnt, *, several:
         raise SpecError.at(place, f"must be {wanted[0]:,} for {loss}{of} ({unit}), got {got[0]:,}")
     giver = f"layer {output!r}" if several else "the last layer"
     detail = f"{loss} wants outputs of shape {wanted} ({unit}), {giver} gives {got}"
-    raise SpecError.at(where, detail + _remedy(walked, got, wanted))
+    raise SpecError.at(where, detail + _remedy(walked, last, wanted))
 
 
-def _remedy(walked: dict[str, Node], got: Shape, wanted: Shape) -> str:
-    """Say what makes an output's shape the wanted one, where that is plain."""
+def _remedy(walked: dict[str, Node], last: Node, wanted: Shape) -> str:
+    """Say what makes the shape of an output's last layer the wanted one, where that is plain."""
+    got = last.output_shape
     if len(got) == 1 and math.prod(got) == math.prod(wanted):
         return f': put {{"kind": "reshape", "target_shape": {list(wanted)}}} after it'
+    if len(got) > len(wanted) == 1 and last.spec.kind == "dense":
+        before = walked.get(last.inputs[0])
+        if before is not None and isinstance(before.spec, _RECURRENT):
+            return f": layer {before.name!r} gives the last step with return_sequences false"
+        return f": put a flatten before layer {last.name!r}"
     for node in reversed(walked.values()):
         is_last_step = isinstance(node.spec, _RECURRENT) and len(node.output_shape) == 1
         if is_last_step and len(got) < len(wanted) and node.input_shape[0] == wanted[0]:

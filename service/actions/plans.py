@@ -14,6 +14,7 @@ from chainrule.recipe import Recipe
 from chainrule.spec import (
     ArchitectureSpec,
     TrainingSpec,
+    asked,
     complete,
     nodes,
     parse,
@@ -22,7 +23,7 @@ from chainrule.spec import (
     summarize,
     windows,
 )
-from service.actions import architectures, datasets, heads, warm_starts
+from service.actions import architectures, datasets, heads, tokens, warm_starts
 from service.errors import AdmissionError
 from service.ids import new_id
 
@@ -80,6 +81,7 @@ def plan(session: Session, tenant: str, request: JobRequest, settings: Settings)
     recipe, data = _fit(tensors, dataset, request, given)
     training = _training(request.training, recipe)
     architecture, summary = _complete(given, recipe, training)
+    _check_tokens(architecture, recipe, tensors)
     steps = training.epochs * _steps_per_epoch(architecture, recipe, training)
     memory_bytes = _memory(architecture, summary, tensors, recipe, training)
     source = _source(session, tenant, training, architecture)
@@ -135,13 +137,17 @@ def _fit(
     tensors: Tensors, dataset: Dataset, request: JobRequest, network: ArchitectureSpec
 ) -> tuple[Recipe, Any]:
     inputs = network.input_shapes if network.input or network.inputs else None
-    outputs = _outputs(network)
+    outputs, chosen = _outputs(network), request.data
+    names = asked(network) if inputs is None and dataset.schema["kind"] == "arrays" else []
+    if len(names) == 1 and chosen.inputs in (names, names[0]):
+        # The only input has the name that the layers give it, as several inputs have.
+        chosen = chosen.model_copy(update={"inputs": {names[0]: names[0]}})
     losses = _losses(request.training, outputs)
     try:
         return Recipe.fit(
             tensors,
             dataset.schema,
-            request.data,
+            chosen,
             seed=request.training.seed,
             loss=losses,
             inputs=None if inputs is None else list(inputs),
@@ -214,6 +220,13 @@ def _complete(
     except SpecError as error:
         raise error.under("training") from None
     return spec, summary
+
+
+def _check_tokens(spec: ArchitectureSpec, recipe: Recipe, tensors: Tensors) -> None:
+    try:
+        tokens.check(spec, recipe, tensors)
+    except SpecError as error:
+        raise error.under("data") from None
 
 
 def _memory(

@@ -183,8 +183,8 @@ def test_a_doubtful_target_is_remarked_on(say, configured, tmp_path):
     words = ["train", path, "--target", "yes", "--epochs", "1", "--detach"]
     err = say(*words)[2]
     assert "dropped 1 rows without 'yes'" in err
-    assert "'yes' has 2 distinct whole numbers: --task classification?" in err
-    assert "hint" not in say(*words, "--task", "classification")[2]
+    assert "'yes' has 2 distinct whole numbers and is learnt as a number" in err
+    assert "warning" not in say(*words, "--task", "classification")[2]
 
 
 def test_an_npz_is_predicted_as_it_was_trained_on(say, configured, tmp_path):

@@ -124,6 +124,18 @@ def test_a_shape_that_does_not_fit_the_data_states_both():
         complete(parse(ArchitectureSpec, DIGITS), input_shape=(65,))
 
 
+def test_auto_units_may_have_activation_and_dropout_after_them():
+    auto, other = {"kind": "dense", "units": "auto"}, {"kind": "dense", "units": 4}
+    drop, bend = {"kind": "dropout", "rate": 0.1}, {"kind": "activation", "activation": "relu"}
+    spec = complete(parse(ArchitectureSpec, {"layers": [other, auto, drop, bend]}), (7,), 3)
+    assert [node.output_shape for node in nodes(spec)] == [(4,), (3,), (3,), (3,)]
+    layers = [other, {**auto, "name": "a"}, {**bend, "inputs": ["a"]}]
+    layers += [{**auto, "name": "b", "inputs": ["dense_1"]}]
+    graph = parse(ArchitectureSpec, {"layers": layers, "outputs": ["activation_1", "b"]})
+    done = complete(graph, (7,), {"activation_1": 2, "b": 5})
+    assert [node.output_shape for node in nodes(done)] == [(4,), (2,), (2,), (5,)]
+
+
 def test_auto_units_stand_last_only():
     layers = [{"kind": "dense", "units": "auto"}, {"kind": "dense", "units": 3}]
     with pytest.raises(SpecError, match=r"layers\[0\].units: only the last layer"):

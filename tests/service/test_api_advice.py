@@ -8,6 +8,8 @@ import numpy as np
 
 from tests.api_testing import network
 
+NPZ = "application/x-npz"
+
 
 def test_a_softmax_under_a_loss_that_takes_logits_is_pointed_out(api):
     architecture = network(8, "auto")
@@ -25,7 +27,7 @@ def test_a_softmax_under_a_loss_that_takes_logits_is_pointed_out(api):
 def test_windows_as_long_as_the_sequences_are_pointed_out(api):
     file = io.BytesIO()
     np.savez(file, inputs=np.ones((20, 5, 1)), targets=np.zeros((20, 5, 1)))
-    dataset = api.upload(file.getvalue(), "application/x-npz").json["id"]
+    dataset = api.upload(file.getvalue(), NPZ).json["id"]
     layers = [
         {"kind": "gru", "units": 2, "return_sequences": True},
         {"kind": "dense", "units": "auto"},
@@ -45,7 +47,7 @@ def refusal(api, arrays, layers, **data):
     file = io.BytesIO()
     np.savez(file, **arrays)
     request = {
-        "dataset_id": api.upload(file.getvalue(), "application/x-npz").json["id"],
+        "dataset_id": api.upload(file.getvalue(), NPZ).json["id"],
         "architecture": {"layers": layers},
         "data": data,
     }
@@ -78,3 +80,128 @@ def test_a_flat_reconstruction_is_told_to_take_the_inputs_shape(api):
 
 def test_most_jobs_have_none(api):
     assert api.submit()["warnings"] == []
+
+
+def warnings_of(api, file, content_type="text/csv", **request):
+    dataset = api.upload(file, content_type).json["id"]
+    request = {"dataset_id": dataset, "architecture": network(4, "auto"), **request}
+    answer = api.post("/v1/jobs?validate_only=true", json=request)
+    assert answer.status_code == 200, answer.json
+    return answer.json["warnings"]
+
+
+def npz(**arrays):
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def test_few_whole_numbers_learnt_as_numbers_are_pointed_out_unless_asked_for(api):
+    table = "x,digit,count\n" + "".join(f"{i}.5,{i % 10},{i % 11}\n" for i in range(60))
+    data = {"inputs": ["x"], "target": "digit"}
+    assert warnings_of(api, table.encode(), data=data) == [
+        "data.target: 'digit' has 10 distinct whole numbers and is learnt as a number; "
+        'give "task": "classification" to learn classes'
+    ]
+    request = {"dataset_id": api.upload(table.encode()).json["id"], "data": data}
+    job = api.post("/v1/jobs", json={**request, "architecture": network("auto")}).json
+    assert "'digit' has 10 distinct" in api.get(f"/v1/jobs/{job['id']}").json["warnings"][0]
+    for asked in ({"data": {**data, "task": "regression"}}, {"data": {**data, "target": "count"}}):
+        assert warnings_of(api, table.encode(), **asked) == []
+    asked = {"data": data, "training": {"loss": "mean_squared_error"}}
+    assert warnings_of(api, table.encode(), **asked) == []
+
+
+def test_class_numbers_that_no_row_has_are_named(api):
+    for labels, which in (([1, 2, 3, 5], "classes 0, 4 have"), ([0, 1, 2, 4], "class 3 has")):
+        data = npz(inputs=np.ones((40, 2)), targets=np.resize(labels, 40))
+        (warning,) = warnings_of(api, data, NPZ)
+        assert warning.startswith(f"data.target: {which} no row")
+
+
+def test_what_an_embedding_has_no_row_for_is_refused(api):
+    layers = [
+        {"kind": "embedding", "input_dim": 9, "output_dim": 2, "name": "wide", "inputs": ["a"]},
+        {"kind": "embedding", "input_dim": 5, "output_dim": 2, "name": "words", "inputs": ["b"]},
+        {"kind": "concat", "inputs": ["wide", "words"]},
+        {"kind": "flatten"},
+        {"kind": "dense", "units": "auto"},
+    ]
+    words = np.tile([[0, 1, 4]], (40, 1))
+    arrays = {"a": words, "b": words.copy(), "y": np.zeros(40)}
+    data = {"inputs": ["a", "b"], "target": "y"}
+    assert warnings_of(api, npz(**arrays), NPZ, architecture={"layers": layers}, data=data) == []
+    arrays["b"][7, 1] = 5
+    assert refusal(api, arrays, layers, **data) == (
+        "/data/inputs",
+        "array 'b', row 7: must be whole numbers from 0 to 4, got 5 (layer 'words')",
+    )
+    arrays["b"] = np.where(words == 4, 0.5, 0.0)
+    assert (
+        "row 0: must be whole numbers from 0 to 4, got 0.5"
+        in refusal(api, arrays, layers, **data)[1]
+    )
+
+
+def test_a_table_of_numbers_is_no_words_to_embed(api):
+    layers = [
+        {"kind": "embedding", "input_dim": 9, "output_dim": 2},
+        {"kind": "flatten"},
+        {"kind": "dense", "units": "auto"},
+    ]
+    answer = api.post(
+        "/v1/jobs?validate_only=true", json=api.job_request(architecture={"layers": layers})
+    )
+    (error,) = answer.json["errors"]
+    assert (answer.status_code, error["pointer"]) == (422, "/data/inputs")
+    assert error["detail"].startswith("row 0: must be whole numbers from 0 to 8, got ")
+    assert error["detail"].endswith(
+        "(layer 'embedding_1'); the numbers of a table are standardised"
+    )
+
+
+def test_a_layer_that_wants_every_step_is_told_who_gives_it(api):
+    arrays = {"inputs": np.ones((20, 5, 1)), "targets": np.zeros((20, 1))}
+    both = {"kind": "bidirectional", "layer": {"kind": "gru", "units": 4}}
+    for first, name in (({"kind": "lstm", "units": 8}, "lstm_1"), (both, "bidirectional_1")):
+        layers = [first, {"kind": "dropout", "rate": 0.1}, {"kind": "lstm", "units": 2}]
+        place, detail = refusal(api, arrays, [*layers, {"kind": "dense", "units": "auto"}])
+        assert place == "/architecture/layers/2"
+        assert "wants inputs of shape (steps, features), got (8,)" in detail
+        assert detail.endswith(f" (return_sequences true in {name!r} gives every step)")
+
+
+def test_a_head_with_axes_too_many_is_told_to_flatten(api):
+    arrays = {"inputs": np.ones((20, 8, 8, 1)), "targets": np.resize(range(10), 20)}
+    auto = {"kind": "dense", "units": "auto", "name": "head"}
+    place, detail = refusal(api, arrays, [auto, {"kind": "dropout", "rate": 0.1}])
+    assert place == "/training/loss"
+    assert detail.endswith("gives (8, 8, 10): put a flatten before layer 'head'")
+    arrays["inputs"] = np.ones((20, 8, 1))
+    lstm = {"kind": "lstm", "units": 2, "return_sequences": True}
+    _, detail = refusal(api, arrays, [lstm, auto])
+    assert detail.endswith(
+        "(8, 10): layer 'lstm_1' gives the last step with return_sequences false"
+    )
+
+
+def test_two_targets_of_one_output_lead_to_the_list_of_outputs(api):
+    arrays = {"inputs": np.ones((20, 2)), "a": np.zeros(20), "b": np.zeros(20)}
+    layers = [{"kind": "dense", "units": "auto"}]
+    place, detail = refusal(api, arrays, layers, inputs="inputs", target=["a", "b"])
+    assert place == "/data/target"
+    assert detail.endswith("'dense_1'; architecture.outputs lists the layers that give several")
+
+
+def test_an_only_array_has_the_name_that_the_layers_call_it_by(api):
+    dataset = api.upload(npz(left=np.ones((40, 3)), y=np.zeros(40)), NPZ).json["id"]
+    layers = [{"kind": "dense", "units": "auto", "inputs": ["left"]}]
+    for inputs in (["left"], "left"):
+        request = {
+            "dataset_id": dataset,
+            "architecture": {"layers": layers},
+            "data": {"inputs": inputs, "target": "y"},
+        }
+        config = api.post("/v1/jobs", json=request).json["config"]
+        assert config["architecture"]["inputs"] == {"left": {"shape": [3]}}
+        assert config["data"]["inputs"] == {"left": "left"}
