@@ -57,7 +57,7 @@ class Convolution:
         def backward(dy: Array) -> Array:
             dz = deactivate(dy.reshape(z.shape))
             if self.bias is not None:
-                tape.gradient(self.bias).add_sum(dz, axis=(0, 1))
+                tape.gradient(self.bias).add_sum(dz)
             self._learn(patches, images, dz, tape)
             if not wants_dx:
                 return dy

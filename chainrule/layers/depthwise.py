@@ -48,7 +48,7 @@ class DepthwiseConvolution:
         def backward(dy: Array) -> Array:
             dz = deactivate(dy)
             if self.bias is not None:
-                tape.gradient(self.bias).add_sum(dz, axis=(0, 1, 2))
+                tape.gradient(self.bias).add_sum(dz)
             dx = spread_back(dz, wants_dx)
             return dy if dx is None else dx
 

@@ -68,8 +68,8 @@ class _ResetAfter(_Run):
         tape.gradient(layer.recurrent_kernel).add_matmul(self.all_seen.T, d_products)
         if layer.bias is not None:
             d_bias = tape.empty(layer.bias.shape)
-            np.add.reduce(dz, axis=0, out=d_bias[0])
-            np.add.reduce(d_products, axis=0, out=d_bias[1])
+            kernels.column_sums(dz, d_bias[0])
+            kernels.column_sums(d_products, d_bias[1])
             tape.gradient(layer.bias).add(d_bias)
 
 

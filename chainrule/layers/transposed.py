@@ -48,7 +48,7 @@ class TransposedConvolution:
         def backward(dy: Array) -> Array:
             dz = deactivate(dy)
             if self.bias is not None:
-                tape.gradient(self.bias).add_sum(dz, axis=(0, 1, 2))
+                tape.gradient(self.bias).add_sum(dz)
             dx = tape.empty(flat.shape) if wants_dx else None
             self._collect(patches, flat, dz, dx, tape)
             return dy if dx is None else dx.reshape(x.shape)

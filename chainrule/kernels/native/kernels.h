@@ -1,0 +1,32 @@
+/* Every kernel, compiled once for each kind of processor: TABLE names the methods of one. */
+
+#define INLINE static inline __attribute__((always_inline))
+#if defined(__clang__)
+#define LOOP _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define LOOP _Pragma("GCC ivdep") /* arrays are apart, or the very same */
+#endif
+
+#include "functions.h"
+
+#include "activations.h"
+#include "optimizers.h"
+#include "sums.h"
+
+#include "softmax.h"
+
+#define KERNEL(name) {#name, (PyCFunction)(void (*)(void))name, METH_FASTCALL | METH_KEYWORDS, NULL}
+
+PyMethodDef TABLE[] = {
+    KERNEL(activation_backward),
+    KERNEL(adam),
+    KERNEL(bias_activation),
+    KERNEL(column_sums),
+    KERNEL(momentum),
+    KERNEL(nesterov),
+    KERNEL(sgd),
+    KERNEL(softmax),
+    KERNEL(softmax_backward),
+    KERNEL(softmax_cross_entropy),
+    {NULL, NULL, 0, NULL},
+};

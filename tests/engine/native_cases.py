@@ -1,0 +1,131 @@
+"""Arguments for every compiled kernel, of any size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.kernels import ELEMENTWISE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BOTH = ("float32", "float64")
+POWERS = ["elu", "gelu", "sigmoid", "softplus", "swish", "tanh"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One kernel: ``draw(rng, size, dtype)`` returns its arguments and its named arguments.
+
+    ``dtypes`` are those that it takes itself, ``least`` the least size.
+    """
+
+    name: str
+    draw: Callable[..., tuple[list[Any], dict[str, Any]]]
+    dtypes: tuple[str, ...] = BOTH
+    least: int = 0
+    variety: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.variety}".strip()
+
+
+def normal(rng, *shape, dtype):
+    return rng.standard_normal(shape).astype(dtype)
+
+
+def vectors(count, *numbers, **more):
+    """Draw vectors, the last two of which are positive, as squares are."""
+
+    def draw(rng, size, dtype):
+        drawn = [np.abs(normal(rng, size, dtype=dtype)) for _ in range(count)]
+        drawn[0] = normal(rng, size, dtype=dtype)
+        return [*drawn, *numbers], more
+
+    return draw
+
+
+def bias_activation(kind, *, bias, in_place):
+    def draw(rng, size, dtype):
+        x = 3 * normal(rng, 5, size, dtype=dtype)
+        added = normal(rng, size, dtype=dtype) if bias else None
+        return [x, added, kind, x if in_place else np.empty_like(x)], {}
+
+    return draw
+
+
+def activation_backward(kind):
+    def draw(rng, size, dtype):
+        x, dy = 3 * normal(rng, 5, size, dtype=dtype), normal(rng, 5, size, dtype=dtype)
+        y = np.empty_like(x)
+        with np.errstate(over="ignore"):
+            ELEMENTWISE[kind].value(x, y)
+        return [kind, x, y, dy, np.empty_like(x)], {}
+
+    return draw
+
+
+def column_sums(*shape):
+    def draw(rng, size, dtype):
+        kept = shape or (size,)
+        return [normal(rng, 300, *kept, dtype=dtype) / 30, np.empty(kept, dtype)], {}
+
+    return draw
+
+
+def softmax(rng, size, dtype):
+    x = 5 * normal(rng, 6, size, dtype=dtype)
+    x[0, : size // 2] = -np.inf  # as attention masks
+    x[1, : size // 2] = -1e9
+    return [x, np.empty_like(x)], {}
+
+
+def softmax_backward(rng, size, dtype):
+    y = np.abs(normal(rng, 6, size, dtype=dtype))
+    y /= y.sum(axis=-1, keepdims=True)
+    return [y, normal(rng, 6, size, dtype=dtype), np.empty_like(y)], {}
+
+
+def softmax_cross_entropy(rng, size, dtype):
+    x = 5 * normal(rng, 6, size, dtype=dtype)
+    return [x, rng.integers(0, max(size, 1), 6), np.empty_like(x)], {}
+
+
+ADAM = {"learning_rate": 0.01, "beta_1": 0.9, "beta_2": 0.99, "epsilon": 1e-7, "step": 3}
+SINGLE = ("float32",)
+
+CASES = [
+    Case("sgd", vectors(2, 0.1)),
+    Case("momentum", vectors(3, 0.1, 0.9)),
+    Case("nesterov", vectors(3, 0.1, 0.9)),
+    Case("adam", vectors(4, **ADAM)),
+    Case("adam", vectors(4, **ADAM, weight_decay=0.1), variety="decayed"),
+    *(
+        Case(
+            "bias_activation",
+            bias_activation(kind, bias=bias, in_place=in_place),
+            SINGLE if kind in POWERS else BOTH,
+            variety=f"{kind}{' bias' * bias}{' in place' * in_place}",
+        )
+        for kind in ["linear", "relu", "leaky_relu", *POWERS]
+        for bias, in_place in [(True, True), (True, False), (False, False)]
+        if not (in_place and ELEMENTWISE[kind].needs_x)
+    ),
+    *(
+        Case(
+            "activation_backward",
+            activation_backward(kind),
+            SINGLE if kind in POWERS else BOTH,
+            variety=kind,
+        )
+        for kind in ["linear", "relu", "leaky_relu", *POWERS]
+    ),
+    Case("column_sums", column_sums(), least=1),
+    Case("column_sums", column_sums(3, 5), variety="of matrices"),
+    Case("softmax", softmax, SINGLE, least=1),
+    Case("softmax_backward", softmax_backward, SINGLE, least=1),
+    Case("softmax_cross_entropy", softmax_cross_entropy, SINGLE, least=1),
+]
