@@ -13,6 +13,7 @@
 #include "optimizers.h"
 #include "sums.h"
 
+#include "recurrent.h"
 #include "softmax.h"
 
 #define KERNEL(name) {#name, (PyCFunction)(void (*)(void))name, METH_FASTCALL | METH_KEYWORDS, NULL}
@@ -22,9 +23,17 @@ PyMethodDef TABLE[] = {
     KERNEL(adam),
     KERNEL(bias_activation),
     KERNEL(column_sums),
+    KERNEL(gru_gates),
+    KERNEL(gru_output),
+    KERNEL(gru_output_backward),
+    KERNEL(gru_reset_backward),
+    KERNEL(lstm_step),
+    KERNEL(lstm_step_backward),
     KERNEL(momentum),
     KERNEL(nesterov),
     KERNEL(sgd),
+    KERNEL(simple_rnn_step),
+    KERNEL(simple_rnn_step_backward),
     KERNEL(softmax),
     KERNEL(softmax_backward),
     KERNEL(softmax_cross_entropy),
