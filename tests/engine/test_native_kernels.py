@@ -48,8 +48,9 @@ def copies(values, copy=copy_of):
     return [made.get(id(value), value) for value in values]
 
 
-def assert_like_the_reference(kernel, case, arguments, more, dtype, copy=copy_of):
+def assert_like_the_reference(kernel, case, drawn, dtype, copy=copy_of):
     """Run both on copies: every array, written to or not, and the result must be the same."""
+    arguments, more = drawn
     ours, theirs = copies(arguments, copy), copies(arguments)
     with np.errstate(all="ignore"):
         results = kernel(*ours, **more), kernels.REFERENCE[case.name](*theirs, **more)
@@ -78,7 +79,7 @@ def test_a_kernel_does_what_its_reference_does(case, size, dtype, variant):
     takes = dtype in case.dtypes and size >= case.least
     bound = strict(variant) if takes else compiled.bind(variant, kernels.REFERENCE)
     if size >= case.least:  # the reference itself may not take less
-        assert_like_the_reference(bound[case.name], case, args, more, dtype)
+        assert_like_the_reference(bound[case.name], case, (args, more), dtype)
 
 
 @every_variant
@@ -93,7 +94,7 @@ def test_a_kernel_leaves_what_lies_apart_to_its_reference(case, variant):
 
     args, more = case.draw(np.random.default_rng(0), 9, "float32")
     kernel = compiled.bind(variant, kernels.REFERENCE)[case.name]
-    assert_like_the_reference(kernel, case, args, more, "float32", spread)
+    assert_like_the_reference(kernel, case, (args, more), "float32", spread)
 
 
 @every_variant
