@@ -11,7 +11,7 @@ from typing import Any
 
 from chainrule.kernels import compiled
 from chainrule.kernels.convolution import (
-    add_taps,
+    col2im,
     depthwise,
     depthwise_backward,
     depthwise_slope,
@@ -73,7 +73,6 @@ __all__ = [
     "adam",
     "add_penalty",
     "add_rows",
-    "add_taps",
     "average",
     "avg_pool",
     "avg_pool_backward",
@@ -81,6 +80,7 @@ __all__ = [
     "batch_norm_backward",
     "batch_norm_moments",
     "bias_activation",
+    "col2im",
     "column_sums",
     "depthwise",
     "depthwise_backward",

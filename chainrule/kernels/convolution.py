@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from chainrule.kernels.elementwise import Array
     from chainrule.spec.layers.sliding import Windows
 
-__all__ = ["add_taps", "depthwise", "depthwise_backward", "depthwise_slope", "im2col"]
+__all__ = ["col2im", "depthwise", "depthwise_backward", "depthwise_slope", "im2col"]
 
 
 def im2col(x: Array, windows: Windows, cols: Array, padded: Array | None) -> None:
@@ -38,16 +38,11 @@ def im2col(x: Array, windows: Windows, cols: Array, padded: Array | None) -> Non
             cols[:, :, :, i, j] = seen[:, :, :, i, j]
 
 
-def add_taps(z: Array, weights: Array, windows: Windows, images: Array, tap: Array) -> None:
-    """Add to each cell what each window gives it: a convolution's transpose.
-
-    Shapes: z (batch * windows, filters), weights (taps, channels, filters), images (batch, height,
-    width, channels), tap (batch, rows, columns, channels), scratch.
-    """
-    flat = tap.reshape(len(z), -1)
+def col2im(cols: Array, windows: Windows, images: Array) -> None:
+    """Add to each cell what the windows over it hold of it.  Shapes: as ``im2col``."""
     for place, (out_rows, out_columns), (rows, columns) in windows.taps:
-        np.matmul(z, weights[place].T, out=flat)
-        images[:, rows, columns] += tap[:, out_rows, out_columns]
+        i, j = divmod(place, windows.columns.kernel)
+        images[:, rows, columns] += cols[:, out_rows, out_columns, i, j]
 
 
 def _windows(x: Array, windows: Windows) -> Array:

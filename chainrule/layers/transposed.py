@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chainrule import kernels
 from chainrule.layers.activation import activate
 from chainrule.layers.patches import Patches, accumulate
 
@@ -58,14 +57,11 @@ class TransposedConvolution:
     def _spread(self, patches: Patches, flat: Array, tape: Tape) -> Array:
         """Return the sum of all windows' kernels."""
         filters, channels = self.kernel.shape[-2:]
-        taps = self.kernel.reshape(-1, filters, channels)
-        windows = patches.windows
+        weights, windows = self.kernel.reshape(-1, channels), patches.windows
         z = tape.empty((len(flat), windows.rows.size, windows.columns.size, filters))
-        tap = tape.empty((*patches.cols.shape[:3], filters))
         z.fill(0.0)
         for rows in patches.blocks(len(flat)):
-            cells, scratch = flat[rows].reshape(-1, channels), tap[: rows.stop - rows.start]
-            kernels.add_taps(cells, taps, windows, z[rows], scratch)
+            patches.add(flat[rows].reshape(-1, channels), weights, z[rows])
         return z
 
     def _collect(

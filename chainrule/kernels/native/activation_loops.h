@@ -45,7 +45,7 @@ static void OF(activate)(enum Activation kind, REAL *x, const REAL *bias, REAL *
     case LINEAR: OF(map)(OF(linear), x, bias, y, n); break;
     case RELU: OF(map)(OF(relu), x, bias, y, n); break;
     case LEAKY_RELU: OF(map)(OF(leaky_relu), x, bias, y, n); break;
-#ifdef WITH_POWERS
+#ifdef SINGLE
     case ELU: OF(map)(elu_f, x, bias, y, n); break;
     case GELU: OF(map)(gelu_f, x, bias, y, n); break;
     case SIGMOID: OF(map)(sigmoid_f, x, bias, y, n); break;
@@ -64,7 +64,7 @@ static void OF(deactivate)(enum Activation kind, const REAL *x, const REAL *y, c
     case LINEAR: OF(map_back)(OF(linear_slope), x, y, dy, dx, n); break;
     case RELU: OF(map_back)(OF(relu_slope), x, y, dy, dx, n); break;
     case LEAKY_RELU: OF(map_back)(OF(leaky_relu_slope), x, y, dy, dx, n); break;
-#ifdef WITH_POWERS
+#ifdef SINGLE
     case ELU: OF(map_back)(elu_slope, x, y, dy, dx, n); break;
     case GELU: OF(map_back)(gelu_slope, x, y, dy, dx, n); break;
     case SIGMOID: OF(map_back)(sigmoid_slope, x, y, dy, dx, n); break;

@@ -32,19 +32,7 @@ INLINE float swish_slope(float x, float y)
 }
 
 #define LOOPS "activation_loops.h"
-#define WITH_POWERS
-#define REAL float
-#define OF(name) name##_f32
-#include LOOPS
-#undef WITH_POWERS
-#undef REAL
-#undef OF
-#define REAL double
-#define OF(name) name##_f64
-#include LOOPS
-#undef REAL
-#undef OF
-#undef LOOPS
+#include "both_types.h"
 
 static int has_double(enum Activation kind)
 {

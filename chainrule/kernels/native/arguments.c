@@ -126,6 +126,45 @@ enum Activation activation(Call *call, int place)
     return UNKNOWN;
 }
 
+static Axis axis_of(Call *call, PyObject *from)
+{
+    static const char *const FIELDS[] = {"size", "kernel", "stride", "dilation", "before", "windows"};
+    static PyObject *names[6];
+    Py_ssize_t found[6] = {0};
+    for (int i = 0; i < 6 && !call->unfit; i++) {
+        if (names[i] == NULL)
+            names[i] = PyUnicode_InternFromString(FIELDS[i]);
+        PyObject *value = from == NULL ? NULL : PyObject_GetAttr(from, names[i]);
+        found[i] = value == NULL ? -1 : PyLong_AsSsize_t(value);
+        Py_XDECREF(value);
+        want(call, found[i] >= 0);
+    }
+    Axis axis = {found[0], found[1], found[2], found[3], found[4], found[5]};
+    want(call, axis.kernel > 0 && axis.stride > 0 && axis.dilation > 0);
+    return axis;
+}
+
+Windows windows(Call *call, int place)
+{
+    PyObject *from = object(call, place, NULL);
+    PyObject *rows = from == NULL ? NULL : PyObject_GetAttrString(from, "rows");
+    PyObject *columns = rows == NULL ? NULL : PyObject_GetAttrString(from, "columns");
+    Windows found = {axis_of(call, rows), axis_of(call, columns)};
+    Py_XDECREF(rows);
+    Py_XDECREF(columns);
+    PyErr_Clear();
+    return found;
+}
+
+int are_images(const Array *a, Py_ssize_t batch, Py_ssize_t rows, Py_ssize_t columns,
+               Py_ssize_t channels)
+{
+    return a->axes == 4 && a->shape[0] == batch && a->shape[1] == rows && a->shape[2] == columns &&
+           a->shape[3] == channels && (channels <= 1 || a->strides[3] == a->view.itemsize) &&
+           a->strides[2] % a->view.itemsize == 0 && a->strides[1] % a->view.itemsize == 0 &&
+           a->strides[0] % a->view.itemsize == 0;
+}
+
 int is_real(const Array *a)
 {
     return a->is_contiguous && (a->type == 'f' || a->type == 'd');

@@ -50,6 +50,15 @@ typedef struct {
     Array arrays[MOST_ARRAYS];
 } Call;
 
+/* Windows over images: as chainrule/spec/layers/sliding.py has them. */
+typedef struct {
+    Py_ssize_t size, kernel, stride, dilation, before, windows;
+} Axis;
+
+typedef struct {
+    Axis rows, columns;
+} Windows;
+
 /* The activations, in the order of their names in arguments.c. */
 enum Activation { LINEAR, RELU, LEAKY_RELU, ELU, GELU, SIGMOID, TANH, SOFTPLUS, SWISH, UNKNOWN };
 
@@ -65,6 +74,7 @@ Array *optional_output(Call *call, int place); /* NULL, if None is given */
 double number(Call *call, int place, const char *name);
 double number_or(Call *call, int place, const char *name, double otherwise);
 enum Activation activation(Call *call, int place);
+Windows windows(Call *call, int place);
 PyObject *object(Call *call, int place, const char *name); /* borrowed, NULL if it is not given */
 
 static inline void want(Call *call, int fits)
@@ -76,6 +86,35 @@ int is_real(const Array *a);                          /* contiguous, float32 or 
 int is_matrix(const Array *a, Py_ssize_t rows, Py_ssize_t columns); /* rows may lie apart */
 int are_vectors(const Call *call); /* all arrays are real, of one type and as long as the first */
 int are_real(const Call *call);    /* all arrays are real, of one type */
+
+/* The first tap of a window that is a real cell, and the one after the last. */
+static inline Py_ssize_t first_tap(const Axis *axis, Py_ssize_t window)
+{
+    Py_ssize_t start = window * axis->stride - axis->before;
+    if (start >= 0)
+        return 0;
+    return axis->dilation == 1 ? -start : (axis->dilation - 1 - start) / axis->dilation;
+}
+
+static inline Py_ssize_t end_tap(const Axis *axis, Py_ssize_t window)
+{
+    Py_ssize_t left = axis->size - (window * axis->stride - axis->before);
+    if (left <= 0)
+        return 0;
+    Py_ssize_t end = axis->dilation == 1 ? left : (left - 1) / axis->dilation + 1;
+    return end < axis->kernel ? end : axis->kernel;
+}
+
+/* The cell under a window's tap. */
+static inline Py_ssize_t cell(const Axis *axis, Py_ssize_t window, Py_ssize_t tap)
+{
+    return window * axis->stride - axis->before + tap * axis->dilation;
+}
+
+/* Whether the array is of images (batch, rows, columns, channels), contiguous or, where a loop takes
+   that, with pixels of adjacent channels that lie apart. */
+int are_images(const Array *a, Py_ssize_t batch, Py_ssize_t rows, Py_ssize_t columns,
+               Py_ssize_t channels);
 
 /* The elements from one row of a matrix to the next. */
 static inline Py_ssize_t pitch(const Array *a)

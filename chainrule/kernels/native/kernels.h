@@ -13,6 +13,9 @@
 #include "optimizers.h"
 #include "sums.h"
 
+#include "convolution.h"
+#include "pooling.h"
+
 #include "recurrent.h"
 #include "softmax.h"
 
@@ -21,14 +24,20 @@
 PyMethodDef TABLE[] = {
     KERNEL(activation_backward),
     KERNEL(adam),
+    KERNEL(avg_pool),
+    KERNEL(avg_pool_backward),
     KERNEL(bias_activation),
+    KERNEL(col2im),
     KERNEL(column_sums),
     KERNEL(gru_gates),
     KERNEL(gru_output),
     KERNEL(gru_output_backward),
     KERNEL(gru_reset_backward),
+    KERNEL(im2col),
     KERNEL(lstm_step),
     KERNEL(lstm_step_backward),
+    KERNEL(max_pool),
+    KERNEL(max_pool_backward),
     KERNEL(momentum),
     KERNEL(nesterov),
     KERNEL(sgd),
