@@ -1,4 +1,4 @@
-"""Arguments for every compiled kernel, of any size."""
+"""Arguments, of any size, for every compiled kernel but those of images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.kernels import ELEMENTWISE
-from chainrule.spec.layers.sliding import Windows, slide
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -169,93 +168,55 @@ def gru_reset_backward(rng, size, dtype):
     return [gates, gates, value, d, "sigmoid", np.zeros_like(gates)], {}
 
 
-def axis_of(size, kernel, stride=1, dilation=1, padding="same"):
-    return slide(size, kernel, stride, dilation, padding, "kernel_size")
+def scales(rng, size, dtype, *, given):
+    """Draw a gamma and a beta, or none."""
+    drawn = normal(rng, size, dtype=dtype), normal(rng, size, dtype=dtype)
+    return drawn if given else (None, None)
 
 
-WINDOWS = {
-    "3x3": Windows(axis_of(5, 3), axis_of(6, 3)),
-    "2x2 apart": Windows(axis_of(4, 2, 2), axis_of(6, 2, 2)),
-    "3x2 by 2x1 valid": Windows(axis_of(7, 3, 2, 1, "valid"), axis_of(5, 2, 1, 1, "valid")),
-    "wider than the image": Windows(axis_of(2, 5), axis_of(3, 7)),
-    "gaps": Windows(axis_of(7, 2, 3), axis_of(1, 1)),
-    "dilated": Windows(axis_of(8, 3, 1, 2), axis_of(7, 2, 1, 3, "valid")),
-    "causal": Windows(axis_of(1, 1), axis_of(7, 3, 1, 2, "causal")),
-}
-
-
-def images(rng, windows, channels, dtype):
-    shape = (2, windows.rows.size, windows.columns.size, channels)
-    return normal(rng, *shape, dtype=dtype)
-
-
-def pooled(rng, windows, channels, dtype):
-    shape = (2, windows.rows.windows, windows.columns.windows, channels)
-    return normal(rng, *shape, dtype=dtype)
-
-
-def columns(rng, windows, channels, dtype):
-    rows, columns = windows.rows, windows.columns
-    shape = (2, rows.windows, columns.windows, rows.kernel, columns.kernel, channels)
-    return normal(rng, *shape, dtype=dtype)
-
-
-def of_group(x):
-    """Return images as one of the groups of channels of wider ones."""
-    wide = np.zeros((*x.shape[:-1], 3 * x.shape[-1]), x.dtype)
-    part = wide[..., x.shape[-1] : 2 * x.shape[-1]]
-    np.copyto(part, x)
-    return part
-
-
-def im2col(windows, *, group=False):
+def layer_norm(*, given):
     def draw(rng, size, dtype):
-        x = images(rng, windows, size, dtype)
-        padded = np.zeros((2, windows.rows.padded, windows.columns.padded, size), dtype)
-        given = of_group(x) if group else x
-        return [given, windows, np.empty_like(columns(rng, windows, size, dtype)), padded], {}
+        x = normal(rng, 6, size, dtype=dtype)
+        gamma, beta = scales(rng, size, dtype, given=given)
+        return [x, gamma, beta, 1e-3, np.empty_like(x), *np.empty((2, 6, 1), dtype)], {}
 
     return draw
 
 
-def col2im(windows, *, group=False):
+def layer_norm_backward(*, given, wanted):
     def draw(rng, size, dtype):
-        x = images(rng, windows, size, dtype)
-        return [columns(rng, windows, size, dtype), windows, of_group(x) if group else x], {}
+        dy, x = normal(rng, 6, size, dtype=dtype), normal(rng, 6, size, dtype=dtype)
+        gamma, _ = scales(rng, size, dtype, given=given)
+        mean = x.mean(1, keepdims=True)
+        rstd = np.abs(normal(rng, 6, 1, dtype=dtype))
+        dx = np.empty_like(x) if wanted else None
+        return [dy, x, gamma, mean, rstd, dx, *np.empty((2, size), dtype)], {}
 
     return draw
 
 
-def max_pool(windows):
+def batch_norm_moments(rng, size, dtype):
+    x = 1 + normal(rng, 333, size, dtype=dtype)
+    return [x, None, *np.empty((2, size), dtype)], {}
+
+
+def batch_norm(*, given):
     def draw(rng, size, dtype):
-        x = np.round(2 * images(rng, windows, size, dtype))  # with equals
-        y = pooled(rng, windows, size, dtype)
-        return [x, windows, y, np.empty(y.shape, np.uint8)], {}
+        x = normal(rng, 333, size, dtype=dtype)
+        mean, rstd = normal(rng, size, dtype=dtype), np.abs(normal(rng, size, dtype=dtype))
+        return [x, *scales(rng, size, dtype, given=given), mean, rstd, np.empty_like(x)], {}
 
     return draw
 
 
-def max_pool_backward(windows):
+def batch_norm_backward(*, given, wanted, moments):
     def draw(rng, size, dtype):
-        dy, taps = pooled(rng, windows, size, dtype), windows.size
-        place = rng.integers(0, taps, dy.shape).astype(np.uint8)
-        return [dy, windows, place, np.empty_like(images(rng, windows, size, dtype))], {}
-
-    return draw
-
-
-def avg_pool(windows):
-    def draw(rng, size, dtype):
-        x = images(rng, windows, size, dtype)
-        return [x, windows, np.empty_like(pooled(rng, windows, size, dtype))], {}
-
-    return draw
-
-
-def avg_pool_backward(windows):
-    def draw(rng, size, dtype):
-        dy, dx = pooled(rng, windows, size, dtype), images(rng, windows, size, dtype)
-        return [dy, windows, dx, np.empty_like(dy)], {}
+        dy, x = normal(rng, 333, size, dtype=dtype) / 30, normal(rng, 333, size, dtype=dtype)
+        gamma, _ = scales(rng, size, dtype, given=given)
+        mean, rstd = x.mean(0), np.abs(normal(rng, size, dtype=dtype))
+        dx = np.empty_like(x) if wanted else None
+        more = {"moments": moments, "weights": None}
+        return [dy, x, gamma, mean, rstd, dx, *np.empty((2, size), dtype)], more
 
     return draw
 
@@ -317,26 +278,33 @@ CASES = [
     ),
     Case("gru_reset_backward", gru_reset_backward, SINGLE, least=1),
     *(
-        Case(name, draw(windows), variety=variety, least=1, own=own, scratch=scratch)
-        for variety, windows in WINDOWS.items()
-        for name, draw, own, scratch in [
-            ("im2col", im2col, 0, (3,)),
-            ("col2im", col2im, 0, ()),
-            ("max_pool", max_pool, 8, ()),
-            ("max_pool_backward", max_pool_backward, 8, ()),
-            ("avg_pool", avg_pool, 0, ()),
-            ("avg_pool_backward", avg_pool_backward, 0, (3,)),
-        ]
+        case
+        for given in (True, False)
+        for case in (
+            Case("layer_norm", layer_norm(given=given), variety=f"scaled {given}", least=1),
+            Case("batch_norm", batch_norm(given=given), variety=f"scaled {given}"),
+        )
     ),
     *(
         Case(
-            name,
-            draw(WINDOWS[kind], group=True),
+            "layer_norm_backward",
+            layer_norm_backward(given=given, wanted=wanted),
             least=1,
-            variety=f"{kind} of a group",
-            scratch=(3,),
+            variety=f"scaled {given} dx {wanted}",
         )
-        for kind in ("3x3", "dilated")
-        for name, draw in (("im2col", im2col), ("col2im", col2im))
+        for given, wanted in [(True, True), (False, True), (True, False)]
+    ),
+    Case("batch_norm_moments", batch_norm_moments),
+    *(
+        Case(
+            "batch_norm_backward",
+            batch_norm_backward(given=given, wanted=wanted, moments=moments),
+            variety=f"scaled {given} dx {wanted} moments {moments}",
+        )
+        for given, wanted, moments in [
+            (True, True, True),
+            (False, True, False),
+            (True, False, True),
+        ]
     ),
 ]

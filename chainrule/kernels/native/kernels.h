@@ -14,6 +14,7 @@
 #include "sums.h"
 
 #include "convolution.h"
+#include "normalization.h"
 #include "pooling.h"
 
 #include "recurrent.h"
@@ -26,6 +27,9 @@ PyMethodDef TABLE[] = {
     KERNEL(adam),
     KERNEL(avg_pool),
     KERNEL(avg_pool_backward),
+    KERNEL(batch_norm),
+    KERNEL(batch_norm_backward),
+    KERNEL(batch_norm_moments),
     KERNEL(bias_activation),
     KERNEL(col2im),
     KERNEL(column_sums),
@@ -34,6 +38,8 @@ PyMethodDef TABLE[] = {
     KERNEL(gru_output_backward),
     KERNEL(gru_reset_backward),
     KERNEL(im2col),
+    KERNEL(layer_norm),
+    KERNEL(layer_norm_backward),
     KERNEL(lstm_step),
     KERNEL(lstm_step_backward),
     KERNEL(max_pool),

@@ -22,22 +22,6 @@ static void powers(const float *x, Py_ssize_t rows, Py_ssize_t n, float *y)
         y[i] = exp_f(y[i]);
 }
 
-static float row_sum(const float *x, Py_ssize_t n)
-{
-    wide_f32 sums = {0}, part;
-    float total = 0;
-    Py_ssize_t i = 0;
-    for (; i + 16 <= n; i += 16) {
-        memcpy(&part, x + i, sizeof part);
-        sums += part;
-    }
-    for (; i < n; i++)
-        total += x[i];
-    for (int k = 0; n >= 16 && k < 16; k++)
-        total += sums[k];
-    return total;
-}
-
 static void softmax_loop(const float *x, Py_ssize_t rows, Py_ssize_t n, float *y)
 {
     Py_ssize_t block = n < SOFTMAX_BLOCK ? SOFTMAX_BLOCK / n : 1;
@@ -45,7 +29,7 @@ static void softmax_loop(const float *x, Py_ssize_t rows, Py_ssize_t n, float *y
         Py_ssize_t count = rows - row < block ? rows - row : block;
         powers(x + row * n, count, n, y + row * n);
         for (Py_ssize_t r = row; r < row + count; r++) {
-            float share = 1.0f / row_sum(y + r * n, n);
+            float share = 1.0f / row_sum_f32(y + r * n, n);
             LOOP
             for (Py_ssize_t i = 0; i < n; i++)
                 y[r * n + i] *= share;
@@ -86,7 +70,7 @@ static PyObject *softmax_backward(PyObject *self, PyObject *const *args, Py_ssiz
         LOOP
         for (Py_ssize_t i = 0; i < columns; i++)
             into[i] = slope[i] * share[i];
-        float total = row_sum(into, columns);
+        float total = row_sum_f32(into, columns);
         LOOP
         for (Py_ssize_t i = 0; i < columns; i++)
             into[i] = (slope[i] - total) * share[i];
@@ -119,7 +103,7 @@ static double cross_entropy_loop(const float *x, const int64_t *classes, Py_ssiz
         for (Py_ssize_t i = row * n; i < (row + count) * n; i++)
             dy[i] = exp_f(dy[i]);
         for (Py_ssize_t r = row; r < row + count; r++) {
-            float total = row_sum(dy + r * n, n);
+            float total = row_sum_f32(dy + r * n, n);
             float share = 1.0f / (total * (float)rows);
             loss += logf(total);
             LOOP

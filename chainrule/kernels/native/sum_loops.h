@@ -1,21 +1,48 @@
-/* Sums of columns: blocks of rows by themselves, then their sums, so that rounding does not pile up. */
+/* Sums of rows: as many partial sums as a vector has lanes.
+   Sums of columns: blocks of rows by themselves, then their sums, so that rounding does not
+   pile up. */
 
 typedef REAL OF(wide) __attribute__((vector_size(64)));
+
+INLINE REAL OF(total_of)(const OF(wide) *sums)
+{
+    REAL total = 0;
+    for (size_t k = 0; k < sizeof *sums / sizeof(REAL); k++)
+        total += (*sums)[k];
+    return total;
+}
+
+INLINE OF(wide) OF(load)(const REAL *x)
+{
+    OF(wide) part;
+    memcpy(&part, x, sizeof part);
+    return part;
+}
+
+static REAL OF(row_sum)(const REAL *x, Py_ssize_t n)
+{
+    enum { LANES = 64 / sizeof(REAL) };
+    OF(wide) sums = {0};
+    REAL rest = 0;
+    Py_ssize_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        sums += OF(load)(x + i);
+    for (; i < n; i++)
+        rest += x[i];
+    return OF(total_of)(&sums) + rest;
+}
 
 /* Add to out, for up to 4 vectors of columns, the sums over the rows. */
 INLINE void OF(add_strip)(const REAL *x, Py_ssize_t rows, Py_ssize_t step, int vectors, REAL *out)
 {
     enum { LANES = 64 / sizeof(REAL) };
-    OF(wide) sums[4] = {{0}}, part;
+    OF(wide) sums[4] = {{0}};
     for (Py_ssize_t row = 0; row < rows; row++, x += step)
-        for (int k = 0; k < vectors; k++) {
-            memcpy(&part, x + k * LANES, sizeof part);
-            sums[k] += part;
-        }
+        for (int k = 0; k < vectors; k++)
+            sums[k] += OF(load)(x + k * LANES);
     for (int k = 0; k < vectors; k++) {
-        memcpy(&part, out + k * LANES, sizeof part);
-        part += sums[k];
-        memcpy(out + k * LANES, &part, sizeof part);
+        sums[k] += OF(load)(out + k * LANES);
+        memcpy(out + k * LANES, &sums[k], sizeof sums[k]);
     }
 }
 
