@@ -10,12 +10,12 @@ from types import FunctionType
 from typing import Any
 
 from chainrule.kernels import compiled
-from chainrule.kernels.convolution import (
-    col2im,
+from chainrule.kernels.convolution import col2im, im2col
+from chainrule.kernels.depthwise import (
+    DepthwiseScratch,
     depthwise,
     depthwise_backward,
     depthwise_slope,
-    im2col,
 )
 from chainrule.kernels.elementwise import ELEMENTWISE, Array, Elementwise
 from chainrule.kernels.embedding import add_rows
@@ -67,6 +67,7 @@ __all__ = [
     "ELEMENTWISE",
     "REFERENCE",
     "Array",
+    "DepthwiseScratch",
     "Elementwise",
     "activation_backward",
     "adagrad",

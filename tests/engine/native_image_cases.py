@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from chainrule.kernels import DepthwiseScratch
 from chainrule.spec.layers.sliding import Windows, slide
 from tests.engine.native_cases import Case, normal
 
@@ -99,6 +100,47 @@ def avg_pool_backward(windows):
     return draw
 
 
+def depthwise_scratch(windows, channels, dtype):
+    rows, columns = windows.rows, windows.columns
+    copies = np.empty((1, rows.padded, columns.padded, channels, 1), dtype)
+    return DepthwiseScratch(
+        np.empty((windows.size, columns.windows, channels), dtype),
+        np.empty((1, rows.windows, columns.windows, channels), dtype),
+        copies if windows.padded_cells else None,
+    )
+
+
+def channel_kernels(rng, windows, channels, dtype):
+    return normal(rng, windows.rows.kernel, windows.columns.kernel, channels, 1, dtype=dtype)
+
+
+def depthwise(windows):
+    def draw(rng, size, dtype):
+        x, kernel = images(rng, windows, size, dtype), channel_kernels(rng, windows, size, dtype)
+        y = np.empty_like(pooled(rng, windows, size, dtype))
+        return [x, kernel, windows, y, depthwise_scratch(windows, size, dtype)], {}
+
+    return draw
+
+
+def depthwise_backward(windows):
+    def draw(rng, size, dtype):
+        dy, kernel = pooled(rng, windows, size, dtype), channel_kernels(rng, windows, size, dtype)
+        dx = np.empty_like(images(rng, windows, size, dtype))
+        return [dy, kernel, windows, dx, depthwise_scratch(windows, size, dtype)], {}
+
+    return draw
+
+
+def depthwise_slope(windows):
+    def draw(rng, size, dtype):
+        x, dy = images(rng, windows, size, dtype), pooled(rng, windows, size, dtype)
+        slope = np.empty_like(channel_kernels(rng, windows, size, dtype))
+        return [x, dy, windows, slope, depthwise_scratch(windows, size, dtype)], {}
+
+    return draw
+
+
 CASES = [
     *(
         Case(name, draw(windows), variety=variety, least=1, own=own, scratch=scratch)
@@ -110,6 +152,9 @@ CASES = [
             ("max_pool_backward", max_pool_backward, 8, ()),
             ("avg_pool", avg_pool, 0, ()),
             ("avg_pool_backward", avg_pool_backward, 0, (3,)),
+            ("depthwise", depthwise, 0, ()),
+            ("depthwise_backward", depthwise_backward, 0, ()),
+            ("depthwise_slope", depthwise_slope, 0, ()),
         ]
     ),
     *(

@@ -17,6 +17,8 @@
 #include "normalization.h"
 #include "pooling.h"
 
+#include "depthwise.h"
+
 #include "recurrent.h"
 #include "softmax.h"
 
@@ -33,6 +35,9 @@ PyMethodDef TABLE[] = {
     KERNEL(bias_activation),
     KERNEL(col2im),
     KERNEL(column_sums),
+    KERNEL(depthwise),
+    KERNEL(depthwise_backward),
+    KERNEL(depthwise_slope),
     KERNEL(gru_gates),
     KERNEL(gru_output),
     KERNEL(gru_output_backward),
