@@ -24,6 +24,13 @@ INLINE Strides packed(const Windows *w, Py_ssize_t channels)
     return steps;
 }
 
+/* Whether each cell of an axis is in one window. */
+INLINE int tiles(const Axis *axis)
+{
+    return axis->stride == axis->kernel && axis->dilation == 1 && axis->before == 0 &&
+           axis->windows * axis->stride == axis->size;
+}
+
 #define LOOPS "pooling_loops.h"
 #include "both_types.h"
 

@@ -61,29 +61,34 @@ static void OF(max_pool_loop)(const REAL *x, Py_ssize_t batch, Py_ssize_t channe
             }
 }
 
-/* Give the gradient of one window to one of its taps, where that was the largest. */
-INLINE void OF(give)(const REAL *dy, const uint8_t *place, Py_ssize_t channels, int tap, REAL *dx)
+/* Give the gradient of one window to one of its taps, where that was the largest; ``first`` says
+   that nothing was given to the tap's cell yet. */
+INLINE void OF(give)(const REAL *dy, const uint8_t *place, Py_ssize_t channels, int tap, int first,
+                     REAL *dx)
 {
     Py_ssize_t c = 0;
     for (; c + STRIP <= channels; c += STRIP) {
         OF(places) winner;
-        OF(strip) slope, into;
+        OF(strip) slope, into = {0};
         memcpy(&winner, place + c, sizeof winner);
         memcpy(&slope, dy + c, sizeof slope);
-        memcpy(&into, dx + c, sizeof into);
+        if (!first)
+            memcpy(&into, dx + c, sizeof into);
         OF(whole) chosen = __builtin_convertvector(winner, OF(whole)) == (WHOLE)tap;
         into += (OF(strip))(chosen & (OF(whole))slope);
         memcpy(dx + c, &into, sizeof into);
     }
     for (; c < channels; c++)
-        dx[c] += place[c] == tap ? dy[c] : 0;
+        dx[c] = (first ? 0 : dx[c]) + (place[c] == tap ? dy[c] : 0);
 }
 
 static void OF(max_pool_back_loop)(const REAL *dy, Py_ssize_t batch, Py_ssize_t channels,
                                    const Windows *w, const uint8_t *place, REAL *dx)
 {
     Strides steps = packed(w, channels);
-    memset(dx, 0, (size_t)(batch * steps.image) * sizeof *dx);
+    int once = tiles(&w->rows) && tiles(&w->columns); /* each cell is written once */
+    if (!once)
+        memset(dx, 0, (size_t)(batch * steps.image) * sizeof *dx);
     for (Py_ssize_t n = 0; n < batch; n++, dx += steps.image)
         for (Py_ssize_t row = 0; row < w->rows.windows; row++)
             for (Py_ssize_t column = 0; column < w->columns.windows; column++) {
@@ -92,7 +97,7 @@ static void OF(max_pool_back_loop)(const REAL *dy, Py_ssize_t batch, Py_ssize_t 
                     for (Py_ssize_t j = at.left; j < at.right; j++) {
                         REAL *into = dx + cell(&w->rows, row, i) * steps.row +
                                      cell(&w->columns, column, j) * steps.column;
-                        OF(give)(dy, place, channels, (int)(i * w->columns.kernel + j), into);
+                        OF(give)(dy, place, channels, (int)(i * w->columns.kernel + j), once, into);
                     }
                 dy += channels;
                 place += channels;
