@@ -51,8 +51,8 @@ migrate: install  ## bring the database of CHAINRULE_DATABASE_URL up to date
 
 bench: bench-service bench-engine  ## every benchmark; tables here, JSON in benchmarks/results
 
-bench-engine: install-dev  ## training steps beside PyTorch, if it is installed
-	$(BIN)/python -m benchmarks.engine
+bench-engine: install-dev  ## training steps beside PyTorch, JAX and scikit-learn, where installed (BENCH=--quick)
+	$(BIN)/python -m benchmarks.engine $(BENCH)
 
 bench-service: install-dev  ## latency, throughput and memory of the embedded service
 	$(BIN)/python -m benchmarks.service

@@ -11,7 +11,7 @@ from statistics import geometric_mean
 
 import numpy as np
 
-__all__ = ["Case", "write"]
+__all__ = ["Case", "save", "show_means", "write"]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -35,21 +35,35 @@ def write(name: str, cases: list[Case]) -> Path:
     for c in cases:
         figures = f"{c.ours:>12.3f}{c.theirs:>12.3f}"
         print(f"{c.case:<60}{c.threads:>8}{figures}  {c.unit:<9}{c.ratio:>7.2f}  {c.peer}")
-    geomean = {
-        peer: round(geometric_mean(c.ratio for c in cases if c.peer == peer), 3)
-        for peer in dict.fromkeys(c.peer for c in cases)
-    }
-    print("geometric mean: " + ", ".join(f"{v:.2f} ({k})" for k, v in geomean.items()))
+    return save(name, cases)
+
+
+def save(name: str, cases: list[Case], **more: object) -> Path:
+    """Print the means and write ``benchmarks/results/NAME.json``, with more beside the cases."""
+    geomean = show_means(cases)
     document = {
         "machine": _machine(),
         "cases": [_rounded(asdict(case)) for case in cases],
         "geomean": geomean,
+        **more,
     }
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
     print(f"wrote {path}")
     return path
+
+
+def show_means(cases: list[Case]) -> dict[str, float]:
+    """Print and return the mean ratio to each peer, by number of threads if there are several."""
+    ratios: dict[str, list[float]] = {}
+    several = len({case.threads for case in cases}) > 1
+    for case in cases:
+        threads = f", {case.threads} thread{'s' * (case.threads > 1)}" if several else ""
+        ratios.setdefault(f"{case.peer}{threads}", []).append(case.ratio)
+    means = {peer: round(geometric_mean(found), 3) for peer, found in ratios.items()}
+    print("geometric mean: " + ", ".join(f"{v:.2f} ({k})" for k, v in means.items()))
+    return means
 
 
 def _rounded(case: dict[str, object]) -> dict[str, object]:

@@ -18,16 +18,17 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from chainrule.errors import ChainruleError, CheckpointError, DataError
+from chainrule.errors import ChainruleError, CheckpointError, DataError, Problem, step
 from chainrule.fingerprint import fingerprint
-from chainrule.graph import named, unnamed
+from chainrule.naming import named, unnamed
 from chainrule.network import Network
 from chainrule.recipe import Recipe
-from chainrule.recipe.values import to_array
+from chainrule.recipe.inputs import ArrayInputs, TableInputs, read_arrays
 from chainrule.spec import ArchitectureSpec, nodes, parse
 
 if TYPE_CHECKING:
     from chainrule.kernels import Array
+    from chainrule.naming import Values
 
 __all__ = ["Model", "load", "save", "weights_safetensors", "write_bundle"]
 
@@ -68,23 +69,25 @@ class Model:
     def predict(self, data: object, batch_size: int | None = None) -> dict[str, Any]:
         """Predict for rows ({column: value} each) or an array of inputs, one prediction per row.
 
-        Returns: {predictions, probabilities?, classes?}, as the API does; raw outputs where the
-        model has no recipe.
-        Raises: DataError, at ``rows[3].age`` or ``inputs``.
+        Several inputs are {array: values}, by the arrays' names in training. Returns:
+        {predictions, probabilities?, classes?}, as the API does, of several outputs each {output:
+        ...}; raw outputs where the model has no recipe.
+        Raises: DataError, at ``rows[3].age``, ``inputs`` or ``inputs.left``.
         """
         recipe, dtype = self.recipe, self.network.dtype.name
         if recipe is None:
-            x = _raw_inputs(self.network, data)
-            try:
-                return {"predictions": self.network.predict(x, batch_size).tolist()}
-            except DataError as error:
-                raise error.under("inputs") from None
-        rows = _as_rows(data, table=recipe.inputs.kind == "table")
-        x = recipe.apply_inputs(data, dtype) if rows is None else recipe.apply_rows(rows, dtype)
+            x, rows = _raw_inputs(self.network, data), None
+        else:
+            rows = _as_rows(data, table=isinstance(recipe.inputs, TableInputs))
+            x = recipe.apply_inputs(data, dtype) if rows is None else recipe.apply_rows(rows, dtype)
         try:
-            return recipe.invert(self.network.predict(x, batch_size))
+            y = self.network.predict(x, batch_size)
+            if recipe is not None:
+                return recipe.invert(y)
         except DataError as error:
-            raise error.under("inputs" if rows is None else "rows") from None
+            raise _located(error, recipe, "inputs" if rows is None else "rows") from None
+        several = isinstance(y, dict)
+        return {"predictions": {k: v.tolist() for k, v in y.items()} if several else y.tolist()}
 
 
 def weights_safetensors(net: Network) -> bytes:
@@ -244,12 +247,31 @@ def _as_rows(data: object, *, table: bool) -> list[Any] | None:
     return list(data) if table or any(isinstance(row, Mapping) for row in data) else None
 
 
-def _raw_inputs(net: Network, data: object) -> Array:
-    array = to_array(data, "inputs")
-    if array.shape[1:] != net.input_shape:
-        wanted = ", ".join(["rows", *map(str, net.input_shape)])
-        raise DataError.at("inputs", f"must have shape ({wanted}), got {array.shape}")
-    return array
+def _raw_inputs(net: Network, data: object) -> Values:
+    """Return inputs for a network without a recipe.  Raises: DataError, as a recipe does."""
+    arrays = {
+        name: ArrayInputs(name=name, sample_shape=list(shape))
+        for name, shape in net.input_shapes.items()
+    }
+    if len(arrays) > 1:
+        return read_arrays(arrays, data, net.dtype.name)
+    return next(iter(arrays.values())).read(data, net.dtype.name)
+
+
+def _located(error: DataError, recipe: Recipe | None, place: str) -> DataError:
+    """Say where in a request the row is that the network complains of as ``[3]`` or ``left[3]``."""
+    arrays = recipe.inputs if recipe and isinstance(recipe.inputs, dict) else {}
+    problems = []
+    for path, detail in ((problem.path, problem.detail) for problem in error.problems):
+        name, _, row = path.partition("[")
+        if name:
+            name = arrays[name].name if name in arrays else name
+            problems.append(Problem(f"{place}{step(name)}[{row}", detail))
+        elif arrays:  # of the row's outputs: the fault is in no one input
+            problems.append(Problem(place, f"row {row.rstrip(']')} {detail}"))
+        else:
+            problems.append(Problem(place + path, detail))
+    return DataError(*problems)
 
 
 def _canonical(document: Any) -> str:

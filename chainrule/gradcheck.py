@@ -9,18 +9,22 @@ import numpy as np
 
 from chainrule.errors import ChainruleError
 from chainrule.losses import Objective
+from chainrule.naming import named, unnamed
 from chainrule.network import Network
 from chainrule.streams import generator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from chainrule.naming import Values
     from chainrule.spec import ArchitectureSpec
     from chainrule.tape import Array, Tape
 
-__all__ = ["Batch", "check_gradients"]
+__all__ = ["Batch", "check_gradients", "stir"]
 
 _EPSILON = 1e-5
+_STIR = 0.01
+_CONSTANT = ("zeros", "ones", "constant", "identity")
 _DRAWS = 20  # of the inputs, before giving up on a tensor
 # Slopes taken at two step sizes differ by a kink's share of the largest slope, a smooth function's
 # by the square of the step; the second number is the noise of the slopes of a loss up to 1.
@@ -37,17 +41,20 @@ def check_gradients(
 ) -> dict[str, float]:
     """Return the largest relative error of each layer with parameters, and of the ``inputs``.
 
-    Up to ``probes`` entries of each tensor are drawn, and max|a - n| / max(|a|, |n|, 1e-8) taken
-    with each maximum over the tensor: one entry of a correct gradient may be nearly zero. Probes
-    that cross a kink are left out, and inputs drawn again where those are half or more. Dropout is
-    on, its stream fixed. ``loss`` is a name, a document, or of several outputs a mapping with one
-    for each; by default mean_squared_error.
+    Several inputs have one each, by their names. Up to ``probes`` entries of each tensor are drawn,
+    and max|a - n| / max(|a|, |n|, 1e-8) taken with each maximum over the tensor: one entry of a
+    correct gradient may be nearly zero. The weights are the first ones, constants moved a little
+    apart. Probes that cross a kink are left out, and inputs drawn again where those are half or
+    more. Dropout is on, its stream fixed. ``loss`` is a name, a document, or of several outputs a
+    mapping with one for each; by default mean_squared_error.
     Raises: SpecError; ChainruleError, if a tensor's probes meet kinks again and again.
     """
     net = Network(spec, seed, "float64")
+    stir(net, seed)
     objective = Objective(net.output_shapes, loss or "mean_squared_error")
     worst: dict[str, float] = {}
-    inputs = [] if net.vocabularies else ["inputs"]  # whole numbers have no slope
+    whole = _renamed(net.vocabularies, net)  # whole numbers have no slope
+    inputs = [name for name in _renamed(net.input_shapes, net) if name not in whole]
     for name in [*net.parameters, *inputs]:
         layer = name.partition(".")[0]
         draws = (Batch.draw(net, objective, rows, seed, number) for number in range(_DRAWS))
@@ -59,61 +66,86 @@ def check_gradients(
     return worst
 
 
+def stir(net: Network, seed: int) -> None:
+    """Move what starts as zeros, or other constants, a little apart.
+
+    A unit that nothing but a zero bias reaches would rest right at its kink.
+    """
+    rng = generator(seed, "gradcheck", 0, 0)  # a name no draw of inputs has
+    for node in net.nodes:
+        for weight in node.trainable:
+            start = weight.initializer
+            if isinstance(start, tuple) or getattr(start, "kind", start) in _CONSTANT:
+                parameter = net.parameters[f"{node.name}.{weight.name}"]
+                parameter += _STIR * rng.standard_normal(parameter.shape)
+
+
 @dataclass
 class Batch:
     """One batch through a network whose loss is probed."""
 
     net: Network
     objective: Objective
-    x: Array
-    target: Any
+    x: Values
+    target: Values
     rng: np.random.Generator
     tape: Tape
 
     @classmethod
     def draw(cls, net: Network, objective: Objective, rows: int, seed: int, number: int) -> Batch:
         rng = generator(seed, "gradcheck", number)
-        x = _input(net, rows, rng)
+        x = _inputs(net, rows, rng)
         target = objective.draw(rows, rng)
         return cls(net, objective, x, target, rng, net.tape(training=True, seed=seed))
 
     def error(self, name: str, probes: int) -> float | None:
         """Return a tensor's relative error; None if half of the probes or more meet a kink."""
-        tensor = self.x if name == "inputs" else self.net.parameters[name]
+        tensor = {**self.net.parameters, **self._by_name(self.x)}[name]
         entries = self.rng.permutation(tensor.size)[:probes]
-        slopes = np.array([self._slopes(tensor.reshape(-1), entry) for entry in entries])
-        coarse, fine = slopes.T
-        noise = _NOISE * max(1.0, abs(self.value()))
+        middle = self.value()
+        slopes = [self._slopes(tensor.reshape(-1), entry, middle) for entry in entries]
+        coarse, fine, bend, fine_bend = np.array(slopes).T
+        noise = _NOISE * max(1.0, abs(middle))
         scale = float(np.abs(coarse).max())
-        clear = np.abs(coarse - fine) <= _KINK * scale + noise
+        # Of a smooth function the sides' slopes differ half as much over half of the step.
+        apart = np.maximum(np.abs(coarse - fine), np.abs(bend - 2 * fine_bend))
+        clear = apart <= _KINK * scale + noise
         if 2 * np.count_nonzero(clear) <= len(entries):
             return None
-        numeric, analytic = coarse[clear], self._gradient(name)[entries][clear]
-        scale = max(float(np.abs(analytic).max()), float(np.abs(numeric).max()), 1e-8)
+        analytic = self._gradient(name)[entries]
+        scale = max(float(np.abs(analytic).max()), float(np.abs(coarse[clear]).max()), 1e-8)
         # Where a gradient is zero, as a bias's before batch_norm, the slope is the loss's rounding.
-        beyond = np.maximum(np.abs(analytic - numeric) - noise, 0.0)
+        beyond = np.maximum(np.abs(analytic - coarse)[clear] - noise, 0.0)
         return float(beyond.max()) / scale
 
     def _gradient(self, name: str) -> Array:
         self.tape.begin(0)
         y, backward = self.net.forward(self.x, self.tape, inputs=True)
-        dx: Array = backward(self.objective(y, self.target, self.tape)[1])
-        if name == "inputs":
-            return dx.reshape(-1)
+        dx = self._by_name(backward(self.objective(y, self.target, self.tape)[1]))
+        if name in dx:
+            return dx[name].reshape(-1)
         return self.tape.gradient(self.net.parameters[name]).view.reshape(-1)
 
-    def _slopes(self, flat: Array, entry: int) -> tuple[float, float]:
-        """Return the central differences over one step and over half of it."""
-        return self._difference(flat, entry, _EPSILON), self._difference(flat, entry, _EPSILON / 2)
+    def _by_name(self, x: Values) -> dict[str, Array]:
+        return _renamed(named(x, self.net.input_shapes), self.net)
 
-    def _difference(self, flat: Array, entry: int, epsilon: float) -> float:
+    def _slopes(self, flat: Array, entry: int, middle: float) -> tuple[float, ...]:
+        """Return the central differences over one step and over half of it, then the bends."""
+        coarse, bend = self._difference(flat, entry, _EPSILON, middle)
+        fine, fine_bend = self._difference(flat, entry, _EPSILON / 2, middle)
+        return coarse, fine, bend, fine_bend
+
+    def _difference(
+        self, flat: Array, entry: int, epsilon: float, middle: float
+    ) -> tuple[float, float]:
+        """Return the central difference, and by how much the slopes of its two sides differ."""
         kept = flat[entry]
         flat[entry] = kept + epsilon
         above = self.value()
         flat[entry] = kept - epsilon
         below = self.value()
         flat[entry] = kept
-        return (above - below) / (2 * epsilon)
+        return (above - below) / (2 * epsilon), (above - 2 * middle + below) / epsilon
 
     def gradients(self) -> tuple[float, dict[str, Array]]:
         """Return the loss and its gradient in each parameter, flat, as a training step has them."""
@@ -131,10 +163,20 @@ class Batch:
         return self.objective(y, self.target, self.tape)[0]
 
 
-def _input(net: Network, rows: int, rng: np.random.Generator) -> Array:
-    """Draw inputs that the network accepts."""
-    shape = (rows, *net.input_shape)
-    if net.vocabularies:
-        (size,) = net.vocabularies.values()
-        return rng.integers(0, size, shape).astype(np.float64)
-    return rng.standard_normal(shape)
+def _inputs(net: Network, rows: int, rng: np.random.Generator) -> Values:
+    """Draw inputs that the network accepts, whatever order a document has them in."""
+    drawn: dict[str, Array] = {}
+    for name in sorted(net.input_shapes):
+        shape = (rows, *net.input_shapes[name])
+        if name in net.vocabularies:
+            drawn[name] = rng.integers(0, net.vocabularies[name], shape).astype(np.float64)
+        else:
+            drawn[name] = rng.standard_normal(shape)
+    return unnamed(drawn)
+
+
+def _renamed(values: Mapping[str, Any], net: Network) -> dict[str, Any]:
+    """Return what inputs have by name, the only input's as ``inputs``."""
+    if len(net.input_shapes) > 1:
+        return dict(values)
+    return dict(zip(["inputs"], values.values(), strict=False))

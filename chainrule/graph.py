@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from chainrule.errors import ShapeError
 from chainrule.spec import Node, learning
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from chainrule.kernels import Array
     from chainrule.layers import Layer
     from chainrule.tape import Tape
 
-__all__ = ["Graph", "Values", "bare", "listed", "named", "unnamed"]
-
-# One array, or where there are several inputs or outputs, {name: array}.
-Values = Any
+__all__ = ["Graph"]
 
 
 class _Step(NamedTuple):
@@ -117,40 +114,6 @@ class _Sums:
         else:
             self.values[number] = np.add(so_far, dy, out=self._tape.empty(dy.shape))
             self._own.add(number)
-
-
-def listed(values: Any, names: list[str]) -> list[Any]:
-    """Return values in the order of their names; a bare one is that of the only name.
-
-    Raises: ShapeError, if the names are other ones.
-    """
-    if len(names) == 1 and not isinstance(values, Mapping):
-        return [values]
-    return [*named(values, names).values()]
-
-
-def bare(values: Sequence[Any], names: list[str]) -> Any:
-    """Return the only value bare, several by name."""
-    return values[0] if len(values) == 1 else dict(zip(names, values, strict=True))
-
-
-def named(values: Any, names: list[str]) -> dict[str, Any]:
-    """Return values by name; a bare one is that of the only name.
-
-    Raises: ShapeError, if the names are other ones.
-    """
-    if isinstance(values, Mapping):
-        if set(values) != set(names):
-            raise ShapeError(f"wants values for {names}, got {list(values)}")
-        return {name: values[name] for name in names}
-    if len(names) > 1:
-        raise ShapeError(f"wants a mapping with values for {names}, got one value")
-    return {names[0]: values}
-
-
-def unnamed(values: dict[str, Any]) -> Any:
-    """Return the only value bare, several by name."""
-    return next(iter(values.values())) if len(values) == 1 else values
 
 
 def _joined(masks: list[Array | None]) -> Array | None:

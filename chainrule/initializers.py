@@ -80,12 +80,13 @@ def _orthogonal(rng: np.random.Generator, parameter: Array, gain: float = 1.0) -
     rows, columns = math.prod(parameter.shape[:-1]), parameter.shape[-1]
     drawn = rng.standard_normal((max(rows, columns), min(rows, columns)))
     q, r = np.linalg.qr(drawn)
-    q *= np.where(np.diagonal(r) < 0, -1.0, 1.0)  # makes the distribution uniform
-    parameter[:] = gain * (q if rows >= columns else q.T).reshape(parameter.shape)
+    q *= np.where(np.diagonal(r) < 0, -gain, gain)  # the signs make the distribution uniform
+    parameter.reshape(rows, columns)[:] = q if rows >= columns else q.T
 
 
 def _identity(rng: np.random.Generator, parameter: Array, gain: float = 1.0) -> None:
-    parameter[:] = gain * np.eye(*parameter.shape)
+    parameter.fill(0.0)
+    np.fill_diagonal(parameter, gain)
 
 
 _WHOLE: dict[str, Callable[..., None]] = {"orthogonal": _orthogonal, "identity": _identity}

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.errors import ShapeError, SpecError
-from chainrule.graph import Graph, Values, bare, listed, named, unnamed
+from chainrule.graph import Graph
 from chainrule.initializers import initialize
 from chainrule.layers import LAYERS, Layer, check_shape, check_vocabularies
 from chainrule.losses import Objective
+from chainrule.naming import Values, bare, listed, named, unnamed
 from chainrule.spec import ArchitectureSpec, nodes, parse, scratch, vocabularies
 from chainrule.streams import generator
 from chainrule.tape import Array, Tape, aligned

@@ -139,6 +139,12 @@ class Tape:
         view = self._views[place].get((shape, dtype))
         return self._make(place, shape, dtype) if view is None else view
 
+    def release(self) -> None:
+        """Give the scratch memory back."""
+        self._cursor = 0
+        self._buffers.clear()
+        self._views.clear()
+
     def gradient(self, parameter: Array) -> Gradient:
         """Return where a parameter's gradient goes."""
         return self._gradients[id(parameter)]

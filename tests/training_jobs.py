@@ -93,14 +93,18 @@ def store(database, tensors, schema):
 
 def submit(database, dataset_id, *, layers=None, data=None, bell=None, **training):
     """Queue a job and return its id."""
-    request = JobRequest.model_validate(
-        {
-            "dataset_id": dataset_id,
-            "architecture": {"layers": layers or LAYERS},
-            "data": {"target": "digit"} if data is None else data,
-            "training": {"seed": 3, "epochs": 20, "batch_size": 32} | training,
-        }
-    )
+    request = {
+        "dataset_id": dataset_id,
+        "architecture": {"layers": layers or LAYERS},
+        "data": {"target": "digit"} if data is None else data,
+        "training": {"seed": 3, "epochs": 20, "batch_size": 32} | training,
+    }
+    return submit_request(database, request, bell)
+
+
+def submit_request(database, document, bell=None):
+    """Queue the job of a whole request and return its id."""
+    request = JobRequest.model_validate(document)
     settings = Settings.from_env({"HOME": "/nonexistent"})
     submitted = jobs.submit(
         database, bell or SilentBell(), settings, tenant=TENANT, request=request

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,23 +88,24 @@ def predict(session: Session, source: str, rows: Path) -> None:
     """Predict the rows of FILE, one prediction a line.
 
     FILE is CSV as in training (the target may be left out), JSON ({"rows": [...]},
-    {"inputs": [...]} or a list), NPZ with one array or that of the training, or - for CSV on stdin.
+    {"inputs": [...]} or a list), NPZ with one array or those of the training, or - for CSV on
+    stdin. A line of a network with several outputs is a JSON object of them.
     A downloaded BUNDLE needs no service. --json adds the probabilities.
     """
     if Path(source).is_file():
         model = chainrule.bundle.load(Path(source))
-        _, values = read_rows(rows, _array_of(model.manifest["recipe"]))
+        _, values = read_rows(rows, _arrays_of(model.manifest["recipe"]))
         answer: dict[str, Any] = model.predict(values)
     else:
         with or_not_found(f"no file {source}, and no job or model of that name"):
             trained = session.client.model(_model(session, source).id)
-        kind, values = read_rows(rows, _array_of(trained.view["preprocessing"]))
+        kind, values = read_rows(rows, _arrays_of(trained.view["preprocessing"]))
         answer = trained.predict(**{kind: values})
     if session.as_json:
         session.answer(answer)
     else:
-        for value in answer["predictions"]:
-            click.echo(value)
+        for line in _lines(answer["predictions"]):
+            click.echo(line)
 
 
 @click.command()
@@ -123,9 +125,20 @@ def _model(session: Session, source: str) -> Model:
     return session.client.job(source).model()
 
 
-def _array_of(recipe: dict[str, Any] | None) -> str | None:
-    """Return the name of the array that a recipe reads; None for a table or no recipe."""
-    return recipe["inputs"].get("name") if recipe else None
+def _arrays_of(recipe: dict[str, Any] | None) -> str | list[str] | None:
+    """Return the name of the array that a recipe reads, or of several; None for a table."""
+    inputs: dict[str, Any] = recipe["inputs"] if recipe else {"kind": "none"}
+    if isinstance(inputs.get("kind"), str):
+        return inputs.get("name")
+    return list(dict.fromkeys(one["name"] for one in inputs.values()))
+
+
+def _lines(predictions: Any) -> list[Any]:
+    """Return one line a row; of several outputs it is a JSON object."""
+    if not isinstance(predictions, dict):
+        return list(predictions)
+    rows = zip(*predictions.values(), strict=True)
+    return [json.dumps(dict(zip(predictions, row, strict=True))) for row in rows]
 
 
 def _job_row(job: Job) -> tuple[str, ...]:

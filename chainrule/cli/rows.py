@@ -16,17 +16,18 @@ if TYPE_CHECKING:
 __all__ = ["read_rows"]
 
 
-def read_rows(path: Path, array: str | None = None) -> tuple[str, Any]:
+def read_rows(path: Path, arrays: str | list[str] | None = None) -> tuple[str, Any]:
     """Return ``("rows", [{...}])`` or ``("inputs", array-like)``, by the file's kind.
 
-    A path of - is CSV on stdin; ``array`` is the one of an NPZ that the model has learnt from.
+    A path of - is CSV on stdin; ``arrays`` are those of an NPZ that the model has learnt from, of
+    several inputs a list.
     Raises: DataError, if the file does not hold either.
     """
     if str(path) == "-":
         return "rows", _csv(sys.stdin.read())
     match path.suffix.lower():
         case ".npz":
-            return "inputs", _npz(path, array or "inputs")
+            return "inputs", _npz(path, arrays or "inputs")
         case ".json":
             return _json(path.read_text("utf-8"))
         case _:
@@ -53,18 +54,23 @@ def _json(text: str) -> tuple[str, Any]:
     match document:
         case {"rows": list(rows)} | [*rows] if rows and isinstance(rows[0], dict):
             return "rows", rows
-        case {"inputs": list(inputs)} | [*inputs] if inputs:
+        case {"inputs": list(inputs) | dict(inputs)} | [*inputs] if inputs:
             return "inputs", inputs
         case _:
             raise DataError.at("", 'must be {"rows": [...]}, {"inputs": [...]} or a list')
 
 
-def _npz(path: Path, wanted: str) -> Any:
+def _npz(path: Path, wanted: str | list[str]) -> Any:
     import numpy as np  # noqa: PLC0415 most commands do without it
 
     try:
         with np.load(path, allow_pickle=False) as file:
             names = file.files
+            if isinstance(wanted, list):
+                missing = [name for name in wanted if name not in names]
+                if missing:
+                    raise DataError.at("", f"must hold the arrays {wanted}, got {names}")
+                return {name: file[name] for name in wanted}
             name = wanted if wanted in names else names[0] if len(names) == 1 else None
             if name is None:
                 raise DataError.at("", f"must hold one array or one named {wanted}, got {names}")

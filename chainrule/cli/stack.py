@@ -31,7 +31,7 @@ __all__ = ["Stack", "keys", "up"]
 
 COMMAND = [sys.executable, "-m", "worker.up"]
 START_S = 60.0
-STOP_S = 12.0  # the service promises a clean end within 10 s
+STOP_S = 25.0  # the service promises a clean end within 10 s, of a machine that is not overloaded
 KILL_S = 2.0
 POLL_S = 0.02
 ADDRESS = re.compile(r"https?://[^\s\"',]+:\d+")

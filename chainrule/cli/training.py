@@ -79,6 +79,7 @@ def train(session: Session, source: str, stay: bool, output: Path | None, **opti
     job = session.client.train(
         dataset, architecture, _training(options), data=_data(options), name=options["name"]
     )
+    _warn(session, job.view["warnings"])
     if not session.as_json:
         _remark(session, dataset, job, chosen=bool(options["task"] or options["loss"]))
     if stay:
@@ -122,7 +123,11 @@ def _finish(session: Session, job: Job, output: Path | None) -> int:
 def _headline(job: Job) -> str:
     """Say which job it is and what the service took the task and the network to be."""
     data, network = job.view["config"]["data"], chain(job.view["config"]["architecture"])
-    task = data["task"] + (f" of {escape(str(data['target']))}" if data["target"] else "")
+    tasks, targets = data["task"], data["target"]
+    if isinstance(tasks, dict):
+        task = ", ".join(f"{tasks[output]} of {escape(targets[output])}" for output in tasks)
+    else:
+        task = tasks + (f" of {escape(str(targets))}" if targets else "")
     return f"{job.state} [bold]{job.id}[/bold]: {task}, {network}"
 
 
@@ -135,8 +140,8 @@ def _remark(session: Session, dataset: Dataset, job: Job, *, chosen: bool) -> No
         reason = escape(f"{skipped['layer']}: {skipped['reason']}")
         session.err.print(f"[yellow]skipped[/yellow] {reason}", soft_wrap=True)
     data = job.view["config"]["data"]
-    columns = {column["name"]: column for column in dataset.view["columns"]}
-    column = columns.get(data["target"])
+    columns = {column["name"]: column for column in dataset.view.get("columns", ())}
+    column = columns.get(data["target"]) if isinstance(data["target"], str) else None
     if column is None:
         return
     name = escape(repr(column["name"]))
@@ -168,12 +173,15 @@ def _dataset(session: Session, source: str) -> Dataset:
         raise click.BadParameter(f"there is no file {source!r}", param_hint="FILE")
     dataset = session.client.upload(source)
     session.say(f"uploaded {escape(source)}: {dataset.rows:,} rows, {dataset.id}")
-    warnings = dataset.view["warnings"]
+    _warn(session, dataset.view["warnings"])
+    return dataset
+
+
+def _warn(session: Session, warnings: list[str]) -> None:
     for warning in warnings[:MAX_WARNINGS]:
         session.err.print(f"[yellow]warning[/yellow] {escape(warning)}")
     if len(warnings) > MAX_WARNINGS:
         session.err.print(f"[yellow]and {len(warnings) - MAX_WARNINGS} warnings more[/yellow]")
-    return dataset
 
 
 def _data(options: dict[str, Any]) -> dict[str, Any]:

@@ -7,10 +7,10 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from chainrule.errors import ClientError, DataError
+from chainrule.errors import ClientError, DataError, step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from chainrule.spec import Document
 
-__all__ = ["CONTENT_TYPES", "content_type", "document", "npz", "pieces"]
+__all__ = ["CONTENT_TYPES", "content_type", "document", "named_pieces", "npz", "pieces"]
 
 CONTENT_TYPES = {
     ".csv": "text/csv",
@@ -50,7 +50,8 @@ def npz(arrays: Mapping[str, ArrayLike] | tuple[ArrayLike, ArrayLike]) -> bytes:
     packed: dict[str, np.ndarray[Any, Any]] = {k: np.asarray(v) for k, v in named.items()}
     for name, array in packed.items():
         if array.dtype.hasobject:
-            raise DataError.at(name, "must hold numbers, got Python objects")
+            detail = "must hold numbers, got Python objects (fill up sequences of unequal length)"
+            raise DataError.at(name, detail)
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **packed)
     return buffer.getvalue()
@@ -63,6 +64,8 @@ def document(value: Document | Mapping[str, Any] | str) -> dict[str, Any]:
     """Return a specification as plain JSON, whether it came as a value, a mapping or JSON text."""
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, list | tuple):
+        raise ClientError('must be an object such as {"layers": [...]}, got a list')
     if not isinstance(value, str):
         return value.render()
     try:
@@ -72,6 +75,14 @@ def document(value: Document | Mapping[str, Any] | str) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise ClientError(f"must be a JSON object, got {value[:40]}")
     return loaded
+
+
+def _plain(value: object) -> object:
+    """Return numpy's numbers and arrays as Python's own.  Raises: TypeError, if it is neither."""
+    to_list = getattr(value, "tolist", None)
+    if to_list is None:
+        raise TypeError(f"{type(value).__name__} is neither number, text nor list")
+    return to_list()
 
 
 def pieces(kind: str, rows: Iterable[Any]) -> Iterator[tuple[int, bytes]]:
@@ -85,13 +96,47 @@ def pieces(kind: str, rows: Iterable[Any]) -> Iterator[tuple[int, bytes]]:
     held: list[bytes] = []
     size = start = 0
     for index, row in enumerate(rows):
-        try:
-            text = json.dumps(row, allow_nan=False, separators=(",", ":")).encode()
-        except (TypeError, ValueError) as error:
-            raise DataError.at(f"{kind}[{index}]", f"must be plain JSON: {error}") from error
+        text = _encoded(row, f"{kind}[{index}]")
         if held and size + len(text) > MAX_PIECE_BYTES:
             yield start, head + b",".join(held) + tail
             held, size, start = [], 0, index
         held.append(text)
         size += len(text) + 1
     yield start, head + b",".join(held) + tail
+
+
+def named_pieces(arrays: Mapping[str, Sequence[Any]]) -> Iterator[tuple[int, bytes]]:
+    """Yield bodies ``{inputs: {name: [...]}}`` as ``pieces`` does, each with rows of every array.
+
+    Raises: DataError, as ``pieces``, or if the arrays have not equally many rows.
+    """
+    counts = {name: len(array) for name, array in arrays.items()}
+    if len(set(counts.values())) > 1:
+        raise DataError.at("inputs", f"must have equally many rows, got {counts}")
+    held: dict[str, list[bytes]] = {name: [] for name in arrays}
+    size = start = 0
+    for index, row in enumerate(zip(*arrays.values(), strict=True)):
+        places = (f"inputs{step(name)}[{index}]" for name in arrays)
+        texts = [_encoded(one, place) for one, place in zip(row, places, strict=True)]
+        taken = sum(map(len, texts)) + len(texts)
+        if index > start and size + taken > MAX_PIECE_BYTES:
+            yield start, _named_body(held)
+            held, size, start = {name: [] for name in arrays}, 0, index
+        for rows, text in zip(held.values(), texts, strict=True):
+            rows.append(text)
+        size += taken
+    yield start, _named_body(held)
+
+
+def _named_body(held: Mapping[str, list[bytes]]) -> bytes:
+    arrays = [json.dumps(n).encode() + b":[" + b",".join(rows) + b"]" for n, rows in held.items()]
+    return b'{"inputs":{' + b",".join(arrays) + b"}}"
+
+
+def _encoded(row: object, place: str) -> bytes:
+    try:
+        return json.dumps(row, allow_nan=False, default=_plain, separators=(",", ":")).encode()
+    except TypeError as error:
+        raise DataError.at(place, f"must be plain JSON: {error}") from error
+    except ValueError as error:
+        raise DataError.at(place, "must hold finite numbers (a missing value is None)") from error

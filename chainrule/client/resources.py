@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from chainrule.client.payload import pieces
+from chainrule.client.payload import named_pieces, pieces
 from chainrule.client.transport import retry_after_s
 from chainrule.errors import ApiError, ClientError, UnreachableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from typing import Self
 
     from numpy.typing import ArrayLike
@@ -79,18 +80,29 @@ class Model(_Resource):
 
     def predict(
         self,
-        rows: Sequence[Mapping[str, Any]] | None = None,
+        rows: Sequence[Mapping[str, Any]] | ArrayLike | None = None,
         *,
-        inputs: ArrayLike | None = None,
+        inputs: ArrayLike | Mapping[str, ArrayLike] | None = None,
     ) -> dict[str, Any]:
-        """Predict raw rows as in the training file, or ``inputs`` arrays.
+        """Predict raw rows as in the training file, or ``inputs`` arrays, as a bundle does.
 
-        Returns ``predictions`` and, for classes, ``probabilities``: one per row, in order. Many
-        rows are sent in several requests.
+        An array in the place of rows goes in as inputs. Several inputs are {array: values}, by the arrays' names in training. Returns
+        ``predictions`` and, for classes, ``probabilities``: one per row, in order; of several
+        outputs each is {output: ...}. Many rows are sent in several requests.
         """
         if (rows is None) == (inputs is None):
             raise ClientError("predict wants rows or inputs: one of them")
-        bodies = pieces("rows", rows) if rows is not None else pieces("inputs", _nested(inputs))
+        if rows is not None and not _are_rows(rows):
+            rows, inputs = None, cast("ArrayLike", rows)
+        several = isinstance(inputs, Mapping)
+        if isinstance(inputs, Mapping):
+            bodies = named_pieces({name: _nested(values) for name, values in inputs.items()})
+        else:
+            bodies = (
+                pieces("inputs", _nested(inputs))
+                if rows is None
+                else pieces("rows", cast("Sequence[Mapping[str, Any]]", rows))
+            )
         headers = {"Content-Type": "application/json"}
         merged: dict[str, Any] = {}
         for start, body in bodies:
@@ -99,10 +111,10 @@ class Model(_Resource):
                     "POST", f"{self.path}/predict", content=body, headers=headers, idempotent=True
                 )
             except ApiError as error:
-                raise _counted_from(start, error) from None
+                raise _counted_from(start, error, 2 + several) from None
             for name, value in answer.items():
                 if name in {"predictions", "probabilities"} and name in merged:
-                    merged[name].extend(value)
+                    _extend(merged[name], value)
                 else:
                     merged[name] = value
         return merged
@@ -208,9 +220,9 @@ class Job(_Resource):
 
     def predict(
         self,
-        rows: Sequence[Mapping[str, Any]] | None = None,
+        rows: Sequence[Mapping[str, Any]] | ArrayLike | None = None,
         *,
-        inputs: ArrayLike | None = None,
+        inputs: ArrayLike | Mapping[str, ArrayLike] | None = None,
     ) -> dict[str, Any]:
         """Predict with the trained model; see ``Model.predict``."""
         return self.model().predict(rows, inputs=inputs)
@@ -228,17 +240,36 @@ class Job(_Resource):
         return changed, asked_s
 
 
-def _counted_from(start: int, error: ApiError) -> ApiError:
-    """Return an error about a later piece of the rows with the places in the whole."""
+def _are_rows(rows: Any) -> bool:
+    """Tell rows of a table, objects, from an array."""
+    if isinstance(rows, Mapping):
+        raise ClientError("predict wants a list of rows, got one: put it in brackets")
+    return isinstance(rows, list | tuple) and (not rows or isinstance(rows[0], Mapping))
+
+
+def _extend(rows: Any, more: Any) -> None:
+    """Add the predictions of more rows, those of several outputs by name."""
+    if isinstance(rows, dict):
+        for output, values in more.items():
+            rows[output].extend(values)
+    else:
+        rows.extend(more)
+
+
+def _counted_from(start: int, error: ApiError, depth: int) -> ApiError:
+    """Return an error about a later piece of the rows with the places in the whole.
+
+    ``depth`` is where a pointer has the row: after the array's name, if there are several.
+    """
     if not start:
         return error
 
     def shifted(place: dict[str, Any]) -> dict[str, Any]:
-        _, kind, row, *rest = [*str(place.get("pointer", "")).split("/"), "", ""]
-        if not row.isdecimal():
+        steps = str(place.get("pointer", "")).split("/")
+        if len(steps) <= depth or not steps[depth].isdecimal():
             return place
-        pointer = "/".join(["", kind, str(int(row) + start), *rest]).rstrip("/")
-        return {**place, "pointer": pointer}
+        steps[depth] = str(int(steps[depth]) + start)
+        return {**place, "pointer": "/".join(steps)}
 
     places = [shifted(place) for place in error.problem.get("errors", ())]
     detail = f"in the rows from number {start:,} on"

@@ -98,13 +98,18 @@ class Transport:
             raise ClientError(f"{self.url} is no chainrule service: it answered with {kind}")
         return document
 
+    def _unreachable(self, error: Exception) -> str:
+        local = _is_loopback(urlsplit(self.url).hostname or "")
+        hint = " (start the service with: chainrule up)" if local else ""
+        return f"nobody answers at {self.url}: {error}{hint}"
+
     def _insist(self, call: Callable[[], httpx2.Response], safe: bool) -> httpx2.Response:
         for attempt in range(ATTEMPTS):
             pause_s = FIRST_PAUSE_S * 2**attempt * random.uniform(0.8, 1.2)  # noqa: S311 spreads load
             try:
                 response = call()
             except self._httpx.TransportError as error:
-                failure: ClientError = UnreachableError(f"nobody answers at {self.url}: {error}")
+                failure: ClientError = UnreachableError(self._unreachable(error))
                 again = safe or isinstance(error, self._httpx.ConnectError)
             else:
                 if response.is_success or response.status_code == 304:

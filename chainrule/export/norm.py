@@ -34,9 +34,13 @@ def _layer_norm(layer: Layer, x: str) -> str:
 
 def _scale_and_shift(layer: Layer, shape: tuple[int, ...]) -> tuple[str, str]:
     """Return gamma and beta: ONNX wants both, so one that is left out is ones or zeros."""
-    gamma = layer.own.get("gamma", np.ones(shape))
-    beta = layer.own.get("beta", np.zeros(shape))
-    return layer.derived("gamma", gamma), layer.derived("beta", beta)
+    found = []
+    for name, nothing in (("gamma", np.ones), ("beta", np.zeros)):
+        if name in layer.own:
+            found.append(layer.weight(name))
+        else:  # one that shares the layer may be of another shape
+            found.append(layer.derived("_".join([name, *map(str, shape)]), nothing(shape)))
+    return found[0], found[1]
 
 
 CONVERTERS: dict[str, Callable[..., str]] = {

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from chainrule.fitting.samples import Samples
-    from chainrule.graph import Values
+    from chainrule.naming import Values
     from chainrule.network import Network
     from chainrule.spec import TrainingSpec
     from chainrule.tape import Array, Tape
@@ -61,7 +61,7 @@ class Cutting:
             batch = samples.batch(rows, tape)
             x = self._window(batch.x, place.window + number, tape)
             if number < leading:
-                net.forward(x, tape)
+                self._pass_by(net, x, tape)
         target, weights = batch.target, batch.weights
         if self._cut.aligned:
             target = self._window(target, place.window, tape)
@@ -77,6 +77,16 @@ class Cutting:
         """Take up the states that a checkpoint kept."""
         states = {name.removeprefix(_CARRIED): kept[name] for name in kept if _CARRIED in name}
         tape.carried = {int(n): state for n, state in states.items()} if self._carries else None
+
+    def _pass_by(self, net: Network, x: Values, tape: Tape) -> None:
+        """Run a window for the states that its layers end with; all others keep those they had."""
+        before = dict(tape.carried or {})
+        net.forward(x, tape)
+        after, through = tape.carried or {}, self._cut.through
+        tape.carried = {
+            **{number: state for number, state in before.items() if number not in through},
+            **{number: state for number, state in after.items() if number in through},
+        }
 
     @property
     def _carries(self) -> bool:

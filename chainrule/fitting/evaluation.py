@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,16 +12,16 @@ from chainrule.losses import Objective
 from chainrule.tape import Array, Tape
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import ArrayLike
 
+    from chainrule.naming import Values
     from chainrule.network import Network
 
 __all__ = ["Evaluator", "TargetScale", "evaluate", "unit_of"]
 
-# Mean and standard deviation, by column, that a target was standardised with.
-TargetScale = tuple[Array, Array]
+# Mean and standard deviation, by column, that a target was standardised with; None: it was not.
+# Of several outputs {output: scale}.
+TargetScale = tuple[Array, Array] | Mapping[str, tuple[Array, Array] | None]
 
 
 def evaluate(  # noqa: PLR0913
@@ -46,9 +47,7 @@ def evaluate(  # noqa: PLR0913
 class Evaluator:
     """The same rows, evaluated again and again in the same memory."""
 
-    def __init__(
-        self, net: Network, samples: Samples, batch_size: int, unit: Array | float
-    ) -> None:
+    def __init__(self, net: Network, samples: Samples, batch_size: int, unit: Values) -> None:
         self._net = net
         self._samples = samples
         self._batch_size = batch_size
@@ -71,6 +70,11 @@ class Evaluator:
         self._samples.objective(y, batch.target, tape, weights=batch.weights, tallies=self._tallies)
 
 
-def unit_of(target_scale: TargetScale | None) -> Array | float:
-    """Return the size of a scaled target's 1: all that a metric of differences needs of a scale."""
+def unit_of(target_scale: TargetScale | None) -> Values:
+    """Return the size of a scaled target's 1: all that a metric of differences needs of a scale.
+
+    Of several outputs {output: size}.
+    """
+    if isinstance(target_scale, Mapping):
+        return {output: unit_of(scale) for output, scale in target_scale.items()}
     return 1.0 if target_scale is None else np.asarray(target_scale[1], np.float64)

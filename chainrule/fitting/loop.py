@@ -148,11 +148,13 @@ class TrainingLoop:
         return self._stopping.stopped
 
     def finish(self) -> Mapping[str, Any] | None:
-        """Give the network the weights to keep; the run is over, and no checkpoint follows.
+        """Give the network the weights to keep; the run is over, its scratch memory free.
 
         They are the best epoch's, if early stopping restores them, else the average, if there is
         one, else the last.  Returns: the restored epoch's {epoch, train, validation}, or None.
         """
+        self._tape.release()
+        self._evaluator = None
         np.copyto(self.net.flat, self._update.judged)
         return self._stopping.restore_best()
 

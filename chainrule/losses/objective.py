@@ -13,6 +13,7 @@ from chainrule.losses.balance import class_weights_of, weigh_classes
 from chainrule.losses.checks import check_target
 from chainrule.losses.table import loss_of
 from chainrule.metrics import Tallies, Tally
+from chainrule.naming import Values, named, unnamed
 from chainrule.spec import Document, parse
 from chainrule.spec.training.losses import LossBase, NamedLoss
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Objective", "infer_loss"]
 
 Shape = tuple[int, ...]
-# One array, or where there are several outputs, {name: array}.
-Values = Any
 
 
 class _Given(Document):
@@ -91,7 +90,7 @@ class Objective:
     @property
     def kinds(self) -> Any:
         """The loss's name, or of several outputs {output: name}."""
-        return _unnamed({name: part.loss.kind for name, part in self._parts.items()})
+        return unnamed({name: part.loss.kind for name, part in self._parts.items()})
 
     def document(self) -> dict[str, Any]:
         """Return all that the objective follows from as plain JSON."""
@@ -110,7 +109,7 @@ class Objective:
                 checked[name] = check_target(part.loss, part.shape, np.asarray(one))
             except DataError as error:
                 raise _renamed(error, name, self.shapes) from None
-        return _unnamed(checked)
+        return unnamed(checked)
 
     def prepare(self, target: Values, dtype: np.dtype[Any], rows: int) -> Values:
         """Return a batch's targets, checked, as ``__call__`` wants them.
@@ -122,7 +121,7 @@ class Objective:
             if len(goal) != rows:
                 raise ShapeError(f"{rows} rows of inputs, {len(goal)} of targets")
         types = _named(self.dtypes(goals, dtype), self.shapes)
-        return _unnamed({name: goals[name].astype(types[name], copy=False) for name in goals})
+        return unnamed({name: goals[name].astype(types[name], copy=False) for name in goals})
 
     def dtypes(self, target: Values, dtype: np.dtype[Any]) -> Values:
         """Return the type in which each checked target is compared with outputs of a type."""
@@ -131,19 +130,25 @@ class Objective:
         for name, one in _named(target, self.shapes).items():
             part = self._parts[name]
             found[name] = numbers if part.loss.is_classes(part.shape, one) else dtype
-        return _unnamed(found)
+        return unnamed(found)
 
     def draw(self, rows: int, rng: np.random.Generator) -> Values:
         """Return random targets, in double precision, as ``check`` would."""
         parts = self._parts.items()
-        return _unnamed({name: part.loss.draw((rows, *part.shape), rng) for name, part in parts})
+        return unnamed({name: part.loss.draw((rows, *part.shape), rng) for name, part in parts})
 
-    def tallies(self, unit: Array | float = 1.0) -> Tallies:
-        """Return empty sums for the metrics; ``unit`` is the size of a scaled target's 1."""
+    def tallies(self, unit: Values = 1.0) -> Tallies:
+        """Return empty sums for the metrics; ``unit`` is the size of a scaled target's 1.
+
+        Of several outputs one for all, or {output: unit}.
+        """
         parts = {}
+        units: Mapping[str, Any] = (
+            unit if isinstance(unit, Mapping) else dict.fromkeys(self._parts, unit)
+        )
         for name, part in self._parts.items():
             columns = part.shape[-1]
-            parts[name] = Tally(part.loss.metric(columns), columns, unit)
+            parts[name] = Tally(part.loss.metric(columns), columns, units[name])
         return Tallies(parts, {name: part.weight for name, part in self._parts.items()})
 
     def __call__(
@@ -178,7 +183,7 @@ class Objective:
                 dy *= part.weight
             total += part.weight * loss
             gradients[name] = dy
-        return total, _unnamed(gradients)
+        return total, unnamed(gradients)
 
 
 def infer_loss(target: object) -> str:
@@ -241,21 +246,11 @@ def _product(a: Array | None, b: Array) -> Array:
 
 
 def _named(values: Values, shapes: Mapping[str, Shape]) -> dict[str, Any]:
-    """Return targets or outputs by name; a bare one is that of the only output.
-
-    Raises: DataError at ``target``, if the names are other ones.
-    """
-    if not isinstance(values, Mapping):
-        if len(shapes) > 1:
-            raise DataError.at("target", f"must be a mapping with {list(shapes)}, got one array")
-        return dict.fromkeys(shapes, values)
-    if set(values) != set(shapes):
-        raise DataError.at("target", f"must have {list(shapes)}, got {list(values)}")
-    return {name: values[name] for name in shapes}
-
-
-def _unnamed(values: dict[str, Any]) -> Any:
-    return next(iter(values.values())) if len(values) == 1 else values
+    """Return targets or outputs by name.  Raises: DataError at ``target``."""
+    try:
+        return named(values, shapes)
+    except ShapeError as error:
+        raise DataError.at("target", str(error)) from None
 
 
 def _renamed(error: DataError, name: str, shapes: Mapping[str, Shape]) -> DataError:

@@ -2,49 +2,220 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from chainrule.errors import Problem, SpecError
+from chainrule.errors import Problem, SpecError, step
+from chainrule.naming import unnamed
 from chainrule.recipe.values import counted, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from chainrule.spec import DataSpec
 
-__all__ = ["choose"]
+    Known = Mapping[str, Mapping[str, Any]]
+
+__all__ = ["Choice", "Named", "choose"]
+
+
+class Named(NamedTuple):
+    """A column or array, and where the request names it."""
+
+    name: str
+    place: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is learnt from what.
+
+    ``inputs`` are the columns of a table or the one array, or {input: array}; ``targets`` are by
+    output, none where the inputs come back. ``known`` describes each column or array.
+    """
+
+    inputs: list[Named] | dict[str, Named]
+    targets: dict[str, Named]
+    known: Known
+
+    @property
+    def names(self) -> list[str]:
+        """The columns or arrays that go in."""
+        chosen = self.inputs.values() if isinstance(self.inputs, dict) else self.inputs
+        return [one.name for one in chosen]
+
+    def rendered(self) -> dict[str, Any]:
+        """Return the choice as a request would make it."""
+        inputs: Any = self.names
+        if isinstance(self.inputs, dict):
+            inputs = {key: one.name for key, one in self.inputs.items()}
+        elif "shape" in self.known[inputs[0]]:
+            inputs = inputs[0]
+        targets = {output: one.name for output, one in self.targets.items()}
+        return {"inputs": inputs, "target": unnamed(targets) if targets else None}
 
 
 def choose(
-    schema: Mapping[str, Any], data: DataSpec
-) -> tuple[list[str], str | None, Mapping[str, Any]]:
-    """Return the names of the inputs, the target's name and its description in the schema.
+    schema: Mapping[str, Any],
+    data: DataSpec,
+    inputs: Sequence[str] | None,
+    outputs: Sequence[str],
+) -> Choice:
+    """Choose for a network with these inputs (None: the data names them) and outputs.
 
-    Where the target is the inputs it has neither.
-    Raises: SpecError at ``inputs``, ``target`` or ``sample_weight``, naming what there is.
+    Raises: SpecError at ``inputs``, ``target``, ``task`` or ``sample_weight``, naming what there
+    is.
     """
     entries: list[Mapping[str, Any]] = schema["columns" if schema["kind"] == "table" else "arrays"]
     known = {entry["name"]: entry for entry in entries}
     noun = "column" if schema["kind"] == "table" else "array"
-    target = None if data.task == "reconstruction" else _target(data, known, noun)
-    _check_weight(data, known, noun, target)
-    chosen = _inputs(data, known, noun, target)
+    targets = {} if _gives_back(data, outputs) else _targets(data, known, noun, outputs)
+    taken = {one.name for one in targets.values()}
+    several = isinstance(data.inputs, dict) or len(inputs or ()) > 1
+    if noun == "array" and (several or (isinstance(data.inputs, list) and len(data.inputs) > 1)):
+        by_input = _by_input(data, inputs)
+        _check_inputs(list(by_input.values()), known, noun, taken)
+        chosen = list(by_input.values())
+    elif several:
+        detail = "of a table go in side by side, the network has several inputs"
+        raise SpecError.at("inputs", detail)
+    else:
+        by_input, chosen = {}, _inputs(data, known, noun, taken)
     if noun == "array":
-        chosen = _one_array(chosen, target, known, data)
-    if data.task == "reconstruction" and data.target not in (None, *chosen[:1]):
+        chosen = chosen if by_input else _one_array(chosen, data)
+        _check_rows([*chosen, *targets.values()], known, data.sample_weight)
+    names = [one.name for one in chosen]
+    _check_weight(data, known, noun, {*names, *taken})
+    if data.task == "reconstruction" and data.target not in (None, *names[:1]):
         detail = f"{data.target!r} cannot be learnt: reconstruction learns its inputs"
         raise SpecError.at("target", detail)
-    return chosen, target, known[target] if target else {}
+    return Choice(by_input or chosen, targets, known)
 
 
-def _check_weight(data: DataSpec, known: Mapping[str, Any], noun: str, target: str | None) -> None:
+def _gives_back(data: DataSpec, outputs: Sequence[str]) -> bool:
+    """Tell whether the inputs are what is learnt.  Raises: SpecError at ``task``."""
+    tasks = data.task if isinstance(data.task, dict) else {"": data.task}
+    for name, task in tasks.items():
+        place = f"task{step(name)}" if name else "task"
+        if isinstance(data.task, dict) and name not in outputs:
+            detail = f"there is no such output; the outputs are {listed([*outputs])}"
+            raise SpecError.at(place, detail)
+        if task == "reconstruction" and (name or len(outputs) > 1):
+            raise SpecError.at(
+                place, "reconstruction is the only task of a network with one output"
+            )
+    return data.task == "reconstruction"
+
+
+def _targets(data: DataSpec, known: Known, noun: str, outputs: Sequence[str]) -> dict[str, Named]:
+    """Return each output's target."""
+    there = f"the {noun}s are {listed(list(known))}"
+    found = _named_targets(data, noun, outputs)
+    if not found:
+        if len(outputs) == 1 and noun == "array" and "targets" in known:
+            return {outputs[0]: Named("targets", "target")}
+        if len(outputs) > 1 and all(output in known for output in outputs):
+            return {output: Named(output, "target") for output in outputs}
+        whose = "to learn" if len(outputs) == 1 else f"of each output: {listed([*outputs])}"
+        alone = len(outputs) == 1 and noun == "array"
+        hint = ' (or give "task": "reconstruction")' if alone else ""
+        raise SpecError.at("target", f"is missing: name the {noun} {whose}{hint}; {there}")
+    for name, place in found.values():
+        if name not in known:
+            raise SpecError.at(place, f"there is no {noun} {name!r}; {there}")
+        if known[name].get("type") == "text":
+            raise SpecError.at(place, _too_many(known[name]))
+    return found
+
+
+def _named_targets(data: DataSpec, noun: str, outputs: Sequence[str]) -> dict[str, Named]:
+    """Return what the request names, by output; nothing, if it names none."""
+    given = data.target
+    if given is None:
+        return {}
+    if isinstance(given, dict):
+        if set(given) != set(outputs):
+            detail = f"are of {listed([*given])}, the network's outputs are {listed([*outputs])}"
+            raise SpecError.at("target", detail)
+        return {output: Named(given[output], f"target{step(output)}") for output in outputs}
+    names = [given] if isinstance(given, str) else given
+    if len(names) != len(outputs):
+        detail = f"names {counted(len(names), noun)} for {counted(len(outputs), 'output')}"
+        raise SpecError.at("target", f"{detail}: {listed([*outputs])}")
+    places = ["target"] if isinstance(given, str) else [f"target[{i}]" for i in range(len(names))]
+    return dict(zip(outputs, map(Named, names, places), strict=True))
+
+
+def _by_input(data: DataSpec, inputs: Sequence[str] | None) -> dict[str, Named]:
+    """Return the array that goes into each of several inputs, which has its name or is named.
+
+    No order tells: neither clients nor files keep that of an object, as the inputs are.
+    """
+    given = data.inputs
+    if isinstance(given, dict):
+        found = {key: Named(name, f"inputs{step(key)}") for key, name in given.items()}
+    elif isinstance(given, list):
+        found = {name: Named(name, f"inputs[{index}]") for index, name in enumerate(given)}
+    else:
+        found = {
+            name: Named(name, "inputs") for name in (inputs or () if given == "*" else [given])
+        }
+    if len(found) < len(given) and isinstance(given, list):
+        raise SpecError.at("inputs", "must name each array once; {input: array} may name one twice")
+    if inputs is not None and set(found) != set(inputs):
+        detail = f"are {listed([*found])}, the network's inputs are {listed([*inputs])}"
+        raise SpecError.at("inputs", f"{detail}: name the array of each as {{input: array}}")
+    return found
+
+
+def _inputs(data: DataSpec, known: Known, noun: str, taken: set[str]) -> list[Named]:
+    """Return the columns of a table, or the arrays that may go into one input."""
+    if data.inputs == "*":
+        out = {*taken, data.sample_weight}
+        names = [n for n, one in known.items() if n not in out and one.get("type") != "text"]
+        if not names:
+            detail = f"there is no {noun} but the target {listed(sorted(taken))}"
+            raise SpecError.at("inputs", detail)
+        return [Named(name, "inputs") for name in names]
+    if isinstance(data.inputs, str):
+        chosen = [Named(data.inputs, "inputs")]
+    else:
+        chosen = [Named(name, f"inputs[{index}]") for index, name in enumerate(data.inputs)]
+    _check_inputs(chosen, known, noun, taken, twice=False)
+    return chosen
+
+
+def _check_inputs(
+    chosen: list[Named], known: Known, noun: str, taken: set[str], *, twice: bool = True
+) -> None:
+    """Raise SpecError at each that cannot go in; ``twice``: the same may, into two inputs."""
+    problems = []
+    for index, (name, place) in enumerate(chosen):
+        if name not in known:
+            detail = f"there is no {noun} {name!r}; the {noun}s are {listed(list(known))}"
+        elif name in taken:
+            detail = f"{name!r} is the target" if len(taken) == 1 else f"{name!r} is a target"
+        elif not twice and name in [one.name for one in chosen[:index]]:
+            detail = f"{name!r} is named twice"
+        elif known[name].get("type") == "text":
+            detail = _too_many(known[name])
+        else:
+            continue
+        problems.append(Problem(place, detail))
+    if not chosen:
+        problems.append(Problem("inputs", f"must name a {noun} at least"))
+    if problems:
+        raise SpecError(*problems)
+
+
+def _check_weight(data: DataSpec, known: Known, noun: str, taken: set[str]) -> None:
     """Raise SpecError, if what holds the rows' weights is not there or means something else."""
     name = data.sample_weight
     if name is None:
         return
     if name not in known:
         detail = f"there is no {noun} {name!r}; the {noun}s are {listed(list(known))}"
-    elif name == target or (data.inputs != "*" and name in data.inputs):
+    elif name in taken:
         detail = f"{name!r} is the target or an input"
     elif known[name].get("type") in ("text", "categorical"):
         detail = f"column {name!r} holds text, weights are numbers"
@@ -53,64 +224,27 @@ def _check_weight(data: DataSpec, known: Mapping[str, Any], noun: str, target: s
     raise SpecError.at("sample_weight", detail)
 
 
-def _target(data: DataSpec, known: Mapping[str, Any], noun: str) -> str:
-    there = f"the {noun}s are {listed(list(known))}"
-    if data.target is None:
-        if noun == "array" and "targets" in known:
-            return "targets"
-        raise SpecError.at("target", f"is missing: name the {noun} to learn; {there}")
-    if data.target not in known:
-        raise SpecError.at("target", f"there is no {noun} {data.target!r}; {there}")
-    if known[data.target].get("type") == "text":
-        raise SpecError.at("target", _too_many(known[data.target]))
-    return data.target
-
-
-def _inputs(data: DataSpec, known: Mapping[str, Any], noun: str, target: str | None) -> list[str]:
-    if data.inputs == "*":
-        taken = (target, data.sample_weight)
-        names = [n for n, one in known.items() if n not in taken and one.get("type") != "text"]
-        if not names:
-            raise SpecError.at("inputs", f"there is no {noun} but the target {target!r}")
-        return names
-    names = [data.inputs] if isinstance(data.inputs, str) else data.inputs
-    problems = []
-    for index, name in enumerate(names):
-        place = "inputs" if isinstance(data.inputs, str) else f"inputs[{index}]"
-        if name not in known:
-            detail = f"there is no {noun} {name!r}; the {noun}s are {listed(list(known))}"
-        elif name == target:
-            detail = f"{name!r} is the target"
-        elif name in names[:index]:
-            detail = f"{name!r} is named twice"
-        elif known[name].get("type") == "text":
-            detail = _too_many(known[name])
-        else:
-            continue
-        problems.append(Problem(place, detail))
-    if not names:
-        problems.append(Problem("inputs", f"must name a {noun} at least"))
-    if problems:
-        raise SpecError(*problems)
-    return names
-
-
-def _one_array(
-    chosen: list[str], target: str | None, known: Mapping[str, Any], data: DataSpec
-) -> list[str]:
-    """Check that one array goes in, as long as the target and the weights."""
-    if data.inputs == "*" and "inputs" in chosen:
-        chosen = ["inputs"]
+def _one_array(chosen: list[Named], data: DataSpec) -> list[Named]:
+    """Take the only array that may go in, or the one called ``inputs``."""
+    names = [one.name for one in chosen]
+    if data.inputs == "*" and "inputs" in names:
+        return [chosen[names.index("inputs")]]
     if len(chosen) != 1:
-        detail = f"one array can go in, name one of {listed(chosen)}"
-        raise SpecError.at("inputs", detail)
-    rows = known[chosen[0]]["shape"][0]
-    for path, name in (("target", target), ("sample_weight", data.sample_weight)):
-        others = rows if name is None else known[name]["shape"][0]
-        if rows != others:
-            detail = f"array {name!r} has {counted(others, 'row')}, {chosen[0]!r} has {rows:,}"
-            raise SpecError.at(path, detail)
+        raise SpecError.at("inputs", f"one array can go in, name one of {listed(names)}")
     return chosen
+
+
+def _check_rows(chosen: list[Named], known: Known, weight: str | None) -> None:
+    """Raise SpecError, if an array has not as many rows as the first."""
+    first, rows = chosen[0].name, known[chosen[0].name]["shape"][0]
+    more = chosen[1:]
+    if weight is not None and weight in known:
+        more.append(Named(weight, "sample_weight"))
+    for name, place in more:
+        found = known[name]["shape"][0]
+        if rows != found:
+            detail = f"array {name!r} has {counted(found, 'row')}, {first!r} has {rows:,}"
+            raise SpecError.at(place, detail)
 
 
 def _too_many(column: Mapping[str, Any]) -> str:

@@ -10,13 +10,22 @@ import numpy as np
 from pydantic import Field
 
 from chainrule.errors import DataError, Problem, SpecError, step
-from chainrule.recipe.values import listed, read_number, read_text, to_array
+from chainrule.recipe.values import counted, listed, read_number, read_text, shown, to_array
 from chainrule.spec.base import Document
 
 if TYPE_CHECKING:
     from chainrule.kernels import Array
+    from chainrule.recipe.choice import Choice, Named
 
-__all__ = ["ArrayInputs", "CategoryColumn", "NumberColumn", "TableInputs", "fit_inputs", "scale"]
+__all__ = [
+    "ArrayInputs",
+    "CategoryColumn",
+    "NumberColumn",
+    "TableInputs",
+    "fit_inputs",
+    "read_arrays",
+    "scale",
+]
 
 MAX_WIDTH = 100_000
 MAX_VALUES = 250_000_000  # of the encoded table: 1 GB in single precision
@@ -145,32 +154,63 @@ class ArrayInputs(Document):
         """Return some rows.  Shapes: indices (rows,) -> (rows, ...)."""
         return tensors[self.name][indices].reshape(len(indices), *self.shape).astype(dtype)
 
-    def read(self, values: object, dtype: str) -> Array:
-        """Return raw inputs as an array.  Raises: DataError, stating both shapes."""
-        array = to_array(values, "inputs")
+    def read(self, values: object, dtype: str, path: str = "inputs") -> Array:
+        """Return raw inputs as an array.  Raises: DataError at ``path``, stating both shapes."""
+        array = to_array(values, path)
         if array.ndim == 1 and self.shape == (1,):
             array = array[:, None]
         if array.shape[1:] != self.shape:
             wanted = ", ".join(["rows", *map(str, self.shape)])
-            raise DataError.at("inputs", f"must have shape ({wanted}), got {array.shape}")
+            raise DataError.at(path, f"must have shape ({wanted}), got {array.shape}")
         return array.astype(dtype)
 
 
 def fit_inputs(
-    tensors: Mapping[str, Array], schema: Mapping[str, Any], names: list[str], train: Array
-) -> TableInputs | ArrayInputs:
-    """Learn the encoding from the training part.
+    tensors: Mapping[str, Array], schema: Mapping[str, Any], choice: Choice, train: Array
+) -> TableInputs | ArrayInputs | dict[str, ArrayInputs]:
+    """Learn the encoding from the training part; several arrays are {input: ...}.
 
-    Raises: SpecError at ``inputs``, if a column cannot be encoded or all of them are too wide.
+    Raises: SpecError, where the request names the input, if it cannot be encoded.
     """
+    if isinstance(choice.inputs, dict):
+        return {key: _fit_array(tensors[one.name], one) for key, one in choice.inputs.items()}
     if schema["kind"] == "arrays":
-        return _fit_array(tensors[names[0]], names[0])
-    described = {column["name"]: column for column in schema["columns"]}
-    columns = [_fit_column(tensors[name][train], described[name]) for name in names]
-    others = [name for name in described if name not in names]
+        return _fit_array(tensors[choice.inputs[0].name], choice.inputs[0])
+    names = choice.names
+    columns = [_fit_column(tensors[name][train], choice.known[name]) for name in names]
+    others = [name for name in choice.known if name not in names]
     inputs = TableInputs(columns=columns, others=others)
     _check_size(inputs, int(schema["rows"]))
     return inputs
+
+
+def read_arrays(inputs: Mapping[str, ArrayInputs], values: object, dtype: str) -> dict[str, Array]:
+    """Return raw values, {array: ...}, as the arrays of several inputs.
+
+    Raises: DataError at ``inputs.left``, if an array is missing, unknown, or of another shape.
+    """
+    wanted = list(dict.fromkeys(one.name for one in inputs.values()))
+    if not isinstance(values, Mapping):
+        detail = f"must be an object with the arrays {listed(wanted)}, got {shown(values)}"
+        raise DataError.at("inputs", detail)
+    unknown = [name for name in values if name not in wanted]
+    problems = [
+        Problem(f"inputs{step(name)}", "is missing") for name in wanted if name not in values
+    ]
+    detail = f"is not an input; the inputs are {listed(wanted)}"
+    problems += [Problem(f"inputs{step(str(name))}", detail) for name in unknown]
+    if problems:
+        raise DataError(*problems[:MAX_PROBLEMS])
+    found = {
+        key: one.read(values[one.name], dtype, f"inputs{step(one.name)}")
+        for key, one in inputs.items()
+    }
+    first = len(next(iter(found.values())))
+    for key, array in found.items():
+        if len(array) != first:
+            detail = f"has {counted(len(array), 'row')}, {wanted[0]!r} has {first:,}"
+            raise DataError.at(f"inputs{step(inputs[key].name)}", detail)
+    return found
 
 
 def _fit_column(values: Array, column: Mapping[str, Any]) -> NumberColumn | CategoryColumn:
@@ -210,11 +250,12 @@ def _check_size(inputs: TableInputs, rows: int) -> None:
         raise SpecError.at("inputs", detail)
 
 
-def _fit_array(array: Array, name: str) -> ArrayInputs:
+def _fit_array(array: Array, named: Named) -> ArrayInputs:
+    name, place = named
     finite = np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
     if not finite.all():
         row = int(np.argmin(finite))
-        raise SpecError.at("inputs", f"array {name!r} has values that are not finite (row {row})")
+        raise SpecError.at(place, f"array {name!r} has values that are not finite (row {row})")
     return ArrayInputs(name=name, sample_shape=list(array.shape[1:]) or [1])
 
 

@@ -9,7 +9,14 @@ import numpy as np
 
 from chainrule.errors import SpecError
 from chainrule.recipe.inputs import ArrayInputs, NumberColumn, TableInputs, scale
-from chainrule.recipe.targets import ClassTarget, InputTarget, Label, LabelTarget, ValueTarget
+from chainrule.recipe.targets import (
+    ClassTarget,
+    InputTarget,
+    Label,
+    LabelTarget,
+    Learnt,
+    ValueTarget,
+)
 from chainrule.recipe.values import listed, shown
 from chainrule.spec.training.losses import TASK_LOSSES, LossName, Task, default_loss, default_task
 
@@ -17,20 +24,49 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from chainrule.kernels import Array
+    from chainrule.recipe.choice import Choice
 
-__all__ = ["fit_reconstruction", "fit_target"]
+__all__ = ["fit_reconstruction", "fit_targets"]
 
 MAX_CLASSES = 10_000
 _SHARES_OFF = 1e-3  # by which the shares of a row may miss 1
 
 
-def fit_target(
+def fit_targets(
+    tensors: Mapping[str, Array],
+    choice: Choice,
+    tasks: Mapping[str, Task | None],
+    losses: Mapping[str, LossName | None],
+    rows: tuple[Array, Array],
+) -> dict[str, Learnt]:
+    """Decide task and loss of each output, and learn the encoding of its target.
+
+    ``rows`` are those that have all targets, and of these the ones to learn from.
+    Raises: SpecError at ``task``, or where the request names the target.
+    """
+    usable, train = rows
+    learnt, places = {}, np.searchsorted(usable, train)
+    for output, (name, place) in choice.targets.items():
+        task, loss = tasks.get(output), losses.get(output)
+        values, column = tensors[name][usable], choice.known[name]
+        try:
+            learnt[output] = _fit_target(values, places, column, task, loss)
+        except SpecError as error:
+            if len(choice.targets) == 1:
+                raise
+            (problem,) = error.problems
+            detail = f"{problem.detail} (output {output!r})"
+            raise SpecError.at({"target": place}.get(problem.path, problem.path), detail) from None
+    return learnt
+
+
+def _fit_target(
     values: Array,
     train: Array,
     column: Mapping[str, Any],
     task: Task | None,
     loss: LossName | None,
-) -> tuple[ClassTarget | LabelTarget | ValueTarget, Task, LossName]:
+) -> Learnt:
     """Decide task and loss, and learn the encoding of the target.
 
     ``values`` are the rows that have one, ``train`` picks the training part of them, ``column`` is
@@ -40,33 +76,37 @@ def fit_target(
     discrete = values.dtype.kind in "iu"  # a table's categories; an array's integers
     task, loss = _resolve(task, loss, discrete=discrete)
     if "shape" in column:
-        return _fit_array(values, column["name"], task, loss), task, loss
+        return Learnt(_fit_array(values, column["name"], task, loss), task, loss)
     if task == "forecast":
         raise SpecError.at("task", "forecast learns from arrays of sequences, this is a table")
     if task == "classification":
-        return _fit_classes(values, column, loss), task, loss
+        return Learnt(_fit_classes(values, column, loss), task, loss)
     name = column["name"]
     if discrete:
         detail = f"column {name!r} holds text, regression wants numbers"
         raise SpecError.at("target", f"{detail} (softmax_cross_entropy learns classes)")
     if loss == "poisson":
         _check_all(values >= 0, values, "must be counts >= 0 for poisson")
-        return ValueTarget(name=name), task, loss
+        return Learnt(ValueTarget(name=name), task, loss)
     mean, std = scale(values[train])
     if not math.isfinite(mean) or not math.isfinite(std):
         raise SpecError.at("target", f"column {name!r} has numbers too large to standardise")
-    return ValueTarget(name=name, mean=mean, std=std), task, loss
+    return Learnt(ValueTarget(name=name, mean=mean, std=std), task, loss)
 
 
 def fit_reconstruction(
-    tensors: Mapping[str, Array], inputs: TableInputs | ArrayInputs, loss: LossName | None
-) -> tuple[InputTarget, LossName]:
+    tensors: Mapping[str, Array],
+    inputs: TableInputs | ArrayInputs | dict[str, ArrayInputs],
+    loss: LossName | None,
+) -> Learnt:
     """Learn to give back what goes in.
 
     Raises: SpecError at ``task``, if the loss is none of that; at ``inputs``, if it cannot take
     them.
     """
-    _, loss = _resolve("reconstruction", loss, discrete=False)
+    if isinstance(inputs, dict):
+        raise SpecError.at("task", "reconstruction is for a network with one input")
+    task, loss = _resolve("reconstruction", loss, discrete=False)
     target = InputTarget(sample_shape=list(inputs.shape))
     if isinstance(inputs, ArrayInputs):
         _check_range(tensors[inputs.name], loss, "inputs")
@@ -75,7 +115,7 @@ def fit_reconstruction(
         if scaled:
             detail = f"hold standardised columns ({listed(scaled)}), which {loss} cannot take"
             raise SpecError.at("inputs", detail)
-    return target, loss
+    return Learnt(target, task, loss)
 
 
 def _resolve(task: Task | None, loss: LossName | None, *, discrete: bool) -> tuple[Task, LossName]:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from chainrule.errors import CheckpointError, DataError, SpecError
+from chainrule.naming import Values, named, unnamed
 from chainrule.recipe.choice import choose
-from chainrule.recipe.inputs import ArrayInputs, TableInputs, fit_inputs
-from chainrule.recipe.learning import fit_reconstruction, fit_target
+from chainrule.recipe.inputs import ArrayInputs, TableInputs, fit_inputs, read_arrays
+from chainrule.recipe.learning import fit_reconstruction, fit_targets
 from chainrule.recipe.split import Split, split_rows
-from chainrule.recipe.targets import ClassTarget, InputTarget, Target, check_finite, present
+from chainrule.recipe.targets import ClassTarget, InputTarget, Learnt, Target, present
 from chainrule.recipe.values import listed, shown
 from chainrule.spec import DataSpec, SplitSpec, parse
 from chainrule.spec.base import Document
 from chainrule.spec.training.losses import LossName, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from chainrule.kernels import Array
 
@@ -30,51 +32,69 @@ class Recipe(Document):
     """All that turns a dataset's tensors or raw rows into features, and raw outputs into answers.
 
     It is fitted on the training part only. ``rows`` counts the rows of each part, and those without
-    a target as ``dropped``.
+    a target as ``dropped``. Of several inputs or outputs what belongs to each is {name: ...}, and
+    the version is 2.
     """
 
-    version: Literal[1] = 1
-    task: Task
-    loss: LossName
+    version: Literal[1, 2] = 1
+    task: Task | dict[str, Task]
+    loss: LossName | dict[str, LossName]
     seed: int
     split: SplitSpec
     rows: dict[Literal["train", "validation", "test", "dropped"], int]
-    inputs: Annotated[TableInputs | ArrayInputs, Field(discriminator="kind")]
-    target: Target
+    inputs: (
+        Annotated[TableInputs | ArrayInputs, Field(discriminator="kind")] | dict[str, ArrayInputs]
+    )
+    target: Target | dict[str, Target]
     sample_weight: str | None = None
 
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Recipe:
+        outputs = [list(one) for one in (self.task, self.loss, self.target) if _is_named(one)]
+        if outputs and (len(outputs) < 3 or any(set(one) != set(outputs[0]) for one in outputs)):
+            raise ValueError("task, loss and target must be of the same outputs")
+        if (self.version == 2) != (bool(outputs) or _is_named(self.inputs)):
+            raise ValueError("version 2 is of several inputs or outputs, version 1 of one each")
+        return self
+
     @classmethod
-    def fit(
+    def fit(  # noqa: PLR0913
         cls,
         tensors: Mapping[str, Array],
         schema: Mapping[str, Any],
         data: DataSpec,
         *,
         seed: int,
-        loss: LossName | None = None,
+        loss: LossName | Mapping[str, LossName] | None = None,
+        inputs: Sequence[str] | None = None,
+        outputs: Sequence[str] = ("output",),
     ) -> tuple[Recipe, DataSpec]:
         """Learn a recipe; return it with the request in which what was left open is decided.
 
+        ``inputs`` and ``outputs`` are the network's, by default one each, or inputs as the request
+        names arrays. ``loss`` may be of some outputs only.
         Raises: SpecError at ``inputs``, ``target``, ``task``, ``sample_weight`` or ``split``.
         """
-        names, target, column = choose(schema, data)
-        everyone = np.arange(len(tensors[names[0]]))
-        usable = present(tensors, schema["kind"], target) if target else everyone
+        choice = choose(schema, data, inputs, outputs)
+        everyone = np.arange(len(tensors[choice.names[0]]))
+        targets = [one.name for one in choice.targets.values()]
+        usable = _usable(tensors, schema["kind"], targets, everyone)
         split = split_rows(usable, data.split, seed)
-        encoded: Target
-        if target is None:
-            inputs = fit_inputs(tensors, schema, names, split.train)
-            task: Task = "reconstruction"
-            encoded, loss = fit_reconstruction(tensors, inputs, loss)
+        losses = loss if isinstance(loss, Mapping) else dict.fromkeys(outputs, loss)
+        if choice.targets:
+            tasks = data.task if isinstance(data.task, dict) else dict.fromkeys(outputs, data.task)
+            learnt = fit_targets(tensors, choice, tasks, losses, (usable, split.train))
+            encoded = fit_inputs(tensors, schema, choice, split.train)
         else:
-            train, values = np.searchsorted(usable, split.train), tensors[target][usable]
-            encoded, task, loss = fit_target(values, train, column, data.task, loss)
-            inputs = fit_inputs(tensors, schema, names, split.train)
+            encoded = fit_inputs(tensors, schema, choice, split.train)
+            learnt = {outputs[0]: fit_reconstruction(tensors, encoded, losses.get(outputs[0]))}
         if data.sample_weight is not None:
             _check_weights(tensors[data.sample_weight][usable], data.sample_weight)
+        task = unnamed({output: one.task for output, one in learnt.items()})
         recipe = cls(
+            version=2 if len(learnt) > 1 or isinstance(choice.inputs, dict) else 1,
             task=task,
-            loss=loss,
+            loss=unnamed({output: one.loss for output, one in learnt.items()}),
             seed=seed,
             split=data.split,
             rows={
@@ -83,12 +103,11 @@ class Recipe(Document):
                 "test": len(split.test),
                 "dropped": len(everyone) - len(usable),
             },
-            inputs=inputs,
-            target=encoded,
+            inputs=encoded,
+            target=unnamed({output: one.target for output, one in learnt.items()}),
             sample_weight=data.sample_weight,
         )
-        chosen = names[0] if schema["kind"] == "arrays" else names
-        return recipe, data.model_copy(update={"inputs": chosen, "target": target, "task": task})
+        return recipe, data.model_copy(update={**choice.rendered(), "task": task})
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Recipe:
@@ -103,23 +122,38 @@ class Recipe(Document):
         return self.render()
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
+    def input_shape(self) -> Any:
+        """The shape of a sample, of several inputs by name."""
+        if isinstance(self.inputs, dict):
+            return {name: one.shape for name, one in self.inputs.items()}
         return self.inputs.shape
 
     @property
-    def output_shape(self) -> tuple[int, ...]:
-        """What the network gives for a sample; its last axis is what ``auto`` units become."""
-        return self.target.shape(self.loss)
+    def output_shape(self) -> Any:
+        """What the network gives for a sample, of several outputs by name.
 
-    def fits(self, output_shape: tuple[int, ...]) -> bool:
-        """Tell whether a network's outputs can be compared with the target."""
-        return self.target.fits(output_shape, self.loss)
+        The last axis is what ``auto`` units become.
+        """
+        return unnamed({output: one.shape for output, one in self.learnt().items()})
+
+    def learnt(self, outputs: Collection[str] = ("",)) -> dict[str, Learnt]:
+        """Return what each output learns; a network's only output is that of ``outputs``."""
+        names = self.target if isinstance(self.target, dict) else outputs
+        targets, tasks, losses = (named(one, names) for one in (self.target, self.task, self.loss))
+        return {name: Learnt(targets[name], tasks[name], losses[name]) for name in names}
+
+    def fits(self, output_shape: Any) -> bool:
+        """Tell whether a network's outputs, several by name, can be compared with the targets."""
+        learnt = self.learnt()
+        return all(learnt[name].fits(one) for name, one in named(output_shape, learnt).items())
 
     def class_weights(self, given: Mapping[str, float]) -> list[float]:
         """Return weights by label as a list in the order of the classes; left out ones are 1.
 
         Raises: SpecError at ``class_weights``, if a label is none of the classes.
         """
+        if isinstance(self.target, dict):
+            raise SpecError.at("class_weights", "are for a network with one output")
         if not isinstance(self.target, ClassTarget):
             raise SpecError.at("class_weights", f"go with classes, the task is {self.task}")
         numbers = {_label(one): number for number, one in enumerate(self.target.classes)}
@@ -132,11 +166,13 @@ class Recipe(Document):
         return weights
 
     @property
-    def target_scale(self) -> tuple[Array, Array] | None:
-        """Mean and standard deviation of a standardised target.  Shapes: (1,) each."""
-        if self.target.kind != "values" or (self.target.mean, self.target.std) == (0.0, 1.0):
-            return None
-        return np.array([self.target.mean]), np.array([self.target.std])
+    def target_scale(self) -> Any:
+        """Mean and standard deviation of a standardised target, of several by name.
+
+        Shapes: (1,) each.
+        """
+        scales = {output: one.scale for output, one in self.learnt().items()}
+        return unnamed(scales) if any(scales.values()) else None
 
     def indices(self, tensors: Mapping[str, Array]) -> Split:
         """Return each part's row numbers.  Raises: DataError, if it is another dataset."""
@@ -148,19 +184,22 @@ class Recipe(Document):
 
     def apply(
         self, tensors: Mapping[str, Array], indices: Array | None = None, dtype: str = "float64"
-    ) -> tuple[Array, ...]:
+    ) -> tuple[Values, ...]:
         """Return features and targets of some rows (None: all that have a target), and weights.
 
         The third is there only if the recipe names a ``sample_weight``.
         Features are computed in float64 and rounded once, so that it does not matter who rounds.
-        Shapes: x (rows, ...), y as the loss wants it, weights (rows, ...).
+        Shapes: x (rows, ...), y as the loss wants it, weights (rows, ...); several x or y by name.
         """
         rows = self._usable(tensors) if indices is None else indices
-        x = self.inputs.encode(tensors, rows, dtype)
-        if isinstance(self.target, InputTarget):
-            y = x
-        else:
-            y = self.target.encode(tensors[self.target.name][rows], self.loss, dtype)
+        x = unnamed({n: one.encode(tensors, rows, dtype) for n, one in self._by_input.items()})
+        goals = {}
+        for output, (target, _, loss) in self.learnt().items():
+            if isinstance(target, InputTarget):
+                goals[output] = x
+            else:
+                goals[output] = target.encode(tensors[target.name][rows], loss, dtype)
+        y = unnamed(goals)
         if self.sample_weight is None:
             return x, y
         return x, y, tensors[self.sample_weight][rows].astype(dtype)
@@ -171,30 +210,57 @@ class Recipe(Document):
         Raises: DataError, at ``rows[3].age`` and so on.
         """
         if not isinstance(self.inputs, TableInputs):
-            raise DataError.at("rows", f"this model takes arrays of shape {self.input_shape}")
+            detail = f"this model takes arrays of shape {self.input_shape}"
+            raise DataError.at("rows", detail)
         return self.inputs.read_rows(rows, dtype)
 
-    def apply_inputs(self, values: object, dtype: str = "float64") -> Array:
-        """Return an array of raw inputs.  Raises: DataError at ``inputs``, stating both shapes."""
+    def apply_inputs(self, values: object, dtype: str = "float64") -> Values:
+        """Return an array of raw inputs; of several inputs {input: array}, of {array: values}.
+
+        Raises: DataError at ``inputs`` or ``inputs.left[3]``, stating both shapes.
+        """
+        if isinstance(self.inputs, dict):
+            return unnamed(read_arrays(self.inputs, values, dtype))
         if not isinstance(self.inputs, ArrayInputs):
             names = [column.name for column in self.inputs.columns]
             raise DataError.at("inputs", f"this model takes rows of a table, with {names}")
         return self.inputs.read(values, dtype)
 
-    def invert(self, raw: Array) -> dict[str, Any]:
+    def invert(self, raw: Values) -> dict[str, Any]:
         """Return predictions in the words or units of the training file.
 
-        Shapes: raw (rows, ...) outputs of the network.
+        Of several outputs each entry is {output: ...}.
+        Shapes: raw (rows, ...) outputs of the network, several by name.
         Raises: DataError at ``[row]``, if an output is not finite.
         """
-        return self.target.invert(check_finite(raw), self.loss)
+        if not isinstance(self.target, dict):
+            return self.learnt()[""].invert(raw)
+        answers = {output: one.invert(raw[output]) for output, one in self.learnt().items()}
+        merged: dict[str, Any] = {}
+        for output, answer in answers.items():
+            for entry, values in answer.items():
+                merged.setdefault(entry, {})[output] = values
+        return merged
+
+    @property
+    def _by_input(self) -> Mapping[str, TableInputs | ArrayInputs]:
+        return self.inputs if isinstance(self.inputs, dict) else {"": self.inputs}
 
     def _usable(self, tensors: Mapping[str, Array]) -> Array:
-        if isinstance(self.target, InputTarget):
-            of = self.inputs
-            name = of.name if isinstance(of, ArrayInputs) else of.columns[0].name
-            return np.arange(len(tensors[name]))
-        return present(tensors, self.inputs.kind, self.target.name)
+        one = next(iter(self._by_input.values()))
+        name = one.name if isinstance(one, ArrayInputs) else one.columns[0].name
+        targets = [one.target for one in self.learnt().values()]
+        names = [target.name for target in targets if not isinstance(target, InputTarget)]
+        return _usable(tensors, one.kind, names, np.arange(len(tensors[name])))
+
+
+def _usable(
+    tensors: Mapping[str, Array], schema_kind: str, targets: Iterable[str], everyone: Array
+) -> Array:
+    """Return the numbers of the rows that have all targets, ascending."""
+    for name in targets:
+        everyone = np.intersect1d(everyone, present(tensors, schema_kind, name))
+    return everyone
 
 
 def _check_weights(values: Array, name: str) -> None:
@@ -202,6 +268,10 @@ def _check_weights(values: Array, name: str) -> None:
     if values.dtype.kind not in "fiub" or not (np.isfinite(values).all() and values.min() >= 0):
         detail = f"{name!r} must hold a finite number >= 0 in each row that has a target"
         raise SpecError.at("sample_weight", detail)
+
+
+def _is_named(values: object) -> bool:
+    return isinstance(values, dict)
 
 
 def _label(one: float | str) -> str:

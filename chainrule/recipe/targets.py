@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from chainrule.kernels import Array
-    from chainrule.spec.training.losses import LossName
+    from chainrule.spec.training.losses import LossName, Task
 
 __all__ = [
     "ClassTarget",
     "InputTarget",
     "Label",
     "LabelTarget",
+    "Learnt",
     "Target",
     "ValueTarget",
     "check_finite",
@@ -162,6 +163,35 @@ class InputTarget(Document):
 Target = Annotated[
     ClassTarget | LabelTarget | ValueTarget | InputTarget, Field(discriminator="kind")
 ]
+
+
+class Learnt(NamedTuple):
+    """What one output learns, and how."""
+
+    target: ClassTarget | LabelTarget | ValueTarget | InputTarget
+    task: Task
+    loss: LossName
+
+    @property
+    def shape(self) -> Shape:
+        """What the network gives for a sample."""
+        return self.target.shape(self.loss)
+
+    def fits(self, shape: Shape) -> bool:
+        """Tell whether outputs of a shape can be compared with the target."""
+        return self.target.fits(shape, self.loss)
+
+    @property
+    def scale(self) -> tuple[Array, Array] | None:
+        """Mean and standard deviation of a standardised target.  Shapes: (1,) each."""
+        target = self.target
+        if not isinstance(target, ValueTarget) or (target.mean, target.std) == (0.0, 1.0):
+            return None
+        return np.array([target.mean]), np.array([target.std])
+
+    def invert(self, raw: Array) -> dict[str, Any]:
+        """Return predictions.  Raises: DataError at ``[row]``, if an output is not finite."""
+        return self.target.invert(check_finite(raw), self.loss)
 
 
 def present(tensors: Mapping[str, Array], schema_kind: str, name: str) -> Array:

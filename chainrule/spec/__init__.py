@@ -3,9 +3,9 @@
 from chainrule.spec.architecture import INPUT, ArchitectureSpec, InputSpec, complete
 from chainrule.spec.base import Document, parse
 from chainrule.spec.data import DataSpec, SplitSpec
-from chainrule.spec.graph import Node, nodes, vocabularies
+from chainrule.spec.graph import Node, check_wiring, nodes, vocabularies
 from chainrule.spec.layers import KINDS, LayerSpec, Shape, Weight
-from chainrule.spec.summary import learning, scratch, summarize
+from chainrule.spec.summary import learning, scratch, starting, summarize
 from chainrule.spec.training import OptimizerSpec, ScheduleSpec, TrainingSpec, WarmStartSpec
 from chainrule.spec.training.losses import LossSpec, Task, default_loss
 from chainrule.spec.windows import Windows, windows
@@ -29,12 +29,14 @@ __all__ = [
     "WarmStartSpec",
     "Weight",
     "Windows",
+    "check_wiring",
     "complete",
     "default_loss",
     "learning",
     "nodes",
     "parse",
     "scratch",
+    "starting",
     "summarize",
     "vocabularies",
     "windows",

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from chainrule.errors import Problem, SpecError
-from chainrule.spec.base import Document
+from chainrule.spec.base import Document, parse
 from chainrule.spec.layers import DenseSpec, LayerSpec, Shape
 
 __all__ = ["INPUT", "ArchitectureSpec", "InputSpec", "complete"]
@@ -38,11 +38,14 @@ class ArchitectureSpec(Document):
     layers: list[LayerSpec] = Field(min_length=1, max_length=1000)
     outputs: list[str] | None = Field(None, min_length=1, max_length=64)
 
-    @model_validator(mode="after")
-    def _has_one_kind_of_inputs(self) -> ArchitectureSpec:
-        if self.input is not None and self.inputs is not None:
+    @field_validator("inputs")
+    @classmethod
+    def _are_not_beside_input(
+        cls, inputs: dict[str, InputSpec] | None, info: ValidationInfo
+    ) -> dict[str, InputSpec] | None:
+        if inputs is not None and info.data.get("input") is not None:
             raise ValueError("give input or inputs, not both")
-        return self
+        return inputs
 
     @property
     def names(self) -> list[str]:
@@ -53,6 +56,11 @@ class ArchitectureSpec(Document):
             seen[layer.kind] += 1
             names.append(layer.name or f"{layer.kind}_{seen[layer.kind]}")
         return names
+
+    @property
+    def has_inputs(self) -> bool:
+        """Whether the shapes of the inputs are given, not left to the data."""
+        return self.input is not None or self.inputs is not None
 
     @property
     def output_names(self) -> list[str]:
@@ -70,6 +78,12 @@ class ArchitectureSpec(Document):
         return {INPUT: tuple(self.input.shape)}
 
 
+class _Inputs(Document):
+    """What comes of a job's arrays: names of inputs are checked, theirs may be any text."""
+
+    inputs: dict[Name, InputSpec]
+
+
 def complete(
     spec: ArchitectureSpec,
     input_shape: Shape | Mapping[str, Shape] | None = None,
@@ -77,23 +91,25 @@ def complete(
 ) -> ArchitectureSpec:
     """Fill in what the data decides: the inputs' shapes, and ``auto`` units of the outputs.
 
+    Several shapes are {input: shape}; they make ``inputs`` where the architecture has none.
     Raises: SpecError, if a given shape differs from the data's, or ``auto`` stands elsewhere.
     """
     changes: dict[str, Any] = {}
-    if isinstance(input_shape, Mapping):
+    if input_shape is not None and (spec.input is not None or spec.inputs is not None):
         _check_inputs(spec, input_shape)
+    elif isinstance(input_shape, Mapping):
+        shapes = {name: {"shape": list(shape)} for name, shape in input_shape.items()}
+        changes["inputs"] = parse(_Inputs, {"inputs": shapes}).inputs
     elif input_shape is not None:
-        if spec.input is None and spec.inputs is None:
-            changes["input"] = InputSpec(shape=list(input_shape))
-        else:
-            _check_inputs(spec, dict.fromkeys(spec.input_shapes, input_shape))
+        changes["input"] = InputSpec(shape=list(input_shape))
     changes["layers"] = _complete_layers(spec, output_units)
     return spec.model_copy(update=changes)
 
 
-def _check_inputs(spec: ArchitectureSpec, shapes: Mapping[str, Shape]) -> None:
+def _check_inputs(spec: ArchitectureSpec, found: Shape | Mapping[str, Shape]) -> None:
     given = spec.input_shapes
-    if list(given) != list(shapes):
+    shapes = found if isinstance(found, Mapping) else dict.fromkeys(given, found)
+    if set(given) != set(shapes):
         raise SpecError(Problem("inputs", f"are {list(given)}, the data has {list(shapes)}"))
     for name, shape in shapes.items():
         if given[name] != tuple(shape):
@@ -110,7 +126,8 @@ def _complete_layers(
         if isinstance(layer, DenseSpec) and layer.units == "auto":
             if name not in outputs:
                 place = f"layers[{index}].units"
-                raise SpecError(Problem(place, "only the last layer may have auto units"))
+                which = "layers that give an output" if spec.outputs else "the last layer"
+                raise SpecError(Problem(place, f"only {which} may have auto units"))
             many = isinstance(output_units, Mapping)
             units = output_units[name] if many else output_units  # type: ignore[index]
             if units is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -57,7 +58,16 @@ def problems(error: ValidationError, document: object) -> list[Problem]:
     found: dict[str, list[Mapping[str, Any]]] = {}
     for complaint in error.errors(include_url=False):
         found.setdefault(_path(complaint, document), []).append(complaint)
+    outer = {path[: end.start()] for path in found for end in re.finditer(r"[.\[]", path)}
+    for path in outer & found.keys():
+        # Where one branch of a union goes on, the value has plainly not the type of the others.
+        found[path] = [c for c in found[path] if not _is_of_type(c["type"])]
+    found = {path: complaints for path, complaints in found.items() if complaints}
     return [Problem(path, _one_of(complaints)) for path, complaints in found.items()]
+
+
+def _is_of_type(kind: str) -> bool:
+    return kind.endswith("_type") or kind == "literal_error"
 
 
 def _path(complaint: Mapping[str, Any], value: Any) -> str:

@@ -32,8 +32,18 @@ class SplitSpec(Document):
 class DataSpec(Document):
     """The data of a job: names are columns of a table, or arrays of an NPZ or JSON dataset."""
 
-    inputs: Name | list[Name] = Field("*", description='Names, or "*": all that can go in.')
-    target: Name | None = Field(None, description='What to learn; arrays default to "targets".')
+    inputs: Name | list[Name] | dict[str, Name] = Field(
+        "*",
+        description='Names, or "*": all that can go in. Of a network with several inputs the '
+        "arrays of their names, or {input: array}.",
+    )
+    target: Name | list[Name] | dict[str, Name] | None = Field(
+        None,
+        description='What to learn; arrays default to "targets". Of a network with several outputs '
+        "one name for each, in their order, or {output: name}.",
+    )
     sample_weight: Name | None = Field(None, description="What each row counts, in the loss only.")
-    task: Task | None = Field(None, description="By default the loss decides, else the target.")
+    task: Task | dict[str, Task] | None = Field(
+        None, description="By default the loss decides, else the target; or {output: task}."
+    )
     split: SplitSpec = Field(SplitSpec(), description="Shares of the rows kept from training.")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import heapq
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chainrule.errors import Problem, SpecError
+from chainrule.spec.architecture import INPUT
 from chainrule.spec.layers import (
     EmbeddingSpec,
     FlattenSpec,
@@ -22,9 +24,11 @@ if TYPE_CHECKING:
 
     from chainrule.spec.architecture import ArchitectureSpec
 
-__all__ = ["Node", "nodes", "vocabularies"]
+__all__ = ["Node", "check_wiring", "nodes", "vocabularies"]
 
 MAX_PARAMETERS = 250_000_000
+MAX_VALUES = 10**9  # of a sample, going into the network or out of a layer
+MAX_FLOPS = 10**13  # of a sample: an hour of one core
 
 
 @dataclass(frozen=True)
@@ -70,14 +74,11 @@ def nodes(spec: ArchitectureSpec) -> list[Node]:
     Raises: SpecError, at the layer that does not fit, stating the shapes.
     """
     shapes = spec.input_shapes
-    names = _names(spec, shapes)
-    owners = _owners(spec, names)
-    sources = [
-        _sources(spec, index, spec.layers[owners.get(index, index)], names, shapes)
-        for index in range(len(names))
-    ]
-    order = _order(names, sources, owners)
-    _check_outputs(spec, names, sources, shapes)
+    for name, shape in shapes.items():
+        if math.prod(shape) > MAX_VALUES:
+            place = "input.shape" if spec.inputs is None else f"inputs.{name}.shape"
+            raise SpecError(Problem(place, _too_many(shape)))
+    names, sources, order = _wired(spec, list(shapes))
     found: dict[str, Node] = {}
     for index in order:
         node = _node(spec, index, names[index], sources[index], found, shapes)
@@ -88,7 +89,39 @@ def nodes(spec: ArchitectureSpec) -> list[Node]:
     total = sum(node.parameters + node.state for node in walked)
     if total > MAX_PARAMETERS:
         raise SpecError(Problem("layers", f"{total:,} parameters; at most {MAX_PARAMETERS:,}"))
+    flops = sum(node.spec.flops(*node.input_shapes) for node in walked)
+    if flops > MAX_FLOPS:
+        raise SpecError(Problem("layers", f"{flops:.2g} FLOPs a sample; at most {MAX_FLOPS:.2g}"))
     return walked
+
+
+def check_wiring(spec: ArchitectureSpec) -> None:
+    """Check what can be checked of a graph whose inputs are left to the data.
+
+    These may have names, if the first layer asks for one.
+    Raises: SpecError, at a name that is unknown or given twice, a cycle, or a loose end.
+    """
+    names = set(spec.names)
+    asked = (name for layer in spec.layers for name in layer.inputs or [])
+    inputs = [name for name in dict.fromkeys(asked) if name not in names]
+    only = spec.layers[0].inputs is None or not inputs
+    _wired(spec, [INPUT] if only else inputs)
+
+
+def _wired(
+    spec: ArchitectureSpec, inputs: list[str]
+) -> tuple[list[str], list[tuple[str, ...]], list[int]]:
+    """Return the layers' names, what feeds each, and an order to walk them in."""
+    names = _names(spec, inputs)
+    owners = _owners(spec, names)
+    known = {*inputs, *names}
+    sources = [
+        _sources(spec, index, spec.layers[owners.get(index, index)], names, inputs, known)
+        for index in range(len(names))
+    ]
+    order = _order(names, sources, owners)
+    _check_outputs(spec, names, sources, inputs)
+    return names, sources, order
 
 
 def vocabularies(walked: Iterable[Node]) -> dict[str, int]:
@@ -111,7 +144,7 @@ def vocabularies(walked: Iterable[Node]) -> dict[str, int]:
     return found
 
 
-def _names(spec: ArchitectureSpec, inputs: dict[str, Shape]) -> list[str]:
+def _names(spec: ArchitectureSpec, inputs: list[str]) -> list[str]:
     names = spec.names
     first: dict[str, int] = {}
     for index, name in enumerate(names):
@@ -123,12 +156,13 @@ def _names(spec: ArchitectureSpec, inputs: dict[str, Shape]) -> list[str]:
     return names
 
 
-def _sources(
+def _sources(  # noqa: PLR0913, PLR0917
     spec: ArchitectureSpec,
     index: int,
     layer: LayerBase,
     names: list[str],
-    inputs: dict[str, Shape],
+    inputs: list[str],
+    known: set[str],
 ) -> tuple[str, ...]:
     """Return the names of what feeds a layer; ``layer`` is its own spec, or that it shares."""
     place, kind = f"layers[{index}].inputs", layer.kind
@@ -136,15 +170,19 @@ def _sources(
     if given is None:
         if layer.least_inputs > 1:
             raise SpecError(Problem(place, f"is missing: {kind} joins several layers, name them"))
-        given = [names[index - 1] if index else next(iter(inputs))]
+        if not index and len(inputs) > 1:  # no order: not every store and client keeps an object's
+            several = ", ".join(inputs)
+            detail = f"is missing: the network has several inputs, {several}"
+            raise SpecError(Problem(place, detail))
+        given = [names[index - 1] if index else inputs[0]]
     if not layer.least_inputs <= len(given) <= layer.most_inputs:
         fewest, most = layer.least_inputs, layer.most_inputs
         wanted = f"{fewest}" if fewest == most else f"{fewest} to {most}"
         raise SpecError(Problem(place, f"{kind} takes {wanted}, got {len(given)}: {given}"))
     for position, name in enumerate(given):
-        if name not in names and name not in inputs:
-            known = ", ".join([*inputs, *names][:20])
-            detail = f"there is no layer or input {name!r}; there are {known}"
+        if name not in known:
+            some = ", ".join([*inputs, *names][:20])
+            detail = f"there is no layer or input {name!r}; there are {some}"
             raise SpecError(Problem(f"{place}[{position}]", detail))
     return tuple(given)
 
@@ -153,7 +191,7 @@ def _check_outputs(
     spec: ArchitectureSpec,
     names: list[str],
     sources: list[tuple[str, ...]],
-    inputs: dict[str, Shape],
+    inputs: list[str],
 ) -> None:
     """See to it that every layer and input leads to an output."""
     outputs = spec.output_names
@@ -248,10 +286,16 @@ def _node(  # noqa: PLR0913, PLR0917
         where = f"(layer {name!r}, fed by {fed})"
         told = (Problem(p.path, f"{p.detail} {where}") for p in error.problems)
         raise SpecError(*told).under(f"layers[{index}]") from None
+    if math.prod(out) > MAX_VALUES:
+        raise SpecError(Problem(f"layers[{index}]", f"{_too_many(out)} (layer {name!r})"))
     if shared is not None:
         _check_shared(index, shared, weights, into)
         return Node(index, name, layer, inputs, into, out, (), shared.name)
     return Node(index, name, layer, inputs, into, out, weights)
+
+
+def _too_many(shape: Shape) -> str:
+    return f"{math.prod(shape):,} values a sample, of shape {shape}; at most {MAX_VALUES:,}"
 
 
 def _check_shared(

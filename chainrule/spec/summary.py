@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chainrule.spec.graph import Node, nodes
 from chainrule.spec.layers import Scratch
@@ -12,7 +12,14 @@ from chainrule.spec.layers import Scratch
 if TYPE_CHECKING:
     from chainrule.spec.architecture import ArchitectureSpec
 
-__all__ = ["learning", "scratch", "summarize"]
+__all__ = ["Start", "learning", "scratch", "starting", "summarize"]
+
+
+class Start(NamedTuple):
+    """What the initializers cost that factor a matrix: in operations, and in memory."""
+
+    flops: int
+    n_bytes: int
 
 
 def summarize(
@@ -71,6 +78,17 @@ def scratch(walked: list[Node], *, inputs: bool = False) -> Scratch:
         if consumers[node.name] > 1 and (inputs or node.name in learns):
             per_row += math.prod(node.output_shape)
     return Scratch(per_row, fixed)
+
+
+def starting(walked: list[Node]) -> Start:
+    """Return what it costs to fill the parameters, before anything else is there."""
+    flops, largest = 0, 0
+    for weight in (weight for node in walked for weight in node.weights):
+        if getattr(weight.initializer, "kind", weight.initializer) == "orthogonal":
+            rows, columns = math.prod(weight.shape[:-1]), weight.shape[-1]
+            flops += 4 * max(rows, columns) * min(rows, columns) ** 2
+            largest = max(largest, weight.size)
+    return Start(flops, 5 * 8 * largest)  # doubles: drawn, factored, the factors, one by halves
 
 
 def learning(walked: list[Node]) -> set[str]:

@@ -23,11 +23,14 @@ class Windows(NamedTuple):
     """How the sequences of a batch are cut: in ``parts`` of ``size`` steps, None if they are whole.
 
     ``aligned``: whether the outputs have a value for each step, and so each part its own.
+    ``through``: the numbers of the layers that take the parts one after the other; what the others
+    take has no such steps, as a decoder's code.
     """
 
     parts: int = 1
     size: int | None = None
     aligned: bool = False
+    through: frozenset[int] = frozenset()
 
     @property
     def updates(self) -> int:
@@ -50,14 +53,16 @@ def windows(spec: ArchitectureSpec, walked: list[Node], training: TrainingSpec) 
     inputs, outputs, size = spec.input_shapes, spec.output_names, training.bptt_steps
     steps = _steps(walked, inputs)
     running = set(inputs)  # what has a value for each step of the window
+    through = set()
     for node in walked:
         fed = [source in running for source in node.inputs]
         if not any(fed):
             continue
         if not all(fed):
             raise _refused(f"{node.name!r} joins sequences that are cut with others that are not")
-        if not node.spec.any_length:
+        if not node.spec.any_length or _is_across_steps(node):
             raise _refused(f"{node.name!r} ({node.spec.kind}) needs the whole sequence at once")
+        through.add(node.index)
         if node.spec.keeps_mask:
             running.add(node.name)
     parts = -(-steps // size)
@@ -69,7 +74,7 @@ def windows(spec: ArchitectureSpec, walked: list[Node], training: TrainingSpec) 
             "wants an output for each step (return_sequences) where padded steps are masked: "
             "the last window of a short sequence would be padding only"
         )
-    return Windows(parts, size, all(aligned))
+    return Windows(parts, size, all(aligned), frozenset(through))
 
 
 def _steps(walked: list[Node], inputs: dict[str, Shape]) -> int:
@@ -82,6 +87,11 @@ def _steps(walked: list[Node], inputs: dict[str, Shape]) -> int:
     if len(steps) > 1:
         raise _refused(f"wants inputs of equally many steps, got {dict(inputs)}")
     return steps.pop()
+
+
+def _is_across_steps(node: Node) -> bool:
+    """Return whether a layer's only axis is that of the steps, which it takes for features."""
+    return len(node.input_shape) == 1 and node.spec.kind != "embedding"
 
 
 def _masks(node: Node) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from chainrule.spec import nodes
+from chainrule.spec import check_wiring, nodes
 from service.actions.paging import Page, newest
 from service.errors import NotFoundError
 from service.ids import new_id
@@ -19,13 +19,12 @@ if TYPE_CHECKING:
     from chainrule.spec import ArchitectureSpec
     from service.store.database import UnitOfWork
 
-__all__ = ["create", "get", "list_page"]
+__all__ = ["check", "create", "get", "list_page"]
 
 
 def create(uow: UnitOfWork, tenant: str, spec: ArchitectureSpec) -> Architecture:
     """Store an architecture.  Raises: SpecError, if its shapes are known and do not add up."""
-    if spec.input is not None:
-        nodes(spec)
+    check(spec)
     architecture_id = uow.keep("architecture", lambda: new_id("arch"))
     stored = uow.session.scalar(select(Architecture).where(Architecture.id == architecture_id))
     if stored is not None:  # the answer to an earlier COMMIT was lost
@@ -40,6 +39,14 @@ def create(uow: UnitOfWork, tenant: str, spec: ArchitectureSpec) -> Architecture
     uow.session.add(row)
     uow.session.flush()
     return row
+
+
+def check(spec: ArchitectureSpec) -> None:
+    """Raise SpecError, if an architecture does not add up, as far as that is known without data."""
+    if spec.has_inputs:
+        nodes(spec)
+    else:
+        check_wiring(spec)
 
 
 def get(session: Session, tenant: str, architecture_id: str) -> Architecture:

@@ -61,7 +61,7 @@ def download(session: Session, model: Model, format: Format = "bundle") -> bytes
 
 
 def predict(session: Session, model: Model, inputs: Any) -> dict[str, Any]:
-    """Predict for raw rows ({column: value} each), or for an array of inputs.
+    """Predict for raw rows ({column: value} each), for an array of inputs, or {array: values}.
 
     Returns: {predictions, probabilities?, classes?}.  Raises: DataError, at row and column.
     """

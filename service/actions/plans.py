@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from chainrule.errors import Problem, SpecError
+from chainrule.errors import Problem, SpecError, step
 from chainrule.fitting import kept_vectors
 from chainrule.losses import Objective
 from chainrule.network import BLOCK_BYTES, EVALUATION_ROWS
@@ -17,16 +17,20 @@ from chainrule.spec import (
     complete,
     nodes,
     parse,
+    scratch,
+    starting,
     summarize,
     windows,
 )
-from service.actions import architectures, datasets, warm_starts
+from service.actions import architectures, datasets, heads, warm_starts
 from service.errors import AdmissionError
 from service.ids import new_id
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from chainrule.spec.layers import Scratch
+    from chainrule.spec.training.losses import LossName
     from service.actions.datasets import Tensors
     from service.actions.requests import JobRequest
     from service.actions.warm_starts import Source
@@ -39,7 +43,6 @@ MAX_STEPS = 10**9
 PROCESS_BYTES = 96 * 2**20  # an interpreter with numpy, before any data
 FLOPS_PER_S = 5e9  # of one core on small layers; for the estimate of time alone
 STEP_S = 60e-6
-SHAPE_KEEPING = ("activation", "dropout")
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,11 @@ def plan(session: Session, tenant: str, request: JobRequest, settings: Settings)
         stored = architectures.get(session, tenant, str(request.architecture_id))
         given = parse(ArchitectureSpec, stored.spec)
     tensors = datasets.tensors(session, dataset)
-    recipe, data = _fit(tensors, dataset, request)
+    recipe, data = _fit(tensors, dataset, request, given)
     training = _training(request.training, recipe)
     architecture, summary = _complete(given, recipe, training)
     steps = training.epochs * _steps_per_epoch(architecture, recipe, training)
-    memory_bytes = _memory(summary, tensors, recipe, training)
+    memory_bytes = _memory(architecture, summary, tensors, recipe, training)
     source = _source(session, tenant, training, architecture)
     if source is not None:
         training = training.model_copy(update={"warm_start": source.spec})
@@ -128,22 +131,61 @@ def _steps_per_epoch(spec: ArchitectureSpec, recipe: Recipe, training: TrainingS
     return math.ceil(recipe.rows["train"] / training.batch_size) * cut.updates
 
 
-def _fit(tensors: Tensors, dataset: Dataset, request: JobRequest) -> tuple[Recipe, Any]:
-    loss = request.training.loss.kind if request.training.loss else None
-    seed = request.training.seed
+def _fit(
+    tensors: Tensors, dataset: Dataset, request: JobRequest, network: ArchitectureSpec
+) -> tuple[Recipe, Any]:
+    inputs = network.input_shapes if network.input or network.inputs else None
+    outputs = _outputs(network)
+    losses = _losses(request.training, outputs)
     try:
-        return Recipe.fit(tensors, dataset.schema, request.data, seed=seed, loss=loss)
+        return Recipe.fit(
+            tensors,
+            dataset.schema,
+            request.data,
+            seed=request.training.seed,
+            loss=losses,
+            inputs=None if inputs is None else list(inputs),
+            outputs=outputs,
+        )
     except SpecError as error:
         raise error.under("data") from None
 
 
-def _training(given: TrainingSpec, recipe: Recipe) -> TrainingSpec:
-    """Fill in the loss, and put class weights in the order of the recipe's classes."""
-    changes: dict[str, Any] = {}
-    if given.loss is None:
-        changes["loss"] = parse(TrainingSpec, {"loss": recipe.loss}).loss
-    if given.losses is not None:
+def _outputs(network: ArchitectureSpec) -> list[str]:
+    """Return the names of the outputs; whether all are layers, and none twice, is seen later."""
+    return list(dict.fromkeys(network.output_names))
+
+
+def _losses(training: TrainingSpec, outputs: list[str]) -> dict[str, LossName]:
+    """Return the kinds of the outputs' losses, as far as they are given."""
+    if training.losses is None:
+        return dict.fromkeys(outputs, training.loss.kind) if training.loss else {}
+    if len(outputs) == 1:
         raise SpecError.at("training.losses", "are for several outputs; give loss")
+    if training.loss is not None:
+        raise SpecError.at("training.losses", "give loss or losses, not both")
+    known = ", ".join(outputs)
+    problems = [
+        Problem(f"training.losses{step(name)}", f"there is no such output; there is {known}")
+        for name in training.losses
+        if name not in outputs
+    ]
+    if problems:
+        raise SpecError(*problems)
+    return {name: loss.kind for name, loss in training.losses.items()}
+
+
+def _training(given: TrainingSpec, recipe: Recipe) -> TrainingSpec:
+    """Fill in the losses, and put class weights in the order of the recipe's classes."""
+    changes: dict[str, Any] = {}
+    if isinstance(recipe.loss, dict):
+        kept = given.losses or dict.fromkeys(recipe.loss, given.loss)
+        losses = {name: kept.get(name) or kind for name, kind in recipe.loss.items()}
+        rendered = {n: one if isinstance(one, str) else one.render() for n, one in losses.items()}
+        changes["losses"] = parse(TrainingSpec, {"losses": rendered}).losses
+        changes["loss"] = None
+    elif given.loss is None:
+        changes["loss"] = parse(TrainingSpec, {"loss": recipe.loss}).loss
     try:
         if isinstance(given.class_weights, dict):
             changes["class_weights"] = recipe.class_weights(given.class_weights)
@@ -155,67 +197,54 @@ def _training(given: TrainingSpec, recipe: Recipe) -> TrainingSpec:
 def _complete(
     given: ArchitectureSpec, recipe: Recipe, training: TrainingSpec
 ) -> tuple[ArchitectureSpec, dict[str, Any]]:
-    """Fill in what the data decides, and check that the last layer fits the loss."""
+    """Fill in what the data decides, and check that each output's layer fits its loss."""
     itemsize = 8 if training.precision == "float64" else 4
     slots = kept_vectors(training)
+    units = {name: one.shape[-1] for name, one in recipe.learnt(_outputs(given)).items()}
     try:
-        spec = complete(given, recipe.input_shape, recipe.output_shape[-1])
+        spec = complete(given, recipe.input_shape, units)
         summary = summarize(spec, batch_size=training.batch_size, itemsize=itemsize, slots=slots)
     except SpecError as error:
         raise error.under("architecture") from None
-    _check_head(spec, recipe)
+    heads.check(spec, recipe)
+    shapes = {node.name: node.output_shape for node in nodes(spec)}
+    outputs = {name: shapes[name] for name in spec.output_names}
     try:
-        Objective({"output": nodes(spec)[-1].output_shape}, training.loss, training.class_weights)
+        Objective(outputs, training.losses or training.loss, training.class_weights)
     except SpecError as error:
         raise error.under("training") from None
     return spec, summary
 
 
-def _check_head(spec: ArchitectureSpec, recipe: Recipe) -> None:
-    """Raise SpecError, at the layer whose width is wrong, if the loss cannot take the output."""
-    walked, wanted, loss = nodes(spec), recipe.output_shape, recipe.loss
-    if loss != "binary_cross_entropy" and recipe.target.kind == "classes" and wanted[-1] < 2:
-        detail = f"{loss} needs 2 classes at least, the data has {wanted[-1]}"
-        raise SpecError.at("training.loss", detail)
-    got = walked[-1].output_shape
-    if recipe.fits(got):
-        return
-    unit = _unit(recipe)
-    last = next((n for n in reversed(walked) if n.spec.kind not in SHAPE_KEEPING), walked[-1])
-    if len(got) == 1 and last.spec.kind == "dense":
-        shown = str(wanted) if len(wanted) != 1 else f"{wanted[0]:,}"
-        place = f"architecture.layers[{last.index}].units"
-        raise SpecError.at(place, f"must be {shown} for {loss} ({unit}), got {got[0]:,}")
-    detail = f"{loss} wants outputs of shape {wanted} ({unit}), the last layer gives {got}"
-    raise SpecError.at("training.loss", detail)
-
-
-def _unit(recipe: Recipe) -> str:
-    """Say what an output is."""
-    target, units = recipe.target, recipe.output_shape[-1]
-    if target.kind == "inputs":
-        return "the inputs come back"
-    if target.kind == "values":
-        return f"the target has {units:,} value" + "s" * (units > 1)
-    if recipe.loss == "binary_cross_entropy":
-        return f"the data has {units:,} yes-or-no target" + "s" * (units > 1)
-    return f"the data has {units:,} classes"
-
-
 def _memory(
-    summary: dict[str, Any], tensors: Tensors, recipe: Recipe, training: TrainingSpec
+    spec: ArchitectureSpec,
+    summary: dict[str, Any],
+    tensors: Tensors,
+    recipe: Recipe,
+    training: TrainingSpec,
 ) -> int:
     """Estimate the trainer's memory: process, data twice over, network, checkpoint, evaluation."""
     itemsize = 8 if training.precision == "float64" else 4
     rows = sum(recipe.rows[part] for part in ("train", "validation", "test"))
-    features = rows * (math.prod(recipe.input_shape) + math.prod(recipe.output_shape)) * itemsize
+    inputs = recipe.input_shape
+    shapes = [*inputs.values()] if isinstance(inputs, dict) else [inputs]
+    shapes += [learnt.shape for learnt in recipe.learnt().values()]
+    features = rows * sum(map(math.prod, shapes)) * itemsize
     prepared = sum(tensor.nbytes for tensor in tensors.values())
     kept = 1 + kept_vectors(training)
-    checkpoint = 2 * itemsize * kept * int(summary["parameters"])
-    row = sum(layer["activation_bytes"] for layer in summary["layers"])
-    evaluation = max(row, min(EVALUATION_ROWS * row, BLOCK_BYTES))
-    parts = (PROCESS_BYTES, features, prepared, summary["memory_bytes"], checkpoint, evaluation)
-    return int(sum(parts))
+    checkpoint = 3 * itemsize * kept * int(summary["parameters"])  # vectors, tensors, the file
+    walked = nodes(spec)
+    evaluation = _evaluation(scratch(walked), itemsize, training.batch_size)
+    learning = int(summary["memory_bytes"]) + checkpoint + evaluation
+    filling = itemsize * int(summary["parameters"]) + starting(walked).n_bytes
+    return PROCESS_BYTES + features + prepared + max(learning, filling)
+
+
+def _evaluation(taken: Scratch, itemsize: int, batch_size: int) -> int:
+    """Estimate what an evaluation takes: half of a training step's scratch memory is forward's."""
+    row = itemsize * max(taken.per_row, 1)
+    rows = max(batch_size, min(EVALUATION_ROWS, BLOCK_BYTES // row))
+    return rows * row // 2 + itemsize * taken.fixed
 
 
 def _admit(steps: int, memory_bytes: int, most_bytes: int) -> None:

@@ -30,6 +30,7 @@ bp = Blueprint("architectures", __name__, url_prefix="/v1/architectures", tag="A
 def create_architecture(document: ArchitectureSpec, query: ValidateQuery) -> Any:
     """Store an architecture, once its shapes add up."""
     if query.validate_only:
+        architectures.check(document)
         return architecture_view(document.render()), 200
     row = parts().database.transact(lambda uow: architectures.create(uow, tenant(), document))
     view = architecture_view(row.spec, row)
@@ -67,7 +68,7 @@ def architecture_view(spec: dict[str, Any], row: Architecture | None = None) -> 
         id=row.id if row else None,
         name=parsed.name,
         spec=spec,
-        summary=summarize(parsed) if parsed.input else None,
+        summary=summarize(parsed) if parsed.has_inputs else None,
         created_at=timestamp(row.created_at) if row else None,
         links={"self": place} if place else {},
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flask import url_for
 
 from service.actions import jobs, warm_starts
+from service.actions.advice import advice
 from service.api.views import (
     CheckpointView,
     EpochView,
@@ -59,6 +60,7 @@ def job_view(session: Session, job: Job) -> JobView:
         queue_position=jobs.queue_position(session, job),
         best=job.best,
         config=job.config,
+        warnings=advice(job.config),
         warm_start=_warm_start(job.config, warm_starts.find(session, job.id)),
         transitions=[_transition(event) for event in jobs.events(session, job.id)],
     )
@@ -73,6 +75,7 @@ def plan_view(plan: Plan) -> PlanView:
     """Return what a job would be."""
     return PlanView(
         config=plan.config,
+        warnings=advice(plan.config),
         warm_start=_warm_start(plan.config, plan.warm_start),
         summary=SummaryView(**plan.summary),
         rows=plan.rows,

@@ -41,10 +41,13 @@ class DownloadQuery(Query):
 
 
 class PredictRequest(Document):
-    """Raw rows as in the training file, or inputs as arrays: one of them."""
+    """Raw rows as in the training file, or inputs as arrays: one of them.
+
+    The inputs of a network that has several are {array: values}, with the names of the training's.
+    """
 
     rows: list[dict[str, float | int | str | bool | None]] | None = Field(None, min_length=1)
-    inputs: list[Any] | None = Field(None, min_length=1)
+    inputs: list[Any] | dict[str, list[Any]] | None = Field(None, min_length=1)
 
     @model_validator(mode="after")
     def _has_one(self) -> PredictRequest:
@@ -89,7 +92,8 @@ def download_model(model_id: str, query: DownloadQuery) -> Response:
 def predict(model_id: str, document: PredictRequest) -> Any:
     """Predict, one prediction for each row, in order.
 
-    Labels and units are the training file's; the model's own preprocessing is applied.
+    Labels and units are the training file's; the model's own preprocessing is applied. Of a network
+    with several outputs each part of the answer is {output: ...}.
     """
     with parts().database.read() as session:
         model = models.get(session, tenant(), model_id)

@@ -196,6 +196,7 @@ class JobView(JobItem):
     queue_position: int | None
     best: dict[str, Any] | None
     config: dict[str, Any]
+    warnings: list[str]
     warm_start: WarmStartView | None
     transitions: list[TransitionView]
 
@@ -211,6 +212,7 @@ class PlanView(BaseModel):
     """What a job would be: its config with every default rendered, and what it would take."""
 
     config: dict[str, Any]
+    warnings: list[str]
     warm_start: WarmStartView | None
     memory_bytes: int
     steps: int
@@ -308,8 +310,11 @@ class ModelPage(BaseModel):
 
 
 class PredictionView(BaseModel):
-    """One prediction for each row, in order, in the target's labels or units."""
+    """One prediction for each row, in order, in the target's labels or units.
 
-    predictions: list[Any]
-    probabilities: list[Any] = []
-    classes: list[Any] = []
+    Of a network with several outputs each is {output: ...}, of those outputs that have such.
+    """
+
+    predictions: list[Any] | dict[str, list[Any]]
+    probabilities: list[Any] | dict[str, list[Any]] = []
+    classes: list[Any] | dict[str, list[Any]] = []

@@ -1,4 +1,4 @@
-"""Small arrays as JSON: {"inputs": [...], "targets": [...]}."""
+"""Small arrays as JSON: {"inputs": [...], "targets": [...]}, or several by name in either."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import codecs
 import json
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from chainrule.errors import DataError
+from chainrule.errors import DataError, step
 from chainrule.recipe.values import counted, to_array
-from service.parsing.result import FILE
+from service.parsing.result import FILE, check_name
 
 if TYPE_CHECKING:
     from chainrule.kernels import Array
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["read_json"]
 
 NAMES = ("inputs", "targets")
+MAX_ARRAYS = 64
 
 
 def read_json(data: bytes) -> dict[str, Array]:
@@ -35,20 +36,39 @@ def read_json(data: bytes) -> dict[str, Array]:
         raise DataError.at(FILE, "is nested too deeply") from None
     except ValueError as error:  # a whole number of thousands of digits
         raise DataError.at(FILE, f"is not JSON that can be read: {error}") from None
+    arrays = {name: to_array(values, path) for name, (path, values) in _named(document).items()}
+    first = next(iter(arrays))
+    for name, array in arrays.items():
+        if not array.size:
+            raise DataError.at(name, "is empty")
+        if len(array) != len(arrays[first]):
+            detail = f"has {counted(len(array), 'row')}, {first} has {len(arrays[first]):,}"
+            raise DataError.at(name, detail)
+    return arrays
+
+
+def _named(document: object) -> dict[str, tuple[str, Any]]:
+    """Return the place and the values of each array by its name: where it stands, or its own."""
     wanted = 'must be {"inputs": [...], "targets": [...]}'
     if not isinstance(document, dict) or "inputs" not in document:
         raise DataError.at(FILE, wanted)
     for name in document:
         if name not in NAMES:
             raise DataError.at(FILE, f"{name[:40]!r} is not known: it {wanted}")
-    arrays = {name: to_array(document[name], name) for name in NAMES if name in document}
-    for name, array in arrays.items():
-        if not array.size:
-            raise DataError.at(name, "is empty")
-        if len(array) != len(arrays["inputs"]):
-            detail = f"has {counted(len(array), 'row')}, inputs has {len(arrays['inputs']):,}"
-            raise DataError.at(name, detail)
-    return arrays
+    found: dict[str, tuple[str, Any]] = {}
+    for name in (name for name in NAMES if name in document):
+        values, own = document[name], isinstance(document[name], dict)
+        for key, one in values.items() if own else [(name, values)]:
+            check_name(key, name)
+            if not key or not key.isprintable():
+                raise DataError.at(FILE, f"{name}: a name must be printable text")
+            path = f"{name}{step(key)}" if own else name
+            if key in found:
+                raise DataError.at(path, f"there is another array {key!r}")
+            found[key] = (path, one)
+    if not 1 <= len(found) <= MAX_ARRAYS:
+        raise DataError.at(FILE, f"has {len(found):,} arrays, it may have 1 to {MAX_ARRAYS}")
+    return found
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from chainrule.cli.app import run
+from tests.graph_jobs import SIDES, pairs
 
 CLI = [sys.executable, "-m", "chainrule.cli"]
 SMALL = ["--target", "color", "--inputs", "x,y", "--layers", "8 tanh", "--epochs", "20"]
@@ -154,6 +155,26 @@ def test_train_tells_the_network_and_where_there_is_no_terminal_draws_nothing(
     code, out, err = say("train", table, *SMALL[:4], "--layers", "8 tanh, auto", "--epochs", "2")
     assert (code, err) == (0, "")
     assert "classification of color, 2-8-2, 42 parameters" in out
+
+
+def test_a_network_with_several_inputs_and_outputs_is_trained_and_asked(say, configured, tmp_path):
+    sides = {"left": {"shape": [2]}, "right": {"shape": [2]}}
+    (tmp_path / "twins.json").write_text(json.dumps({**SIDES, "inputs": sides}))
+    np.savez(tmp_path / "pairs.npz", **pairs(100))
+    code, out, err = say(
+        "train", tmp_path / "pairs.npz", "--architecture", tmp_path / "twins.json",
+        "--epochs", "2", "-o", tmp_path / "model.zip",
+    )  # fmt: skip
+    assert code == 0, err
+    assert "classification of same, regression of far" in out
+    assert re.search(r"train +loss \d\.\d{4} .* same\.accuracy \d\.\d{4} .* far\.mae", out)
+    asked = {name: array for name, array in pairs(3).items() if name in sides}
+    np.savez(tmp_path / "asked.npz", **asked)
+    job_id = re.search(r"job_\w+", out)[0]
+    remote = say("predict", job_id, tmp_path / "asked.npz")
+    lines = [json.loads(line) for line in remote[1].splitlines()]
+    assert [set(line) for line in lines] == [{"same", "far"}] * 3
+    assert say("predict", tmp_path / "model.zip", tmp_path / "asked.npz") == remote
 
 
 def test_a_doubtful_target_is_remarked_on(say, configured, tmp_path):

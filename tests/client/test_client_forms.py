@@ -98,3 +98,18 @@ def test_an_npz_holds_one_array_or_one_named_inputs(tmp_path):
     np.savez(path, a=np.ones(2), b=np.zeros(2))
     with pytest.raises(DataError, match="one array"):
         read_rows(path)
+
+
+def test_several_arrays_are_read_by_the_names_of_the_training(tmp_path):
+    path = tmp_path / "rows.npz"
+    np.savez(path, left=np.ones((2, 3)), right=np.zeros(2), other=np.zeros(7))
+    kind, inputs = read_rows(path, ["left", "right"])
+    assert (kind, {name: array.shape for name, array in inputs.items()}) == (
+        "inputs",
+        {"left": (2, 3), "right": (2,)},
+    )
+    with pytest.raises(DataError, match=r"must hold the arrays \['left', 'up'\]"):
+        read_rows(path, ["left", "up"])
+    text = '{"inputs": {"left": [[1]], "right": [2]}}'
+    path = write(tmp_path / "rows.json", text)
+    assert read_rows(path) == ("inputs", {"left": [[1]], "right": [2]})

@@ -4,7 +4,14 @@ import json
 import numpy as np
 import pytest
 
-from chainrule.client.payload import MAX_PIECE_BYTES, content_type, document, npz, pieces
+from chainrule.client.payload import (
+    MAX_PIECE_BYTES,
+    content_type,
+    document,
+    named_pieces,
+    npz,
+    pieces,
+)
 from chainrule.errors import ClientError, DataError
 from chainrule.spec import TrainingSpec
 
@@ -35,6 +42,11 @@ def test_a_specification_may_be_a_value_a_mapping_or_json():
     assert document(TrainingSpec(epochs=3))["epochs"] == 3
 
 
+def test_a_bare_list_of_layers_is_told_what_it_lacks():
+    with pytest.raises(ClientError, match=r'object such as \{"layers": \[...\]\}, got a list'):
+        document([{"kind": "dense", "units": 3}])
+
+
 @pytest.mark.parametrize("text", ["{", "[1]", "digits"])
 def test_text_that_is_no_json_object_is_refused(text):
     with pytest.raises(ClientError, match="JSON"):
@@ -55,5 +67,30 @@ def test_no_rows_are_one_request_so_that_the_service_can_object():
 
 
 def test_a_row_with_nan_is_refused_with_its_place():
-    with pytest.raises(DataError, match=r"rows\[1\]"):
+    with pytest.raises(DataError, match=r"rows\[1\]: must hold finite numbers"):
         list(pieces("rows", [{"a": 1.0}, {"a": float("nan")}]))
+
+
+def test_numpys_numbers_and_arrays_go_as_plain_json():
+    rows = [{"a": np.float32(0.5), "b": np.int64(3)}, np.arange(2.0)]
+    ((_, body),) = pieces("rows", rows)
+    assert json.loads(body) == {"rows": [{"a": 0.5, "b": 3}, [0.0, 1.0]]}
+    with pytest.raises(DataError, match=r"rows\[0\]: must be plain JSON: object is neither"):
+        list(pieces("rows", [object()]))
+
+
+def test_rows_of_several_arrays_go_together_none_too_large():
+    arrays = {"left": [["x" * 700, i] for i in range(3000)], 'a "b"': list(range(3000))}
+    starts, bodies = zip(*named_pieces(arrays), strict=True)
+    assert len(bodies) > 2
+    assert all(len(body) <= MAX_PIECE_BYTES + 100 for body in bodies)
+    read = [json.loads(body)["inputs"] for body in bodies]
+    assert {name: [row for one in read for row in one[name]] for name in arrays} == arrays
+    assert [one['a "b"'][0] for one in read] == list(starts)
+
+
+def test_rows_of_several_arrays_that_do_not_fit_are_refused_with_their_place():
+    with pytest.raises(DataError, match="inputs: must have equally many rows"):
+        list(named_pieces({"left": [1, 2], "right": [1]}))
+    with pytest.raises(DataError, match=r"inputs.right\[1\]: must hold finite numbers"):
+        list(named_pieces({"left": [1, 2], "right": [1.0, float("nan")]}))

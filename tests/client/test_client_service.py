@@ -11,6 +11,7 @@ import pytest
 import chainrule
 from chainrule import Client
 from chainrule.errors import ApiError, ClientError, UnreachableError
+from tests.graph_jobs import pair_job, pairs
 
 NETWORK = {
     "layers": [
@@ -43,6 +44,8 @@ def test_a_job_is_followed_to_its_end_and_its_model_predicts(client, table):
     assert seen[-1] == job.state == "succeeded"
     assert job.view["name"] == "clouds"
     answer = job.predict([{"x": 1.2, "y": 1.0}, {"x": "0.1", "y": -0.2}])
+    with pytest.raises(ClientError, match="wants a list of rows, got one"):
+        job.predict({"x": 1.2, "y": 1.0})
     assert answer["predictions"] == ["blue", "amber"]
     assert np.allclose(np.sum(answer["probabilities"], axis=1), 1)
 
@@ -108,7 +111,25 @@ def test_arrays_are_trained_on_as_they_are(client):
     job = client.train(dataset, linear, training, data=data).wait(timeout_s=60)
     assert job.state == "succeeded", job.summary()
     answer = job.predict(inputs=np.eye(3))
+    assert job.predict(np.eye(3)) == answer  # as a bundle takes them
     assert np.allclose(np.ravel(answer["predictions"]), [1, 2, 3], atol=0.2)
+
+
+def test_several_arrays_are_trained_on_and_predicted_by_name(client, tmp_path):
+    arrays = pairs(300)
+    job = client.train(client.upload(arrays, name="pairs"), **pair_job()).wait(timeout_s=60)
+    assert job.state == "succeeded", job.summary()
+    inputs = {name: np.tile(arrays[name], (120, 1)) for name in ("left", "right")}
+    answer = job.predict(inputs=inputs)  # 36,000 rows in several requests
+    local = chainrule.load(job.download(tmp_path)).predict(inputs)
+    assert answer["predictions"]["same"] == local["predictions"]["same"]
+    np.testing.assert_allclose(answer["predictions"]["far"], local["predictions"]["far"], rtol=1e-5)
+    assert answer["classes"] == {"same": [0, 1]}
+    inputs["right"] = inputs["right"].tolist()
+    inputs["right"][35_000][0] = "far"
+    with pytest.raises(ApiError) as caught:
+        job.predict(inputs=inputs)
+    assert caught.value.problem["errors"][0]["pointer"] == "/inputs/right/35000/0"
 
 
 def test_what_does_not_add_up_is_refused_with_its_place(client, table):

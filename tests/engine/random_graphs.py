@@ -94,7 +94,10 @@ KIND_FIELDS = {
     "repeat_vector": (1, fields(n=small)),
     "masking": (2, fields(mask_value=st.just(0.0))),
     "positional_embedding": (2, fields()),
-    "multi_head_attention": (2, fields(num_heads=st.integers(1, 2), key_dim=small)),
+    "multi_head_attention": (
+        2,
+        fields(num_heads=st.integers(1, 2), key_dim=small, use_causal_mask=yes_or_no),
+    ),
 }
 JOINING = ("add", "multiply", "concat")
 
@@ -106,7 +109,8 @@ def graphs(draw):
     layers = []
     if "embedding" in KINDS and draw(st.integers(0, 5)) == 0:
         shape = (draw(st.integers(2, 5)),)
-        layers.append({"kind": "embedding", "input_dim": VOCABULARY, "output_dim": draw(small)})
+        embedding = {"kind": "embedding", "input_dim": VOCABULARY, "output_dim": draw(small)}
+        layers.append({**embedding, "mask_zero": draw(yes_or_no)})
     else:
         shape = draw(INPUTS)
     document = {"name": "random", "input": {"shape": list(shape)}, "layers": layers}

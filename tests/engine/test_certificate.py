@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from chainrule import gradcheck
 from chainrule.certificate import PROBES, TOLERANCE, certify
+from chainrule.gradcheck import check_gradients
 from chainrule.layers import LAYERS
 from chainrule.layers.activation import Activation
 from chainrule.layers.dense import Dense
@@ -131,14 +133,38 @@ def test_kinks_are_no_faults():
         assert certificate["status"] == "passed", certificate
 
 
-def test_a_kink_right_at_the_point_is_no_fault_and_is_told():
+def test_a_kink_right_at_the_point_is_no_fault_and_is_told(monkeypatch):
     """All units rest at zero: the slopes to both sides of it differ, and none is wrong."""
+    monkeypatch.setattr(gradcheck, "_STIR", 0.0)
     layers = dense(4, "relu", kernel_initializer="zeros", name="dead"), dense(3, name="last")
     certificate = check((5,), *layers)
     rows = {row["name"]: row for row in certificate["layers"]}
     assert certificate["status"] == "passed"
     assert (rows["dead"]["max_relative_error"], rows["dead"]["probes"]) == (None, 0)
     assert rows["dead"]["reason"] == "every probe met a kink"
+
+
+def test_a_kink_that_every_step_jumps_over_is_no_fault(monkeypatch):
+    """The cosine of a zero vector: within 1e-7 its slope is 1e7, a step of 1e-5 sees none of it."""
+    monkeypatch.setattr(gradcheck, "_STIR", 0.0)
+    hidden = dense(4, "relu", kernel_initializer="zeros")
+    certificate = check((3,), hidden, dense(2, name="last"), loss="cosine_similarity")
+    assert certificate["status"] != "failed", certificate
+
+
+def test_units_that_nothing_reaches_do_not_rest_at_their_kink():
+    """Dropout leaves a row nothing but biases: were these zero, all units would bend at once."""
+    for seed in range(40):
+        layers = [layer("dropout", rate=0.9), dense(8, "relu"), dense(8, "leaky_relu"), dense(2)]
+        certificate = check((2,), *layers, seed=seed)
+        assert certificate["status"] == "passed", certificate
+
+
+def test_kernels_of_zeros_do_not_rest_at_their_kink():
+    for seed in range(20):
+        dead = dense(4, "relu", kernel_initializer="zeros", use_bias=False)
+        certificate = check((5,), dead, dense(3), seed=seed)
+        assert certificate["status"] == "passed", certificate
 
 
 @pytest.mark.parametrize("loss", LOSS_NAMES)
@@ -160,6 +186,34 @@ def test_the_losses_of_several_outputs_and_their_weights_are_the_ones_checked():
     objective = Objective({"dense_2": (3,)}, "softmax_cross_entropy", costs)
     single = architecture((5,), dense(6, "tanh"), dense(3))
     assert certify(single, objective, 0)["status"] == "passed"
+
+
+TWO_SIDES = {
+    "inputs": {"words": {"shape": [3]}, "numbers": {"shape": [4]}},
+    "layers": [
+        layer("embedding", input_dim=7, output_dim=2, inputs=["words"]),
+        layer("flatten"),
+        dense(5, "tanh", name="twin", inputs=["numbers"]),
+        layer("concat", inputs=["flatten_1", "twin"]),
+        dense(3, name="a"),
+        dense(1, name="b", inputs=["concat_1"]),
+    ],
+    "outputs": ["a", "b"],
+}
+
+
+def test_several_inputs_are_checked_in_whatever_order_the_document_has_them():
+    losses = {"a": "softmax_cross_entropy", "b": "mean_squared_error"}
+    certificate = certify(parse(ArchitectureSpec, TWO_SIDES), losses, 0)
+    assert certificate["status"] == "passed", certificate
+    assert {n for n, e in errors(certificate).items() if e is not None} == {
+        "embedding_1", "twin", "a", "b"
+    }  # fmt: skip
+    turned = {**TWO_SIDES, "inputs": {"numbers": {"shape": [4]}, "words": {"shape": [3]}}}
+    assert certify(parse(ArchitectureSpec, turned), losses, 0) == certificate
+    found = check_gradients(TWO_SIDES, loss=losses)
+    assert set(found) == {"embedding_1", "twin", "a", "b", "numbers"}
+    assert max(found.values()) < 1e-6
 
 
 def test_gradients_that_vanish_are_no_faults():

@@ -8,7 +8,7 @@ import pytest
 import chainrule
 from chainrule.errors import ShapeError, SpecError
 from chainrule.network import Network
-from chainrule.spec import ArchitectureSpec, complete, nodes, parse, summarize
+from chainrule.spec import ArchitectureSpec, check_wiring, complete, nodes, parse, summarize
 from tests.engine.engine_cases import dense, layer
 
 
@@ -84,7 +84,7 @@ def refusal(document):
             "outputs[1]",
             ["'dense_1' is named twice"],
         ),
-        (two_inputs(dense(3)), "inputs.right", ["'right' feeds no layer"]),
+        (two_inputs(dense(3, inputs=["left"])), "inputs.right", ["'right' feeds no layer"]),
         (graph(dense(3, name="input")), "layers[0].name", ["names the network's input"]),
         (graph(layer("shared", layer="x")), "layers[0].layer", ["there is no layer 'x'"]),
         (
@@ -106,6 +106,19 @@ def refusal(document):
             "layers[0].axis",
             ["but the batch's"],
         ),
+        (graph(dense(3), shape=(10**7, 10**7)), "input.shape", ["100,000,000,000,000 values"]),
+        (
+            graph(*[layer("up_sampling2d", size=1024)] * 1000, shape=(1, 1, 1)),
+            "layers[1]",
+            ["1,099,511,627,776 values a sample, of shape (1048576, 1048576, 1)"],
+        ),
+        (
+            graph(
+                layer("conv2d", filters=8, kernel_size=1024, padding="same"), shape=(4096, 4096, 1)
+            ),
+            "layers",
+            ["2.8e+14 FLOPs a sample"],
+        ),
     ],
 )
 def test_a_graph_that_does_not_add_up_is_refused_at_its_place(document, path, words):
@@ -114,8 +127,15 @@ def test_a_graph_that_does_not_add_up_is_refused_at_its_place(document, path, wo
     assert [word for word in words if word not in detail] == []
 
 
+def test_the_first_layer_of_several_inputs_says_which_feeds_it():
+    document = two_inputs(dense(4), layer("concat", inputs=["dense_1", "right"]))
+    found, detail = refusal(document)
+    assert found == "layers[0].inputs"
+    assert "the network has several inputs, left, right" in detail
+
+
 def test_one_of_input_and_inputs_is_given():
-    with pytest.raises(SpecError, match="give input or inputs, not both"):
+    with pytest.raises(SpecError, match="inputs: give input or inputs, not both"):
         parse(ArchitectureSpec, two_inputs(dense(1), input={"shape": [2]}))
 
 
@@ -124,6 +144,15 @@ def test_a_thousand_layers_may_stand_in_any_order():
     layers.append(dense(2, name="d999", inputs=["input"]))
     walked = nodes(parse(ArchitectureSpec, graph(*layers, outputs=["d0"])))
     assert [node.name for node in walked] == [f"d{i}" for i in reversed(range(1000))]
+
+
+def test_the_graph_is_checked_before_the_input_is_known():
+    open_ended = {"layers": [dense(2, inputs=["dense_2"]), dense(2, inputs=["dense_1"])]}
+    with pytest.raises(SpecError, match=r"layers\[0\].inputs: a cycle: dense_1 <- dense_2"):
+        check_wiring(parse(ArchitectureSpec, open_ended))
+    check_wiring(parse(ArchitectureSpec, {"layers": [dense(2), dense("auto")]}))
+    named = [layer("add", inputs=["left", "right"]), dense("auto")]
+    check_wiring(parse(ArchitectureSpec, {"layers": named}))
 
 
 SIAMESE = two_inputs(
@@ -156,8 +185,8 @@ def test_several_inputs_and_outputs_go_by_name():
 @pytest.mark.parametrize(
     ("x", "words"),
     [
-        (np.zeros((2, 4)), "a mapping with values for"),
-        ({"left": np.zeros((2, 4))}, "wants values for"),
+        (np.zeros((2, 4)), "must be a mapping with"),
+        ({"left": np.zeros((2, 4))}, r"must have \['left', 'right'\]"),
         ({"left": np.zeros((2, 4)), "right": np.zeros((2, 5))}, "input 'right' wants"),
         ({"left": np.zeros((2, 4)), "right": np.zeros((3, 4))}, "different numbers of rows"),
     ],

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 
 from chainrule.export import to_onnx
 from chainrule.export.onnx import CONVERTERS
-from chainrule.graph import named
 from chainrule.layers import LAYERS
+from chainrule.naming import named
 from chainrule.network import Network
-from tests.engine.engine_cases import CASES, case_id, draw
+from tests.engine.engine_cases import CASES, case_id, dense, draw, layer
 from tests.engine.random_graphs import graphs
 from tests.engine.test_random_graphs import draw_inputs, random_cases
 from tests.onnx_running import session
@@ -67,6 +67,15 @@ def test_onnxruntime_runs_random_graphs_as_we_do(spec):
         assert other.shape == y.shape
         scale = max(1.0, np.abs(y).max(initial=0.0))
         np.testing.assert_allclose(other, y, rtol=1e-4, atol=1e-5 * scale)
+
+
+def test_a_normalisation_without_weights_is_shared_by_inputs_of_any_shape():
+    plain = layer("layer_norm", name="norm", center=False, scale=False)
+    layers = [plain, dense(5), layer("shared", layer="norm")]
+    net = Network({"input": {"shape": [3]}, "layers": layers}, seed=1)
+    x = np.random.default_rng(0).random((4, 3), np.float32)
+    (theirs,) = session(to_onnx(net)).run(None, {"input": x})
+    np.testing.assert_allclose(theirs, net.predict(x), rtol=1e-4, atol=1e-5)
 
 
 def test_inputs_and_outputs_have_their_names_and_any_number_of_rows():

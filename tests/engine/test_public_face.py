@@ -92,3 +92,18 @@ def test_the_gradient_check_gives_up_where_every_probe_meets_a_kink(monkeypatch)
     layers = [{"kind": "dense", "units": 20, "activation": "relu"}, {"kind": "dense", "units": 1}]
     with pytest.raises(chainrule.ChainruleError, match="every batch drawn lies at a kink"):
         chainrule.check_gradients({"input": {"shape": [4]}, "layers": layers})
+
+
+def test_a_gradient_at_a_kink_is_not_compared_with_the_mean_of_its_two_sides(monkeypatch):
+    monkeypatch.setattr(gradcheck, "_STIR", 0.0)
+    at_rest = {"kind": "dense", "units": 3, "activation": "leaky_relu"}
+    layers = [{**at_rest, "kernel_initializer": "zeros"}, {"kind": "dense", "units": 2}]
+    with pytest.raises(chainrule.ChainruleError, match="every batch drawn lies at a kink"):
+        chainrule.check_gradients({"input": {"shape": [4]}, "layers": layers})
+
+
+def test_units_at_rest_are_checked_beside_their_kink():
+    at_rest = {"kind": "dense", "units": 3, "activation": "leaky_relu"}
+    layers = [{**at_rest, "kernel_initializer": "zeros"}, {"kind": "dense", "units": 2}]
+    errors = chainrule.check_gradients({"input": {"shape": [4]}, "layers": layers})
+    assert max(errors.values()) < 1e-6

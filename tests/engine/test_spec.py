@@ -45,6 +45,20 @@ def refusal(kind, document):
         ({"kind": "dropout", "rate": 1.0}, "layers[0].rate", "must be < 1, got 1.0"),
         ({"units": 3}, "layers[0].kind", "is missing"),
         (7, "layers[0]", "must be an object"),
+        (
+            {"kind": "dense", "units": 3, "bias_initializer": {"kind": "constant", "value": 1e99}},
+            "layers[0].bias_initializer.value",
+            "must be <= 1e+30, got 1e+99",
+        ),
+        (
+            {
+                "kind": "dense",
+                "units": 3,
+                "kernel_initializer": {"kind": "random_uniform", "minval": 1.0, "maxval": -1.0},
+            },
+            "layers[0].kernel_initializer.maxval",
+            "must be >= minval, 1, got -1",
+        ),
     ],
 )
 def test_a_bad_layer_is_refused_at_its_place(layer, path, detail):

@@ -9,6 +9,7 @@ from chainrule.checkpoint import Checkpoint
 from chainrule.errors import SpecError
 from chainrule.fitting import StepReport, TrainingLoop
 from chainrule.network import Network
+from chainrule.spec import ArchitectureSpec, TrainingSpec, nodes, parse, windows
 from tests.engine.engine_cases import dense, layer
 
 torch = pytest.importorskip("torch", reason="PyTorch is the other side of these comparisons")
@@ -98,6 +99,33 @@ def test_one_output_is_learnt_from_the_last_window():
     np.testing.assert_allclose(net.parameters["lstm_1.recurrent_kernel"], moved, rtol=1e-9)
 
 
+@pytest.mark.parametrize("stateful", [False, True])
+def test_a_decoder_begins_anew_whatever_the_windows_before(stateful):
+    net = network(
+        layer("lstm", units=3, name="encoder"),
+        layer("repeat_vector", n=4),
+        layer("gru", units=2, return_sequences=True, stateful=stateful),
+    )
+    x, target = rows_of(net)
+    wanted = float(((net.predict(x) - target) ** 2).mean())
+    still = {"kind": "sgd", "learning_rate": 1e-15}
+    options = {"bptt_steps": 3, "epochs": 1, "batch_size": 8, "shuffle": False}
+    _, losses = train(net, (x, target), optimizer=still, **options)
+    assert losses == [pytest.approx(wanted, rel=1e-12)]
+
+
+def test_whole_numbers_are_cut_only_by_what_embeds_them():
+    layers = [
+        layer("embedding", input_dim=5, output_dim=3, name="words"),
+        layer("lstm", units=3, return_sequences=True, name="read"),
+        layer("activation", activation="softmax", inputs=["input"], name="shares"),
+    ]
+    document = {"input": {"shape": [6]}, "layers": layers, "outputs": ["read", "shares"]}
+    spec = parse(ArchitectureSpec, document)
+    with pytest.raises(SpecError, match=r"'shares' \(activation\) needs the whole sequence"):
+        windows(spec, nodes(spec), parse(TrainingSpec, {"bptt_steps": 2}))
+
+
 def test_a_stateful_layer_goes_on_where_the_batch_before_ended():
     whole = aligned()
     x, target = rows_of(whole, rows=2)
@@ -145,6 +173,14 @@ def test_a_run_taken_up_between_two_windows_ends_with_the_same_bits(stop, statef
             "'bidirectional_1' (bidirectional) needs the whole sequence",
         ),
         ([layer("flatten"), dense(1)], "'flatten_1' (flatten) needs the whole sequence"),
+        (
+            [layer("concat", axis=1, inputs=["input", "input"]), layer("lstm", units=2)],
+            "'concat_1' (concat) needs the whole sequence",
+        ),
+        (
+            [layer("concat", axis=-2, inputs=["input", "input"]), layer("lstm", units=2)],
+            "'concat_1' (concat) needs the whole sequence",
+        ),
         (
             [layer("masking"), layer("lstm", units=2), dense(1)],
             "wants an output for each step (return_sequences)",

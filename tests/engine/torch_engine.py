@@ -20,7 +20,7 @@ ACTIVATIONS = {
     "gelu": F.gelu,
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
-    "softplus": F.softplus,
+    "softplus": lambda x: F.softplus(x, threshold=40.0),  # from 20 on it is cut to the identity
     "swish": F.silu,
     "softmax": lambda x: torch.softmax(x, -1),
 }
@@ -98,6 +98,12 @@ def join_masks(net, node):
     net.masks[node.name] = torch.stack(known).all(0) if known else None
 
 
+def concat(net, node, *xs):
+    if node.spec.keeps_mask:
+        join_masks(net, node)
+    return torch.cat(xs, dim=node.spec.axis)
+
+
 def add(net, node, *xs):
     join_masks(net, node)
     return sum(xs[1:], xs[0])
@@ -164,9 +170,13 @@ def walk(spec, own, x, mask, zeros=False):
     return torch.stack(outputs, 1), last
 
 
+def draws(layer):
+    return layer.dropout > 0.0 or layer.recurrent_dropout > 0.0
+
+
 def recurrent(net, node, x):
-    assert not net.training, "no two libraries draw alike"
     spec, mask = node.spec, net.mask_of(node)
+    assert not (net.training and draws(spec)), "no two libraries draw alike"
     every, last = walk(spec, net.own(node), x, mask)
     if not spec.return_sequences:
         return last
@@ -176,8 +186,8 @@ def recurrent(net, node, x):
 
 
 def bidirectional(net, node, x):
-    assert not net.training, "no two libraries draw alike"
     spec, mask, own, outputs = node.spec, net.mask_of(node), net.own(node), []
+    assert not (net.training and draws(spec.layer)), "no two libraries draw alike"
     for way, layer in (("forward.", spec.layer), ("backward.", spec.backward_layer)):
         tensors = {n.removeprefix(way): t for n, t in own.items() if n.startswith(way)}
         every, last = walk(layer, tensors, x, mask, zeros=layer.return_sequences)
@@ -271,7 +281,7 @@ KINDS = {
     "multi_head_attention": multi_head_attention,
     "positional_embedding": positional_embedding,
     "layer_norm": layer_norm,
-    "concat": lambda net, node, *xs: torch.cat(xs, dim=node.spec.axis),
+    "concat": concat,
     "masking": masking,
     "simple_rnn": recurrent,
     "lstm": recurrent,

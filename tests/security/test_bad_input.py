@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.api_testing import MAX_UPLOAD_BYTES, Api, flowers, network
+from tests.graph_jobs import PAIR_LAYERS, pair_job, pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +55,23 @@ def upload(
 
 def read(path: str, status: int, says: str = "", method: str = "GET", **options: Any) -> Case:
     return Case(lambda _: (method, path, options), status, None, says)
+
+
+def several(pointer: str, says: str, **changes: Any) -> Case:
+    """A job of a network with two inputs and two outputs, but for some parts of it."""
+
+    def make(api: Api) -> Request:
+        rows = {name: array[:60].tolist() for name, array in pairs().items()}
+        sides = {name: rows[name] for name in ("left", "right")}
+        heads = {name: rows[name] for name in ("same", "far")}
+        dataset = api.post("/v1/datasets", json={"inputs": sides, "targets": heads})
+        parts = pair_job()
+        for name, value in changes.items():
+            part, _, key = name.partition("__")
+            parts[part] = {**parts[part], key: value} if key else value
+        return "POST", "/v1/jobs", {"json": {"dataset_id": dataset.json["id"], **parts}}
+
+    return Case(make, 422, pointer, says)
 
 
 def lines(*rows: str) -> bytes:
@@ -153,6 +171,84 @@ CASES = {
         training={"optimizer": {"kind": "sgd", "learning_rate": 1e308}},
     ),
     "true as a number": job(422, "/training/epochs", "integer", training={"epochs": True}),
+    # Several inputs and outputs.
+    "a loss of no output": several(
+        "/training/losses/near", "there is same, far", training__losses={"near": "huber"}
+    ),
+    "a loss and losses": several(
+        "/training/losses", "not both", training__losses={"far": "huber"}, training__loss="huber"
+    ),
+    "a loss that does not fit its output": several(
+        "/data/target/1", "class numbers", training__losses={"far": "softmax_cross_entropy"}
+    ),
+    "a negative weight of a loss": several(
+        "/training/losses/far/weight",
+        "must be > 0",
+        training__losses={"far": {"kind": "huber", "weight": -1.0}},
+    ),
+    "a width that is not the output's": several(
+        f"{LAYER}/4/units",
+        "must be 2 for softmax_cross_entropy of output 'same'",
+        architecture__layers=[*PAIR_LAYERS[:4], {**PAIR_LAYERS[4], "units": 5}, PAIR_LAYERS[5]],
+    ),
+    "a shape that is not the output's": several(
+        "/training/losses/far",
+        "layer 'far' gives (2, 4)",
+        architecture__layers=[
+            *PAIR_LAYERS[:5],
+            {"kind": "reshape", "target_shape": [2, 4], "name": "far", "inputs": ["seen"]},
+        ],
+    ),
+    "an input that has no array": several(
+        "/data/inputs", "name the array of each", architecture__inputs={"up": {"shape": [2]}}
+    ),
+    "a shape that is not the array's": several(
+        "/architecture/inputs/right/shape",
+        "(2,)",
+        architecture__inputs={"left": {"shape": [2]}, "right": {"shape": [3]}},
+    ),
+    "an array that is no name": several(
+        "/architecture/inputs/ri ght",
+        "pattern",
+        data__inputs={"left": "left", "ri ght": "right"},
+    ),
+    "an array that is a number": several(
+        "/data/inputs/right", "must be a valid string", data__inputs={"left": "left", "right": 7}
+    ),
+    "one target of two outputs": several(
+        "/data/target", "1 array for 2 outputs", data__target="far"
+    ),
+    "an output that is no layer": several(
+        "/architecture/outputs/2",
+        "'near' is not a layer",
+        architecture__outputs=["same", "far", "near"],
+        data__target=["same", "far", "far"],
+    ),
+    "an output twice": several(
+        "/architecture/outputs/2",
+        "twice",
+        architecture__outputs=["same", "far", "same"],
+    ),
+    "auto units of no output": several(
+        f"{LAYER}/3/units",
+        "only layers that give an output",
+        architecture__layers=[
+            *PAIR_LAYERS[:3],
+            {**PAIR_LAYERS[3], "units": "auto"},
+            *PAIR_LAYERS[4:],
+        ],
+    ),
+    "class weights of two outputs": several(
+        "/training/class_weights", "one output", training__class_weights={"0": 2.0}
+    ),
+    "listed class weights of two outputs": several(
+        "/training/class_weights", "one output", training__class_weights=[1.0, 2.0]
+    ),
+    "10,000 losses": several(
+        "/training/losses/a0",
+        "no such output",
+        training__losses={f"a{n}": "huber" for n in range(10_000)},
+    ),
     # Mass assignment and fields that could fetch.
     "a tenant": job(422, "/tenant", "is not a known field", tenant="default"),
     "a state": job(422, "/state", "is not a known field", state="succeeded"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 
 from tests.engine.random_graphs import broken_graphs, graphs
@@ -33,3 +34,41 @@ def test_a_broken_graph_is_a_422_that_names_its_place(api, document):
     for error in answer.json["errors"]:
         assert error["pointer"].startswith(("/layers/", "/outputs/", "/input"))
         assert error["detail"]
+
+
+TWO_INPUTS = {"left": {"shape": [3]}, "right": {"shape": [3]}}
+
+
+@pytest.mark.parametrize("query", ["", "?validate_only=true"])
+@pytest.mark.parametrize(
+    ("document", "pointer"),
+    [
+        (
+            {"inputs": TWO_INPUTS, "layers": [{"kind": "dense", "units": 2, "inputs": ["left"]}]},
+            "/inputs/right",
+        ),
+        (
+            {"layers": [{"kind": "flatten"}, {"kind": "flatten", "inputs": ["nowhere"]}]},
+            "/layers/1/inputs/0",
+        ),
+        (
+            {
+                "input": {"shape": [8, 8, 3]},
+                "layers": [{"kind": "up_sampling2d", "size": 1024}] * 1000,
+            },
+            "/layers/1",
+        ),
+    ],
+)
+def test_no_graph_that_does_not_add_up_is_stored(api, document, pointer, query):
+    answer = api.post(f"/v1/architectures{query}", json=document)
+    assert answer.status_code == 422, answer.json
+    assert [error["pointer"] for error in answer.json["errors"]] == [pointer]
+    assert api.get("/v1/architectures").json["items"] == []
+
+
+def test_a_graph_of_several_inputs_is_summed_up(api):
+    layers = [{"kind": "add", "inputs": list(TWO_INPUTS)}, {"kind": "dense", "units": 2}]
+    answer = api.post("/v1/architectures", json={"inputs": TWO_INPUTS, "layers": layers})
+    assert answer.status_code == 201, answer.json
+    assert answer.json["summary"]["parameters"] == 3 * 2 + 2

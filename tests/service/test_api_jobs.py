@@ -31,6 +31,7 @@ VIEW = {
     "error",
     "model_id",
     "config",
+    "warnings",
     "warm_start",
     "created_at",
     "started_at",

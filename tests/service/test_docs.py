@@ -59,8 +59,8 @@ def test_the_layers_of_every_example_fit_together(mark, text):
     architecture = document if mark == "architecture" else document.get("architecture")
     if architecture is not None:
         spec = parse(ArchitectureSpec, architecture)
-        shape = tuple(spec.input.shape) if spec.input else (4,)
-        assert nodes(complete(spec, shape, 3))
+        shape = spec.input_shapes if spec.input or spec.inputs else (4,)
+        assert nodes(complete(spec, shape, dict.fromkeys(spec.output_names, 3)))
 
 
 def test_every_word_of_the_architecture_language_is_documented():

@@ -253,9 +253,33 @@ def test_json_arrays_are_read():
     assert list(arrays) == ["inputs", "targets"]
 
 
+def test_several_json_arrays_have_names():
+    arrays = read_json(b'{"targets": {"y": [1, 0]}, "inputs": {"b": [[1], [2]], "a": [3, 4.5]}}')
+    assert {name: array.tolist() for name, array in arrays.items()} == {
+        "b": [[1], [2]],
+        "a": [3, 4.5],
+        "y": [1, 0],
+    }
+    assert list(arrays) == ["b", "a", "y"]
+    assert list(read_json(b'{"inputs": [[1]], "targets": {"y": [1]}}')) == ["inputs", "y"]
+
+
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
+        (b'{"inputs": {"a": [1, "x"]}}', "inputs.a[1]: must be a number, got 'x'"),
+        (b'{"inputs": {"a.b": [1, "x"]}}', 'inputs["a.b"][1]: must be a number'),
+        (b'{"inputs": {"a": [1]}, "targets": {"a": [1]}}', "targets.a: there is another array"),
+        (b'{"inputs": {"a": [1]}, "targets": {"y": [1, 2]}}', "y: has 2 rows, a has 1"),
+        (b'{"inputs": {"a": {"b": [1]}}}', "inputs.a: must be a list of rows, got an object"),
+        (b'{"inputs": {"": [1]}}', "file: inputs: a name must be printable text"),
+        (b'{"inputs": {"a\\u0000": [1]}}', "file: inputs: a name must be printable text"),
+        (b'{"inputs": {"__metadata__": [1]}}', "file: inputs: the name '__metadata__' is reserved"),
+        (b'{"inputs": {}}', "file: has 0 arrays"),
+        (
+            b'{"inputs": {' + b",".join(b'"%d": [1]' % n for n in range(65)) + b"}}",
+            "file: has 65 arr",
+        ),
         (b"", "file: is not JSON: line 1, column 1"),
         (b"[1, 2]", 'file: must be {"inputs"'),
         (b'{"targets": [1]}', 'file: must be {"inputs"'),

@@ -13,10 +13,12 @@ from safetensors.numpy import save
 
 import chainrule
 from chainrule.checkpoint import Checkpoint
+from chainrule.fitting import kept_vectors
 from chainrule.layers import LAYERS
 from chainrule.layers.dense import Dense
 from chainrule.recipe import Recipe
-from chainrule.spec import DataSpec
+from chainrule.spec import ArchitectureSpec, DataSpec, TrainingSpec, parse, summarize
+from service.actions import plans
 from tests import training_jobs
 from tests.waiting import eventually
 from worker.frames import Frame
@@ -264,6 +266,7 @@ def test_early_stopping_ends_a_job_with_the_model_of_its_best_epoch(job):
 
 
 def test_a_replay_sends_nothing_until_it_has_proved_itself(job):
+    job["config"]["training"]["epochs"] = 300  # long enough that the first unit is not the last
     frames = run(job)
     first, *_, done = [f for f in frames if f.kind in {"unit", "done"}]
     sha256 = hashlib.sha256(first.payload).hexdigest()
@@ -361,6 +364,52 @@ def test_a_file_that_is_not_there_is_told_as_ours(job):
 def test_a_network_larger_than_its_memory_is_told_as_such(job):
     job["config"]["architecture"]["layers"][0]["units"] = 1_000_000  # 300 MB of parameters
     assert failure(run(job, memory_bytes=64 << 20))["code"] == "out_of_memory"
+
+
+SEQUENCE = {"kind": "reshape", "target_shape": [64, 1]}
+IMAGE = {"kind": "reshape", "target_shape": [8, 8, 1]}
+CONVOLUTION = {"kind": "conv2d", "filters": 64, "kernel_size": 3, "padding": "same"}
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [IMAGE, CONVOLUTION, {"kind": "batch_norm"}, {**CONVOLUTION, "activation": "swish"}],
+        [SEQUENCE, {"kind": "lstm", "units": 128, "return_sequences": True}],
+        [
+            {"kind": "dense", "units": 2500},
+            {"kind": "dense", "units": 2500, "kernel_initializer": "orthogonal"},
+        ],
+    ],
+    ids=["convolution", "lstm", "orthogonal"],
+)
+def test_a_job_takes_no_more_memory_than_was_estimated(job, layers):
+    layers = [*layers, {"kind": "flatten"}, {"kind": "dense", "units": 10}]
+    job["config"]["architecture"]["layers"] = layers
+    job["config"]["training"] |= {"batch_size": 256, "epochs": 1, "optimizer": {"kind": "sgd"}}
+    spec, training = (
+        parse(kind, job["config"][name])
+        for kind, name in ((ArchitectureSpec, "architecture"), (TrainingSpec, "training"))
+    )
+    summary = summarize(spec, batch_size=256, slots=kept_vectors(training))
+    tensors, recipe = training_jobs.digits()[0], Recipe.from_json(job["recipe"])
+    estimate = plans._memory(spec, summary, tensors, recipe, training)
+    frames = run(job, memory_bytes=estimate)
+    assert frames[-1].kind == "done", frames[-1].header
+
+
+def test_a_start_that_takes_its_time_is_told_before_it_begins(job):
+    """The recurrent kernel is orthogonal: that takes 4 n m ** 2 operations, at 1e9 a second."""
+    layers = [
+        {"kind": "reshape", "target_shape": [8, 8]},
+        {"kind": "lstm", "units": 1200},
+        {"kind": "dense", "units": 10},
+    ]
+    job["config"]["architecture"]["layers"] = layers
+    job["config"]["training"] |= {"epochs": 1, "batch_size": 256}
+    ready, told, started, *_ = run(job)
+    assert [ready.kind, told.kind, started.kind] == ["ready", "progress", "started"]
+    assert told.header["quiet_s"] == 4 * 4800 * 1200**2 / 1e9
 
 
 def test_a_checkpoint_of_another_job_is_refused(job):

@@ -20,7 +20,7 @@ from chainrule.fingerprint import fingerprint
 from chainrule.fitting import EpochReport, TrainingLoop, evaluate
 from chainrule.network import EVALUATION_ROWS, Network
 from chainrule.recipe import Recipe
-from chainrule.spec import TrainingSpec, parse, summarize
+from chainrule.spec import ArchitectureSpec, TrainingSpec, nodes, parse, starting, summarize
 from chainrule.warmstart import warm_start
 from worker.trainer.dataset import open_tensors
 from worker.trainer.units import Pace
@@ -34,6 +34,7 @@ __all__ = ["serve"]
 PROGRESS_S = 0.2
 RECENT_BATCHES = 50
 SLOWEST_FLOPS_PER_S = 1e9  # for the first batch, of which nothing is known yet
+WORTH_TELLING_S = 10.0
 PATIENCE = 20  # a silence is suspect only after so many times what was to be expected
 
 
@@ -42,7 +43,9 @@ def serve(channel: Channel) -> None:
     channel.send("ready")
     frame = channel.first()
     try:
-        Training(channel, frame).run()
+        job = Training(channel, frame)
+        del frame  # a checkpoint in it would stay beside the run's own vectors
+        job.run()
     except DivergedError as error:
         _fail(channel, "diverged", error.detail, epoch=error.epoch, step=error.step)
     except MemoryError:
@@ -77,7 +80,11 @@ class Training:
         self._split = self._recipe.indices(self._tensors)
         training = parse(TrainingSpec, self._config["training"])
         self._precision = training.precision
-        self._net = Network(self._config["architecture"], training.seed, training.precision)
+        spec = parse(ArchitectureSpec, self._config["architecture"])
+        starting_s = starting(nodes(spec)).flops / SLOWEST_FLOPS_PER_S
+        if starting_s > WORTH_TELLING_S:
+            channel.send("progress", quiet_s=starting_s)
+        self._net = Network(spec, training.seed, training.precision)
         self._warm_start: dict[str, Any] | None = header["warm_start"]
         checkpoint = self._begin(frame.payload)
         self._loop = TrainingLoop(

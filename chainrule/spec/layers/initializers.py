@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from chainrule.spec.base import Document
 
@@ -36,43 +36,53 @@ InitializerName = Literal[
     "constant",
 ]
 INITIALIZERS: tuple[str, ...] = InitializerName.__args__  # type: ignore[attr-defined]
+# Single precision holds it, and its product with a drawn number.
+Value = Annotated[float, Field(ge=-1e30, le=1e30)]
 
 
 class Constant(Document):
     """The same value everywhere."""
 
     kind: Literal["constant"] = "constant"
-    value: float = 0.0
+    value: Value = 0.0
 
 
 class RandomUniform(Document):
     """Evenly between two values."""
 
     kind: Literal["random_uniform"] = "random_uniform"
-    minval: float = -0.05
-    maxval: float = 0.05
+    minval: Value = -0.05
+    maxval: Value = 0.05
+
+    @field_validator("maxval")
+    @classmethod
+    def _is_no_less(cls, maxval: float, info: ValidationInfo) -> float:
+        minval = info.data.get("minval")
+        if minval is not None and maxval < minval:
+            raise ValueError(f"must be >= minval, {minval:g}, got {maxval:g}")
+        return maxval
 
 
 class RandomNormal(Document):
     """A normal distribution, not truncated."""
 
     kind: Literal["random_normal"] = "random_normal"
-    mean: float = 0.0
-    stddev: float = Field(0.05, ge=0.0)
+    mean: Value = 0.0
+    stddev: float = Field(0.05, ge=0.0, le=1e30)
 
 
 class Orthogonal(Document):
     """Rows or columns at right angles to each other, of length ``gain``."""
 
     kind: Literal["orthogonal"] = "orthogonal"
-    gain: float = 1.0
+    gain: Value = 1.0
 
 
 class Identity(Document):
     """``gain`` on the diagonal of a matrix, zero elsewhere."""
 
     kind: Literal["identity"] = "identity"
-    gain: float = 1.0
+    gain: Value = 1.0
 
 
 Settings = Constant | RandomUniform | RandomNormal | Orthogonal | Identity

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+from pydantic import Field
+
 from chainrule.errors import Problem, SpecError
 from chainrule.spec.layers.base import MergeBase, Scratch, Shape
 
@@ -50,11 +52,15 @@ class ConcatSpec(MergeBase):
     """
 
     kind: Literal["concat"] = "concat"
-    axis: int = -1
+    axis: int = Field(-1, ge=-5, le=5)
 
     @property
     def keeps_mask(self) -> bool:
         return self.axis == -1 or self.axis > 1
+
+    @property
+    def any_length(self) -> bool:
+        return self.keeps_mask  # else it may be the steps that are joined
 
     def output_shape(self, /, *shapes: Shape) -> Shape:
         first = shapes[0]
