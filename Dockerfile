@@ -1,7 +1,8 @@
 # One image for every role: `python -m service` (the API), `python -m worker`, and the migration.
 FROM python:3.11-slim AS build
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE ./
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY chainrule chainrule
 COPY service service
 COPY worker worker

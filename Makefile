@@ -3,13 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev up demo test coverage check fix migrate bench bench-engine bench-service clean
+.PHONY: help install install-dev up demo test test-reference coverage check fix migrate bench bench-engine bench-service clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 install: .venv/.installed  ## build .venv with the service
-.venv/.installed: pyproject.toml
+.venv/.installed: pyproject.toml $(wildcard chainrule/kernels/native/*)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[service]'
 	@touch $@
@@ -27,6 +27,9 @@ demo: install  ## train, download and check a digits classifier, end to end
 
 test: install-dev  ## run the tests, two at a time (PYTEST="-k name" for a few)
 	$(BIN)/pytest --numprocesses 2 --dist loadfile $(PYTEST)
+
+test-reference: install-dev  ## run the engine's tables of cases without the compiled kernels
+	$(BIN)/pytest --numprocesses 2 --reference-kernels tests/engine/test_cases.py tests/engine/test_kind_parity.py
 
 coverage: install-dev  ## run the tests and show which lines and branches none of them took
 	$(BIN)/pytest --cov $(PYTEST)
@@ -55,4 +58,4 @@ bench-service: install-dev  ## latency, throughput and memory of the embedded se
 	$(BIN)/python -m benchmarks.service
 
 clean:  ## remove what make built
-	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv build dist *.egg-info chainrule/kernels/*.so .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

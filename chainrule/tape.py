@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.kernels import Array, add_rows
+from chainrule import kernels
+from chainrule.kernels import Array
 from chainrule.streams import generator
 
 if TYPE_CHECKING:
@@ -48,12 +49,14 @@ class Gradient:
         else:
             view += np.matmul(a, b, out=self._tape.empty(view.shape))
 
-    def add_sum(self, value: Array, axis: int | tuple[int, ...] = 0) -> None:
-        """Add the sum of a value over some axes."""
+    def add_sum(self, value: Array) -> None:
+        """Add the sum of a value over its first axes, as many as the parameter has not."""
         if self._is_first():
-            np.add.reduce(value, axis=axis, out=self.view)
+            kernels.column_sums(value, self.view)
         else:
-            self.view += np.add.reduce(value, axis=axis, out=self._tape.empty(self.view.shape))
+            total = self._tape.empty(self.view.shape)
+            kernels.column_sums(value, total)
+            self.view += total
 
     def add(self, value: Array) -> None:
         """Add a value of the parameter's shape."""
@@ -66,7 +69,7 @@ class Gradient:
         """Add each value to one row of the parameter; a row may be named often, or never."""
         if self._is_first():
             self.view.fill(0.0)
-        add_rows(rows, values, self.view)
+        kernels.add_rows(rows, values, self.view)
 
     def _is_first(self) -> bool:
         first = self._step != self._tape.steps

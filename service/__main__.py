@@ -17,6 +17,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.exc import SQLAlchemyError
 
+from chainrule import kernels
 from chainrule.config import environment
 from chainrule.errors import ChainruleError
 from service import logs
@@ -79,6 +80,8 @@ def _serve(settings: Settings, fd: int | None, stack: ExitStack) -> None:
     stack.callback(stopped.set)
     recovery = Recovery(database, bell.ring, ttl_s=settings.lease_ttl_s)
     threading.Thread(target=_recover, args=(recovery, stopped), daemon=True).start()
+    if kernels.in_use() == "numpy":
+        log.warning("no compiled kernels: numpy runs them, more slowly; is there a C compiler?")
     log.info("serving on %s", listening.getsockname())
     server.run()
 

@@ -18,6 +18,7 @@ import pytest
 import redis
 from sqlalchemy import make_url
 
+from chainrule import kernels
 from service.store import migrate
 from service.store.database import Database
 from service.store.tables import Base
@@ -25,6 +26,17 @@ from tests.scene import Scene
 
 LOCAL_POSTGRES = "postgresql://postgres@127.0.0.1/postgres"
 LOCAL_REDIS = "redis://127.0.0.1:6379"
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--reference-kernels", action="store_true", help="run the engine without compiled kernels"
+    )
+
+
+def pytest_configure(config):
+    if config.getoption("--reference-kernels"):
+        kernels.use_reference()
 
 
 @pytest.fixture(scope="session")

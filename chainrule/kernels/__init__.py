@@ -1,11 +1,21 @@
-"""The loops that numpy cannot fuse, behind one set of names whatever runs them."""
+"""The loops that numpy cannot fuse, behind one set of names whatever runs them.
 
-from chainrule.kernels.convolution import (
-    add_taps,
+Each has a reference in numpy, in the modules of this package, and may have a twin in C, in
+``native/``, which is compiled at install if there is a compiler. A twin takes contiguous arrays of
+the types it knows and leaves all others to its reference.
+"""
+
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
+from chainrule.kernels import compiled
+from chainrule.kernels.convolution import col2im, im2col
+from chainrule.kernels.depthwise import (
+    DepthwiseScratch,
     depthwise,
     depthwise_backward,
     depthwise_slope,
-    im2col,
 )
 from chainrule.kernels.elementwise import ELEMENTWISE, Array, Elementwise
 from chainrule.kernels.embedding import add_rows
@@ -46,6 +56,7 @@ from chainrule.kernels.recurrent import (
 from chainrule.kernels.reference import (
     activation_backward,
     bias_activation,
+    column_sums,
     softmax,
     softmax_backward,
     softmax_cross_entropy,
@@ -54,14 +65,15 @@ from chainrule.kernels.vectors import add_penalty, average, norm, swap
 
 __all__ = [
     "ELEMENTWISE",
+    "REFERENCE",
     "Array",
+    "DepthwiseScratch",
     "Elementwise",
     "activation_backward",
     "adagrad",
     "adam",
     "add_penalty",
     "add_rows",
-    "add_taps",
     "average",
     "avg_pool",
     "avg_pool_backward",
@@ -69,6 +81,8 @@ __all__ = [
     "batch_norm_backward",
     "batch_norm_moments",
     "bias_activation",
+    "col2im",
+    "column_sums",
     "depthwise",
     "depthwise_backward",
     "depthwise_slope",
@@ -78,6 +92,7 @@ __all__ = [
     "gru_output_backward",
     "gru_reset_backward",
     "im2col",
+    "in_use",
     "layer_norm",
     "layer_norm_backward",
     "lion",
@@ -97,4 +112,36 @@ __all__ = [
     "softmax_backward",
     "softmax_cross_entropy",
     "swap",
+    "use_native",
+    "use_reference",
 ]
+
+REFERENCE: dict[str, Callable[..., Any]] = {
+    name: value
+    for name, value in globals().items()
+    if name in __all__ and isinstance(value, FunctionType)
+}
+_native: str | None = None
+
+
+def in_use() -> str:
+    """Return which kernels run: "native" and the processor's kind, or "numpy"."""
+    return "numpy" if _native is None else f"native {_native}"
+
+
+def use_native(variant: str | None = None) -> bool:
+    """Run the compiled kernels from now on, if there are any; of the best kind if none is named."""
+    variants = compiled.variants()
+    if not variants:
+        return False
+    chosen = variants[0] if variant is None else variant
+    globals().update(REFERENCE, _native=chosen, **compiled.bind(chosen, REFERENCE))
+    return True
+
+
+def use_reference() -> None:
+    """Run all kernels in numpy from now on."""
+    globals().update(REFERENCE, _native=None)
+
+
+use_native()

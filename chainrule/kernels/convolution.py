@@ -1,4 +1,4 @@
-"""The loops of convolutions in plain numpy: windows to columns and back, and depthwise sums.
+"""The loops of convolutions in plain numpy: windows to columns and back.
 
 Every kernel writes into arrays that it is given. Images are (batch, height, width, channels), and
 ``windows`` says which of their cells each window covers.
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from chainrule.kernels.elementwise import Array
     from chainrule.spec.layers.sliding import Windows
 
-__all__ = ["add_taps", "depthwise", "depthwise_backward", "depthwise_slope", "im2col"]
+__all__ = ["col2im", "im2col"]
 
 
 def im2col(x: Array, windows: Windows, cols: Array, padded: Array | None) -> None:
@@ -38,16 +38,11 @@ def im2col(x: Array, windows: Windows, cols: Array, padded: Array | None) -> Non
             cols[:, :, :, i, j] = seen[:, :, :, i, j]
 
 
-def add_taps(z: Array, weights: Array, windows: Windows, images: Array, tap: Array) -> None:
-    """Add to each cell what each window gives it: a convolution's transpose.
-
-    Shapes: z (batch * windows, filters), weights (taps, channels, filters), images (batch, height,
-    width, channels), tap (batch, rows, columns, channels), scratch.
-    """
-    flat = tap.reshape(len(z), -1)
+def col2im(cols: Array, windows: Windows, images: Array) -> None:
+    """Add to each cell what the windows over it hold of it.  Shapes: as ``im2col``."""
     for place, (out_rows, out_columns), (rows, columns) in windows.taps:
-        np.matmul(z, weights[place].T, out=flat)
-        images[:, rows, columns] += tap[:, out_rows, out_columns]
+        i, j = divmod(place, windows.columns.kernel)
+        images[:, rows, columns] += cols[:, out_rows, out_columns, i, j]
 
 
 def _windows(x: Array, windows: Windows) -> Array:
@@ -64,33 +59,3 @@ def _windows(x: Array, windows: Windows) -> Array:
         channel,
     )
     return as_strided(x, shape, strides, writeable=False)
-
-
-def depthwise(x: Array, tiles: Array, windows: Windows, y: Array, tap: Array) -> None:
-    """Write each channel's sums over its windows.
-
-    Shapes: x (batch, height, width, channels), tiles (taps, columns, channels), the same kernel for
-    each column; y and the scratch tap (batch, rows, columns, channels).
-    """
-    y.fill(0.0)
-    for place, (out_rows, out_columns), (rows, columns) in windows.taps:
-        product = tap[:, out_rows, out_columns]
-        np.multiply(x[:, rows, columns], tiles[place, out_columns], out=product)
-        y[:, out_rows, out_columns] += product
-
-
-def depthwise_backward(dy: Array, tiles: Array, windows: Windows, dx: Array, tap: Array) -> None:
-    """Write the gradient in the cells.  Shapes: as ``depthwise``, dy like y and dx like x."""
-    dx.fill(0.0)
-    for place, (out_rows, out_columns), (rows, columns) in windows.taps:
-        product = tap[:, out_rows, out_columns]
-        np.multiply(dy[:, out_rows, out_columns], tiles[place, out_columns], out=product)
-        dx[:, rows, columns] += product
-
-
-def depthwise_slope(x: Array, dy: Array, windows: Windows, slope: Array, tap: Array) -> None:
-    """Add the gradient in the kernel.  Shapes: as ``depthwise``, slope (taps, channels)."""
-    for place, (out_rows, out_columns), (rows, columns) in windows.taps:
-        product = tap[:, out_rows, out_columns]
-        np.multiply(x[:, rows, columns], dy[:, out_rows, out_columns], out=product)
-        slope[place] += np.add.reduce(np.add.reduce(product, axis=(0, 1)), axis=0)

@@ -12,6 +12,7 @@ from chainrule.kernels.elementwise import ELEMENTWISE, Array
 __all__ = [
     "activation_backward",
     "bias_activation",
+    "column_sums",
     "softmax",
     "softmax_backward",
     "softmax_cross_entropy",
@@ -29,6 +30,11 @@ def activation_backward(activation: str, x: Array, y: Array, dy: Array, dx: Arra
     """Write the gradient in the activation's input to dx."""
     ELEMENTWISE[activation].slope(x, y, dx)
     dx *= dy
+
+
+def column_sums(x: Array, out: Array) -> None:
+    """Write the sums over the first axes, those that out has not.  Shapes: x (..., *out.shape)."""
+    np.add.reduce(x.reshape(-1, *out.shape), axis=0, out=out)
 
 
 def softmax(x: Array, y: Array) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chainrule import kernels
 from chainrule.layers.activation import activate
 from chainrule.layers.dense import Dense
 from chainrule.layers.patches import Patches, accumulate
@@ -57,7 +56,7 @@ class Convolution:
         def backward(dy: Array) -> Array:
             dz = deactivate(dy.reshape(z.shape))
             if self.bias is not None:
-                tape.gradient(self.bias).add_sum(dz, axis=(0, 1))
+                tape.gradient(self.bias).add_sum(dz)
             self._learn(patches, images, dz, tape)
             if not wants_dx:
                 return dy
@@ -88,14 +87,11 @@ class Convolution:
 
     def _spread(self, patches: Patches, dz: Array, shape: tuple[int, ...], tape: Tape) -> Array:
         """Return the gradient in the images."""
-        channels, filters = self.kernel.shape[-2:]
-        taps = self.kernel.reshape(-1, channels, filters)
         dx = tape.empty(shape)
-        tap = tape.empty((*patches.cols.shape[:3], channels))
         dx.fill(0.0)
+        weights = self.kernel.reshape(-1, self.kernel.shape[-1])
         for rows in patches.blocks(len(dz)):
-            flat, scratch = dz[rows].reshape(-1, filters), tap[: rows.stop - rows.start]
+            flat = dz[rows].reshape(-1, weights.shape[-1])
             for into, out in self._groups:
-                images = dx[rows, :, :, into]
-                kernels.add_taps(flat[:, out], taps[:, :, out], patches.windows, images, scratch)
+                patches.add(flat[:, out], weights[:, out], dx[rows, :, :, into])
         return dx

@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from chainrule import kernels
 from chainrule.layers.activation import activate
 from chainrule.layers.dense import Dense
-from chainrule.layers.patches import blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +45,7 @@ class DepthwiseConvolution:
         def backward(dy: Array) -> Array:
             dz = deactivate(dy)
             if self.bias is not None:
-                tape.gradient(self.bias).add_sum(dz, axis=(0, 1, 2))
+                tape.gradient(self.bias).add_sum(dz)
             dx = spread_back(dz, wants_dx)
             return dy if dx is None else dx
 
@@ -90,55 +87,30 @@ def _spread(
     x: Array, kernel: Array, windows: Windows, tape: Tape
 ) -> tuple[Array, Callable[[Array, bool], Array | None]]:
     """Convolve each channel by itself; the backward says whether it shall give the inputs'."""
-    channels, multiplier = kernel.shape[-2:]
-    wide, columns = channels * multiplier, windows.columns
-    size = windows.depthwise_rows(wide)
-    # A kernel's row for each column of windows: products then run along memory.
-    tiles = tape.empty((windows.size, columns.windows, wide))
-    tiles[...] = kernel.reshape(-1, 1, wide)
-    tap = tape.empty((size, windows.rows.windows, columns.windows, wide))
-    shape = (size, windows.rows.padded, columns.padded, channels, multiplier)
-    copies = tape.empty(shape) if multiplier > 1 or windows.padded_cells else None
-    z = tape.empty((len(x), *tap.shape[1:]))
-    inner = windows.over_padded
-    if copies is not None:
-        copies.fill(0.0)
-    for rows in blocks(len(x), size):
-        images = _copied(x[rows], windows, copies)
-        kernels.depthwise(images, tiles, inner, z[rows], tap[: len(images)])
+    scratch = _scratch(kernel, windows, tape)
+    z = tape.empty((len(x), *scratch.tap.shape[1:]))
+    kernels.depthwise(x, kernel, windows, z, scratch)
 
     def backward(dz: Array, wants_dx: bool) -> Array | None:
-        slope = tape.empty((windows.size, wide))
-        slope.fill(0.0)
-        dx = tape.empty(x.shape) if wants_dx else None
-        changes = tape.empty(shape) if wants_dx and copies is not None else None
-        for rows in blocks(len(x), size):
-            images, scratch = _copied(x[rows], windows, copies), tap[: rows.stop - rows.start]
-            kernels.depthwise_slope(images, dz[rows], inner, slope, scratch)
-            if dx is not None:
-                into = dx[rows] if changes is None else changes[: len(images)]
-                flat = into.reshape(images.shape)
-                kernels.depthwise_backward(dz[rows], tiles, inner, flat, scratch)
-                if changes is not None:
-                    np.copyto(dx[rows], _real(into, windows)[..., 0])
-                    for each in range(1, multiplier):
-                        dx[rows] += _real(into, windows)[..., each]
-        tape.gradient(kernel).add(slope.reshape(kernel.shape))
+        slope = tape.empty(kernel.shape)
+        kernels.depthwise_slope(x, dz, windows, slope, scratch)
+        tape.gradient(kernel).add(slope)
+        if not wants_dx:
+            return None
+        dx = tape.empty(x.shape)
+        kernels.depthwise_backward(dz, kernel, windows, dx, scratch)
         return dx
 
     return z, backward
 
 
-def _copied(images: Array, windows: Windows, copies: Array | None) -> Array:
-    """Return images with their padding, and each channel as often as it has kernels."""
-    if copies is None:
-        return images
-    into = copies[: len(images)]
-    _real(into, windows)[...] = images[..., None]
-    return into.reshape(*into.shape[:3], -1)
-
-
-def _real(padded: Array, windows: Windows) -> Array:
-    """Return the cells that are no padding."""
-    top, left = windows.rows.before, windows.columns.before
-    return padded[:, top : top + windows.rows.size, left : left + windows.columns.size]
+def _scratch(kernel: Array, windows: Windows, tape: Tape) -> kernels.DepthwiseScratch:
+    channels, multiplier = kernel.shape[-2:]
+    wide, columns = channels * multiplier, windows.columns
+    size = windows.depthwise_rows(wide)
+    shape = (size, windows.rows.padded, columns.padded, channels, multiplier)
+    return kernels.DepthwiseScratch(
+        tape.empty((windows.size, columns.windows, wide)),
+        tape.empty((size, windows.rows.windows, columns.windows, wide)),
+        tape.empty(shape) if multiplier > 1 or windows.padded_cells else None,
+    )

@@ -68,8 +68,8 @@ class _ResetAfter(_Run):
         tape.gradient(layer.recurrent_kernel).add_matmul(self.all_seen.T, d_products)
         if layer.bias is not None:
             d_bias = tape.empty(layer.bias.shape)
-            np.add.reduce(dz, axis=0, out=d_bias[0])
-            np.add.reduce(d_products, axis=0, out=d_bias[1])
+            kernels.column_sums(dz, d_bias[0])
+            kernels.column_sums(d_products, d_bias[1])
             tape.gradient(layer.bias).add(d_bias)
 
 
@@ -102,13 +102,16 @@ class _ResetBefore(_Run):
 
     def step_back(self, t: int, d: Array, dz: Array) -> None:
         z, gates, d_reset, work = self.z[t], self.gates[t], self.d_reset, self.work
-        to_gates, to_candidate = self.split(self.layer.recurrent_kernel)
+        to_gates, to_candidate = (
+            self.back_kernel[: 2 * self.units],
+            self.back_kernel[2 * self.units :],
+        )
         self.output_back(t, d, dz)
         d_gates, d_candidate = self.split(dz)
-        np.matmul(d_candidate, to_candidate.T, out=d_reset)
+        np.matmul(d_candidate, to_candidate, out=d_reset)
         kernels.gru_reset_backward(z, gates, self._seen[t], d_reset, self.gate, dz)
         d_reset *= gates[:, self.units : 2 * self.units]
-        np.matmul(d_gates, to_gates.T, out=work)
+        np.matmul(d_gates, to_gates, out=work)
         work += d_reset
         if self.kept is not None:
             work *= self.kept

@@ -55,6 +55,15 @@ class Patches:
         kernels.im2col(images, self.windows, cols, padded)
         return cols.reshape(len(images) * self.windows.count, -1)
 
+    def add(self, cells: Array, weights: Array, images: Array) -> None:
+        """Add each window's cell times its weights to a block of images.
+
+        Shapes: cells (rows * windows, n), weights (taps * channels, n), images as ``columns``.
+        """
+        cols = self.cols[: len(images)]
+        np.matmul(cells, weights.T, out=cols.reshape(len(cells), -1))
+        kernels.col2im(cols, self.windows, images)
+
 
 def blocks(rows: int, size: int) -> list[slice]:
     """Cut a batch in blocks of at most ``size`` rows."""

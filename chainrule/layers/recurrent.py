@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from chainrule import kernels
 from chainrule.layers.base import Layer, Parameters, check_shape
 from chainrule.layers.dropout import draw_kept
 
@@ -80,6 +81,9 @@ class Run(ABC):
             d[0] = dy
         dz = self.tape.empty(self.z.shape)
         self.work = self.tape.empty(self.shape)
+        kernel = self.layer.recurrent_kernel.T
+        self.back_kernel = self.tape.empty(kernel.shape)  # used at each step: in its own order then
+        np.copyto(self.back_kernel, kernel)
         for t in range(len(self.z) - 1, -1, -1):
             if dy.ndim == 3:
                 np.add(d[0], dy[:, t], out=d[0], where=True if shown is None else shown[t])
@@ -108,7 +112,7 @@ class Run(ABC):
 
     def back_to_seen(self, dz: Array, out: Array) -> None:
         """Write the gradient in the output before a step that runs through the recurrent kernel."""
-        np.matmul(dz, self.layer.recurrent_kernel.T, out=out)
+        np.matmul(dz, self.back_kernel, out=out)
         if self.kept is not None:
             out *= self.kept
 
@@ -169,7 +173,8 @@ class Recurrent(ABC):
         xs = self._time_first(x, kept_inputs, tape)
         z = np.matmul(xs, self.kernel, out=tape.empty((steps * rows, n_gates)))
         if self.bias is not None:
-            z += self.bias if self.bias.ndim == 1 else self.bias[0]
+            bias = self.bias if self.bias.ndim == 1 else self.bias[0]
+            kernels.bias_activation(z, bias, "linear", z)
         states = self._states(rows, steps, tape)
         run = self.run(self, z.reshape(steps, rows, n_gates), states, kept_states, tape)
         run.padded, run.shown = self._masks(tape)

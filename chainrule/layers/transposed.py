@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chainrule import kernels
 from chainrule.layers.activation import activate
 from chainrule.layers.patches import Patches, accumulate
 
@@ -48,7 +47,7 @@ class TransposedConvolution:
         def backward(dy: Array) -> Array:
             dz = deactivate(dy)
             if self.bias is not None:
-                tape.gradient(self.bias).add_sum(dz, axis=(0, 1, 2))
+                tape.gradient(self.bias).add_sum(dz)
             dx = tape.empty(flat.shape) if wants_dx else None
             self._collect(patches, flat, dz, dx, tape)
             return dy if dx is None else dx.reshape(x.shape)
@@ -58,14 +57,11 @@ class TransposedConvolution:
     def _spread(self, patches: Patches, flat: Array, tape: Tape) -> Array:
         """Return the sum of all windows' kernels."""
         filters, channels = self.kernel.shape[-2:]
-        taps = self.kernel.reshape(-1, filters, channels)
-        windows = patches.windows
+        weights, windows = self.kernel.reshape(-1, channels), patches.windows
         z = tape.empty((len(flat), windows.rows.size, windows.columns.size, filters))
-        tap = tape.empty((*patches.cols.shape[:3], filters))
         z.fill(0.0)
         for rows in patches.blocks(len(flat)):
-            cells, scratch = flat[rows].reshape(-1, channels), tap[: rows.stop - rows.start]
-            kernels.add_taps(cells, taps, windows, z[rows], scratch)
+            patches.add(flat[rows].reshape(-1, channels), weights, z[rows])
         return z
 
     def _collect(

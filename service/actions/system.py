@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pysqlite3.dbapi2
 
+from chainrule import kernels
 from chainrule.fingerprint import fingerprint
 from service.actions import workers
 from service.errors import UnavailableError
@@ -38,11 +39,12 @@ def health(database: Database, bell: Bell) -> dict[str, str]:
 
 
 def versions(database: Database) -> dict[str, Any]:
-    """Return the versions of what is running, and the machine's numeric fingerprint."""
+    """Return the versions of what is running, its kernels and the numeric fingerprint."""
     return {
         "python": platform.python_version(),
         "sqlite": pysqlite3.dbapi2.sqlite_version,
         "database": database.engine.dialect.name,
+        "kernels": kernels.in_use(),
         "fingerprint": fingerprint(),
         **{name: version(name) for name in PACKAGES},
     }

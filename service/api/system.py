@@ -32,13 +32,14 @@ class ReadinessView(BaseModel):
 
 
 class SystemView(BaseModel):
-    """What the service is made of."""
+    """What the service is made of.  ``kernels``: "native" and a kind of processor, or "numpy"."""
 
     model_config = ConfigDict(extra="allow")
 
     chainrule: str
     python: str
     database: str
+    kernels: str
     fingerprint: str
 
 

@@ -136,7 +136,8 @@ def test_the_system_tells_its_versions(api):
     view = api.get("/v1/system").json
     assert view["chainrule"] == "0.1.0"
     assert view["database"] in ("sqlite", "postgresql")
-    assert view["fingerprint"]
+    assert view["fingerprint"].endswith(f"kernels {view['kernels']}")
+    assert view["kernels"].startswith("native ") or view["kernels"] == "numpy"
 
 
 def test_prometheus_reads_what_the_database_counts(api):

@@ -102,7 +102,7 @@ class _Convolution(ConvolutionBase):
         if windows.is_identity and self.groups == 1:
             return Scratch(per_row)
         channels = shape[-1] // self.groups
-        block = windows.count * windows.size + windows.padded_cells + wants_dx * windows.count
+        block = windows.count * windows.size + windows.padded_cells
         kernel = windows.size * channels * self.filters
         return Scratch(per_row, windows.block_rows(channels) * channels * block + 2 * kernel)
 

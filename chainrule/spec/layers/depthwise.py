@@ -52,8 +52,7 @@ class DepthwiseBase(ConvolutionBase):
         channels = shape[-1] * self.depth_multiplier
         cells = windows.padded_cells or (windows.cells if self.depth_multiplier > 1 else 0)
         wide = cells * channels
-        block = spread + wide + wide * wants_dx
-        fixed = windows.depthwise_rows(channels) * block
+        fixed = windows.depthwise_rows(channels) * (spread + wide)
         fixed += windows.size * channels * (windows.columns.windows + 1)
         return Scratch(spread + (math.prod(shape) if wants_dx else 0), fixed)
 

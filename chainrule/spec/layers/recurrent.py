@@ -117,7 +117,7 @@ class RecurrentBase(LayerBase):
         states += (steps + 2) * units * bool(self.recurrent_dropout)
         gates = steps * width * (2 + self.keeps_input)
         output = steps * units * self.return_sequences
-        return Scratch(inputs + states + gates + output)
+        return Scratch(inputs + states + gates + output, width * units)
 
 
 class SimpleRNNSpec(RecurrentBase):

@@ -1,0 +1,88 @@
+/* Elementwise activations, with a bias before them. */
+
+#define LEAKY_SLOPE 0.2 /* as in chainrule/kernels/elementwise.py */
+
+enum { TILE = 256 };
+
+INLINE float elu_f(float x) { return x < 0 ? expm1_f(x) : x; }
+INLINE float elu_slope(float x, float y) { (void)x; return y < 0 ? y + 1 : 1; }
+INLINE float gelu_f(float x) { return x * normal_f(x).distribution; }
+INLINE float sigmoid_slope(float x, float y) { (void)x; return (1 - y) * y; }
+INLINE float tanh_slope(float x, float y) { (void)x; return 1 - y * y; }
+INLINE float softplus_slope(float x, float y) { (void)x; return -expm1_f(-y); }
+INLINE float swish_f(float x) { return x * sigmoid_f(x); }
+
+INLINE float gelu_slope(float x, float y)
+{
+    (void)y;
+    Normal at = normal_f(x);
+    return at.distribution + x * at.density;
+}
+
+INLINE float softplus_f(float x)
+{
+    float size = x < 0 ? -x : x;
+    return (x < 0 ? 0 : x) + log1p_f(exp_f(-size));
+}
+
+INLINE float swish_slope(float x, float y)
+{
+    float s = sigmoid_f(x);
+    return y + s * (1 - y);
+}
+
+#define LOOPS "activation_loops.h"
+#include "both_types.h"
+
+static int has_double(enum Activation kind)
+{
+    return kind == LINEAR || kind == RELU || kind == LEAKY_RELU;
+}
+
+/* bias_activation(x, bias, activation, y) */
+static PyObject *bias_activation(PyObject *self, PyObject *const *args, Py_ssize_t n,
+                                 PyObject *names)
+{
+    Call call;
+    begin(&call, self, args, n, names, 4);
+    Array *x = array(&call, 0), *bias = optional(&call, 1), *y = output(&call, 3);
+    enum Activation kind = activation(&call, 2);
+    want(&call, are_real(&call) && x->size == y->size && x->axes > 0);
+    want(&call, x->type == 'f' || has_double(kind));
+    want(&call, bias == NULL || (!x->view.readonly && bias->axes == 1));
+    if (call.unfit)
+        return fall_back(&call);
+    Py_ssize_t columns = bias == NULL ? x->size : bias->size;
+    if (bias != NULL && x->shape[x->axes - 1] != columns)
+        return fall_back(&call);
+    Py_ssize_t rows = columns == 0 ? 0 : x->size / columns;
+    void *added = bias == NULL ? NULL : bias->data;
+    run(&call, x->size);
+    if (x->type == 'f')
+        activate_rows_f32(kind, (float *)x->data, added, (float *)y->data, rows, columns);
+    else
+        activate_rows_f64(kind, (double *)x->data, added, (double *)y->data, rows, columns);
+    return finish(&call);
+}
+
+/* activation_backward(activation, x, y, dy, dx) */
+static PyObject *activation_backward(PyObject *self, PyObject *const *args, Py_ssize_t n,
+                                     PyObject *names)
+{
+    Call call;
+    begin(&call, self, args, n, names, 5);
+    enum Activation kind = activation(&call, 0);
+    Array *x = array(&call, 1), *y = array(&call, 2), *dy = array(&call, 3), *dx = output(&call, 4);
+    want(&call, are_vectors(&call));
+    want(&call, x->type == 'f' || has_double(kind));
+    if (call.unfit)
+        return fall_back(&call);
+    run(&call, x->size);
+    if (x->type == 'f')
+        deactivate_f32(kind, (float *)x->data, (float *)y->data, (float *)dy->data,
+                       (float *)dx->data, x->size);
+    else
+        deactivate_f64(kind, (double *)x->data, (double *)y->data, (double *)dy->data,
+                       (double *)dx->data, x->size);
+    return finish(&call);
+}

@@ -1,0 +1,61 @@
+/* Every kernel, compiled once for each kind of processor: TABLE names the methods of one. */
+
+#define INLINE static inline __attribute__((always_inline))
+#if defined(__clang__)
+#define LOOP _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define LOOP _Pragma("GCC ivdep") /* arrays are apart, or the very same */
+#endif
+
+#include "functions.h"
+
+#include "activations.h"
+#include "optimizers.h"
+#include "sums.h"
+
+#include "convolution.h"
+#include "normalization.h"
+#include "pooling.h"
+
+#include "depthwise.h"
+
+#include "recurrent.h"
+#include "softmax.h"
+
+#define KERNEL(name) {#name, (PyCFunction)(void (*)(void))name, METH_FASTCALL | METH_KEYWORDS, NULL}
+
+PyMethodDef TABLE[] = {
+    KERNEL(activation_backward),
+    KERNEL(adam),
+    KERNEL(avg_pool),
+    KERNEL(avg_pool_backward),
+    KERNEL(batch_norm),
+    KERNEL(batch_norm_backward),
+    KERNEL(batch_norm_moments),
+    KERNEL(bias_activation),
+    KERNEL(col2im),
+    KERNEL(column_sums),
+    KERNEL(depthwise),
+    KERNEL(depthwise_backward),
+    KERNEL(depthwise_slope),
+    KERNEL(gru_gates),
+    KERNEL(gru_output),
+    KERNEL(gru_output_backward),
+    KERNEL(gru_reset_backward),
+    KERNEL(im2col),
+    KERNEL(layer_norm),
+    KERNEL(layer_norm_backward),
+    KERNEL(lstm_step),
+    KERNEL(lstm_step_backward),
+    KERNEL(max_pool),
+    KERNEL(max_pool_backward),
+    KERNEL(momentum),
+    KERNEL(nesterov),
+    KERNEL(sgd),
+    KERNEL(simple_rnn_step),
+    KERNEL(simple_rnn_step_backward),
+    KERNEL(softmax),
+    KERNEL(softmax_backward),
+    KERNEL(softmax_cross_entropy),
+    {NULL, NULL, 0, NULL},
+};

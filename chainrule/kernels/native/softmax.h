@@ -1,0 +1,135 @@
+/* Softmax over the last axis, and its cross-entropy. Powers of e are taken of many rows at once. */
+
+enum { SOFTMAX_BLOCK = 4096 }; /* elements */
+
+static void subtract_maximum(const float *x, Py_ssize_t n, float *y)
+{
+    float most = x[0];
+    for (Py_ssize_t i = 1; i < n; i++)
+        most = x[i] > most || x[i] != x[i] ? x[i] : most;
+    LOOP
+    for (Py_ssize_t i = 0; i < n; i++)
+        y[i] = x[i] - most;
+}
+
+/* y = exp(x - max(x)) of each row. */
+static void powers(const float *x, Py_ssize_t rows, Py_ssize_t n, float *y)
+{
+    for (Py_ssize_t row = 0; row < rows; row++)
+        subtract_maximum(x + row * n, n, y + row * n);
+    LOOP
+    for (Py_ssize_t i = 0; i < rows * n; i++)
+        y[i] = exp_f(y[i]);
+}
+
+static void softmax_loop(const float *x, Py_ssize_t rows, Py_ssize_t n, float *y)
+{
+    Py_ssize_t block = n < SOFTMAX_BLOCK ? SOFTMAX_BLOCK / n : 1;
+    for (Py_ssize_t row = 0; row < rows; row += block) {
+        Py_ssize_t count = rows - row < block ? rows - row : block;
+        powers(x + row * n, count, n, y + row * n);
+        for (Py_ssize_t r = row; r < row + count; r++) {
+            float share = 1.0f / row_sum_f32(y + r * n, n);
+            LOOP
+            for (Py_ssize_t i = 0; i < n; i++)
+                y[r * n + i] *= share;
+        }
+    }
+}
+
+/* softmax(x, y) */
+static PyObject *softmax(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
+{
+    Call call;
+    begin(&call, self, args, n, names, 2);
+    Array *x = array(&call, 0), *y = output(&call, 1);
+    want(&call, are_vectors(&call) && x->type == 'f' && x->axes > 0 && x->size > 0);
+    if (call.unfit)
+        return fall_back(&call);
+    Py_ssize_t columns = x->shape[x->axes - 1];
+    run(&call, x->size);
+    softmax_loop((float *)x->data, x->size / columns, columns, (float *)y->data);
+    return finish(&call);
+}
+
+/* softmax_backward(y, dy, dx) */
+static PyObject *softmax_backward(PyObject *self, PyObject *const *args, Py_ssize_t n,
+                                  PyObject *names)
+{
+    Call call;
+    begin(&call, self, args, n, names, 3);
+    Array *y = array(&call, 0), *dy = array(&call, 1), *dx = output(&call, 2);
+    want(&call, are_vectors(&call) && y->type == 'f' && y->axes > 0 && y->size > 0);
+    if (call.unfit)
+        return fall_back(&call);
+    Py_ssize_t columns = y->shape[y->axes - 1];
+    run(&call, y->size);
+    for (Py_ssize_t start = 0; start < y->size; start += columns) {
+        const float *share = (float *)y->data + start, *slope = (float *)dy->data + start;
+        float *into = (float *)dx->data + start;
+        LOOP
+        for (Py_ssize_t i = 0; i < columns; i++)
+            into[i] = slope[i] * share[i];
+        float total = row_sum_f32(into, columns);
+        LOOP
+        for (Py_ssize_t i = 0; i < columns; i++)
+            into[i] = (slope[i] - total) * share[i];
+    }
+    return finish(&call);
+}
+
+static int are_classes(const Array *classes, Py_ssize_t count)
+{
+    for (Py_ssize_t i = 0; i < classes->size; i++) {
+        int64_t number = ((int64_t *)classes->data)[i];
+        if (number < 0 || number >= count)
+            return 0;
+    }
+    return 1;
+}
+
+static double cross_entropy_loop(const float *x, const int64_t *classes, Py_ssize_t rows,
+                                 Py_ssize_t n, float *dy)
+{
+    Py_ssize_t block = n < SOFTMAX_BLOCK ? SOFTMAX_BLOCK / n : 1;
+    double loss = 0.0;
+    for (Py_ssize_t row = 0; row < rows; row += block) {
+        Py_ssize_t count = rows - row < block ? rows - row : block;
+        for (Py_ssize_t r = row; r < row + count; r++) {
+            subtract_maximum(x + r * n, n, dy + r * n);
+            loss -= dy[r * n + classes[r]];
+        }
+        LOOP
+        for (Py_ssize_t i = row * n; i < (row + count) * n; i++)
+            dy[i] = exp_f(dy[i]);
+        for (Py_ssize_t r = row; r < row + count; r++) {
+            float total = row_sum_f32(dy + r * n, n);
+            float share = 1.0f / (total * (float)rows);
+            loss += logf(total);
+            LOOP
+            for (Py_ssize_t i = 0; i < n; i++)
+                dy[r * n + i] *= share;
+            dy[r * n + classes[r]] -= 1.0f / (float)rows;
+        }
+    }
+    return loss / (double)rows;
+}
+
+/* softmax_cross_entropy(logits, classes, dy) -> mean loss */
+static PyObject *softmax_cross_entropy(PyObject *self, PyObject *const *args, Py_ssize_t n,
+                                       PyObject *names)
+{
+    Call call;
+    begin(&call, self, args, n, names, 3);
+    Array *x = array(&call, 0), *dy = output(&call, 2);
+    want(&call, are_vectors(&call) && x->type == 'f' && x->axes == 2 && x->size > 0);
+    Array *classes = array(&call, 1);
+    want(&call, classes->type == 'l' && classes->view.itemsize == 8 && classes->is_contiguous);
+    want(&call, x->axes == 2 && classes->size == x->shape[0]);
+    if (call.unfit || !are_classes(classes, x->shape[1]))
+        return fall_back(&call);
+    run(&call, x->size);
+    double loss = cross_entropy_loop((float *)x->data, (int64_t *)classes->data, x->shape[0],
+                                     x->shape[1], (float *)dy->data);
+    return finish_with(&call, loss);
+}

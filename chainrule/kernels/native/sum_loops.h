@@ -1,0 +1,85 @@
+/* Sums of rows: as many partial sums as a vector has lanes.
+   Sums of columns: blocks of rows by themselves, then their sums, so that rounding does not
+   pile up. */
+
+typedef REAL OF(wide) __attribute__((vector_size(64)));
+
+INLINE REAL OF(total_of)(const OF(wide) *sums)
+{
+    REAL total = 0;
+    for (size_t k = 0; k < sizeof *sums / sizeof(REAL); k++)
+        total += (*sums)[k];
+    return total;
+}
+
+INLINE OF(wide) OF(load)(const REAL *x)
+{
+    OF(wide) part;
+    memcpy(&part, x, sizeof part);
+    return part;
+}
+
+static REAL OF(row_sum)(const REAL *x, Py_ssize_t n)
+{
+    enum { LANES = 64 / sizeof(REAL) };
+    OF(wide) sums = {0};
+    REAL rest = 0;
+    Py_ssize_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        sums += OF(load)(x + i);
+    for (; i < n; i++)
+        rest += x[i];
+    return OF(total_of)(&sums) + rest;
+}
+
+/* Add to out, for up to 4 vectors of columns, the sums over the rows. */
+INLINE void OF(add_strip)(const REAL *x, Py_ssize_t rows, Py_ssize_t step, int vectors, REAL *out)
+{
+    enum { LANES = 64 / sizeof(REAL) };
+    OF(wide) sums[4] = {{0}};
+    for (Py_ssize_t row = 0; row < rows; row++, x += step)
+        for (int k = 0; k < vectors; k++)
+            sums[k] += OF(load)(x + k * LANES);
+    for (int k = 0; k < vectors; k++) {
+        sums[k] += OF(load)(out + k * LANES);
+        memcpy(out + k * LANES, &sums[k], sizeof sums[k]);
+    }
+}
+
+/* out = sums of a block of rows, which are ``step`` elements apart. */
+static void OF(sum_block)(const REAL *x, Py_ssize_t rows, Py_ssize_t step, Py_ssize_t columns,
+                          REAL *out)
+{
+    enum { LANES = 64 / sizeof(REAL) };
+    Py_ssize_t c = 0;
+    for (; c + 4 * LANES <= columns; c += 4 * LANES)
+        OF(add_strip)(x + c, rows, step, 4, out + c);
+    for (; c + LANES <= columns; c += LANES)
+        OF(add_strip)(x + c, rows, step, 1, out + c);
+    for (; c < columns; c++) {
+        REAL sum = 0;
+        for (Py_ssize_t row = 0; row < rows; row++)
+            sum += x[row * step + c];
+        out[c] += sum;
+    }
+}
+
+static void OF(column_sums_loop)(const REAL *x, Py_ssize_t rows, Py_ssize_t columns, REAL *out)
+{
+    REAL folded[2 * TILE];
+    Py_ssize_t together = columns < TILE ? TILE / columns : 1; /* narrow rows side by side */
+    Py_ssize_t width = together * columns, wide_rows = rows / together;
+    REAL *sums = together > 1 ? folded : out;
+    memset(sums, 0, (size_t)width * sizeof *sums);
+    for (Py_ssize_t row = 0; row < wide_rows; row += SUM_ROWS) {
+        Py_ssize_t count = wide_rows - row < SUM_ROWS ? wide_rows - row : SUM_ROWS;
+        OF(sum_block)(x + row * width, count, width, width, sums);
+    }
+    if (together == 1)
+        return;
+    for (Py_ssize_t i = wide_rows * width; i < rows * columns; i++) /* the last, broken one */
+        sums[i - wide_rows * width] += x[i];
+    memset(out, 0, (size_t)columns * sizeof *out);
+    for (Py_ssize_t i = 0; i < width; i++)
+        out[i % columns] += sums[i];
+}
