@@ -222,10 +222,10 @@ def test_outputs_that_cannot_reach_a_standardised_target_are_pointed_out(api):
 
 
 def test_a_warmup_as_long_as_the_job_is_pointed_out(api):
-    training = {"epochs": 2, "batch_size": 16}  # 60 flowers, 48 to train on: 6 steps
+    base = {"epochs": 2, "batch_size": 16}  # 60 flowers, 48 to train on: 6 steps
     for warmup, expected in (
         (5, []),
         (6, ["training.schedule.warmup_steps: 6, the job has 6 steps: the rate rises to the end"]),
     ):
-        training["schedule"] = {"kind": "constant", "warmup_steps": warmup}
+        training = {**base, "schedule": {"kind": "constant", "warmup_steps": warmup}}
         assert api.submit(training=training)["warnings"] == expected
