@@ -12,6 +12,13 @@ if TYPE_CHECKING:
 
 __all__ = ["advice"]
 
+# What an activation cannot leave.
+_REACH = {
+    "relu": "nothing below 0",
+    "sigmoid": "0 to 1",
+    "softmax": "0 to 1",
+    "tanh": "-1 to 1",
+}
 # What a loss makes of the outputs by itself.
 _LINKS = {
     "softmax_cross_entropy": "softmax",
@@ -22,20 +29,21 @@ _LINKS = {
 }
 
 
-def advice(config: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
+def advice(config: Mapping[str, Any], recipe: Mapping[str, Any], steps: int) -> list[str]:
     """Return the warnings of a job's rendered configuration and recipe, each with its place."""
     return [
         *_doubtful_targets(config, recipe),
         *_linked_twice(config),
+        *_out_of_reach(config, recipe),
         *_windows_without_effect(config),
+        *_warmup_without_end(config, steps),
     ]
 
 
 def _doubtful_targets(config: Mapping[str, Any], recipe: Mapping[str, Any]) -> Iterator[str]:
     """Find classes that are learnt as numbers, and classes that nothing is of."""
-    several = isinstance(config["data"]["target"], dict)
-    for output, target in (recipe["target"] if several else {"": recipe["target"]}).items():
-        place = f"data.target{step(output)}" if several else "data.target"
+    for output, target in _targets(config, recipe).items():
+        place = f"data.target{step(output)}" if output else "data.target"
         if few := target.get("few"):
             yield (
                 f"{place}: {target['name']!r} has {few} distinct whole numbers and is learnt as a "
@@ -49,17 +57,29 @@ def _doubtful_targets(config: Mapping[str, Any], recipe: Mapping[str, Any]) -> I
 
 def _linked_twice(config: Mapping[str, Any]) -> Iterator[str]:
     """Find outputs with a softmax or sigmoid under a loss that takes logits."""
-    training, layers = config["training"], config["architecture"]["layers"]
-    outputs = config["architecture"].get("outputs")
+    training = config["training"]
     losses = training.get("losses") or {}
-    for index, layer in enumerate(layers):
-        is_output = index == len(layers) - 1 if outputs is None else layer["name"] in outputs
+    for index, layer in _outputs(config):
         loss = losses.get(layer["name"], training["loss"]) or {}
         link = _LINKS.get(loss.get("kind", ""))
-        if is_output and link and layer.get("activation") in ("softmax", "sigmoid"):
+        if link and layer.get("activation") in ("softmax", "sigmoid"):
             yield (
                 f"architecture.layers[{index}].activation: {loss['kind']} takes the outputs as "
                 f"they are before {link}, and applies it itself: leave the layer linear"
+            )
+
+
+def _out_of_reach(config: Mapping[str, Any], recipe: Mapping[str, Any]) -> Iterator[str]:
+    """Find outputs that cannot be what a standardised column is, on both sides of 0."""
+    targets = _targets(config, recipe)
+    for index, layer in _outputs(config):
+        target = targets.get(layer["name"]) or targets.get("", {})
+        spread = (target.get("mean", 0.0), target.get("std", 1.0))
+        reach = _REACH.get(str(layer.get("activation")))
+        if reach and spread != (0.0, 1.0):
+            yield (
+                f"architecture.layers[{index}].activation: {layer['activation']} gives {reach}, "
+                f"{target['name']!r} is standardised, to both sides of 0: leave the layer linear"
             )
 
 
@@ -68,3 +88,26 @@ def _windows_without_effect(config: Mapping[str, Any]) -> Iterator[str]:
     if size is not None and one is not None and size >= one["shape"][0]:
         steps = one["shape"][0]
         yield f"training.bptt_steps: {size:,} cuts nothing, the sequences have {steps:,} steps"
+
+
+def _warmup_without_end(config: Mapping[str, Any], steps: int) -> Iterator[str]:
+    warmup = (config["training"].get("schedule") or {}).get("warmup_steps", 0)
+    if warmup and warmup >= steps:
+        yield (
+            f"training.schedule.warmup_steps: {warmup:,}, the job has {steps:,} steps: "
+            "the rate rises to the end"
+        )
+
+
+def _targets(config: Mapping[str, Any], recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what each output learns, of an only one under no name."""
+    several = isinstance(config["data"]["target"], dict)
+    return dict(recipe["target"]) if several else {"": recipe["target"]}
+
+
+def _outputs(config: Mapping[str, Any]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Find the layers that give an output, and their places."""
+    layers, outputs = config["architecture"]["layers"], config["architecture"].get("outputs")
+    for index, layer in enumerate(layers):
+        if index == len(layers) - 1 if outputs is None else layer["name"] in outputs:
+            yield index, layer

@@ -60,7 +60,7 @@ def job_view(session: Session, job: Job) -> JobView:
         queue_position=jobs.queue_position(session, job),
         best=job.best,
         config=job.config,
-        warnings=advice(job.config, job.recipe),
+        warnings=advice(job.config, job.recipe, job.steps),
         warm_start=_warm_start(job.config, warm_starts.find(session, job.id)),
         transitions=[_transition(event) for event in jobs.events(session, job.id)],
     )
@@ -75,7 +75,7 @@ def plan_view(plan: Plan) -> PlanView:
     """Return what a job would be."""
     return PlanView(
         config=plan.config,
-        warnings=advice(plan.config, plan.recipe),
+        warnings=advice(plan.config, plan.recipe, plan.steps),
         warm_start=_warm_start(plan.config, plan.warm_start),
         summary=SummaryView(**plan.summary),
         rows=plan.rows,

@@ -205,3 +205,27 @@ def test_an_only_array_has_the_name_that_the_layers_call_it_by(api):
         config = api.post("/v1/jobs", json=request).json["config"]
         assert config["architecture"]["inputs"] == {"left": {"shape": [3]}}
         assert config["data"]["inputs"] == {"left": "left"}
+
+
+def test_outputs_that_cannot_reach_a_standardised_target_are_pointed_out(api):
+    bent = network(4, "auto")
+    bent["layers"][-1]["activation"] = "relu"
+    data = {"inputs": ["length"], "target": "height"}
+    request = api.job_request(architecture=bent, data=data)
+    (warning,) = api.post("/v1/jobs?validate_only=true", json=request).json["warnings"]
+    assert warning == (
+        "architecture.layers[1].activation: relu gives nothing below 0, 'height' is standardised, "
+        "to both sides of 0: leave the layer linear"
+    )
+    arrays = npz(inputs=np.ones((20, 2)), targets=np.ones(20))
+    assert warnings_of(api, arrays, NPZ, architecture=bent) == []
+
+
+def test_a_warmup_as_long_as_the_job_is_pointed_out(api):
+    base = {"epochs": 2, "batch_size": 16}  # 60 flowers, 48 to train on: 6 steps
+    for warmup, expected in (
+        (5, []),
+        (6, ["training.schedule.warmup_steps: 6, the job has 6 steps: the rate rises to the end"]),
+    ):
+        training = {**base, "schedule": {"kind": "constant", "warmup_steps": warmup}}
+        assert api.submit(training=training)["warnings"] == expected
