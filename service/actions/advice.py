@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from chainrule.errors import step
@@ -106,8 +107,11 @@ def _targets(config: Mapping[str, Any], recipe: Mapping[str, Any]) -> dict[str, 
 
 
 def _outputs(config: Mapping[str, Any]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Find the layers that give an output, and their places."""
+    """Find the layers that give an output, by their names as ArchitectureSpec counts them."""
     layers, outputs = config["architecture"]["layers"], config["architecture"].get("outputs")
+    seen: Counter[str] = Counter()
     for index, layer in enumerate(layers):
-        if index == len(layers) - 1 if outputs is None else layer["name"] in outputs:
-            yield index, layer
+        seen[layer["kind"]] += 1
+        name = layer["name"] or f"{layer['kind']}_{seen[layer['kind']]}"
+        if index == len(layers) - 1 if outputs is None else name in outputs:
+            yield index, {**layer, "name": name}

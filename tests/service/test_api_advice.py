@@ -24,6 +24,24 @@ def test_a_softmax_under_a_loss_that_takes_logits_is_pointed_out(api):
         assert warning.endswith("leave the layer linear")
 
 
+def test_an_output_by_its_default_name_is_looked_at_too(api):
+    file = io.BytesIO()
+    np.savez(file, inputs=np.ones((20, 3)), kind=np.arange(20) % 2, size=np.ones(20))
+    ends = [
+        {"kind": "dense", "units": "auto", "inputs": ["input"], "activation": "softmax"},
+        {"kind": "dense", "units": "auto", "inputs": ["input"]},
+    ]
+    request = {
+        "dataset_id": api.upload(file.getvalue(), "application/x-npz").json["id"],
+        "data": {"target": ["kind", "size"]},
+        "architecture": {"layers": ends, "outputs": ["dense_1", "dense_2"]},
+    }
+    answer = api.post("/v1/jobs?validate_only=true", json=request)
+    assert answer.status_code == 200, answer.json
+    (warning,) = answer.json["warnings"]
+    assert warning.startswith("architecture.layers[0].activation: softmax_cross_entropy takes")
+
+
 def test_windows_as_long_as_the_sequences_are_pointed_out(api):
     file = io.BytesIO()
     np.savez(file, inputs=np.ones((20, 5, 1)), targets=np.zeros((20, 5, 1)))
