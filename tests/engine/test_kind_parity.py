@@ -68,8 +68,9 @@ def test_outputs_losses_and_gradients_are_pytorchs(spec, shape, dtype):
 
 
 @every_case
-def test_twenty_steps_end_with_pytorchs_parameters(spec, shape):
-    net, theirs, x, target = pair(spec, shape, "float64")
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_twenty_steps_end_with_pytorchs_parameters(spec, shape, dtype):
+    net, theirs, x, target = pair(spec, shape, dtype)
     if not net.parameters:
         pytest.skip("nothing to train")
     adam, slots = Adam(), {name: np.zeros_like(net.flat) for name in Adam.slots}
@@ -81,8 +82,13 @@ def test_twenty_steps_end_with_pytorchs_parameters(spec, shape):
         their_adam.zero_grad()
         theirs.squared_error(theirs.run(torch.tensor(x)), torch.tensor(target)).backward()
         their_adam.step()
+    exact = Network(spec, seed=1, dtype="float64").gradients(x, target, loss="mean_squared_error")[
+        1
+    ]
     for name, tensor in theirs.parameters.items():
-        assert_close(net.parameters[name], tensor, "float64", name)
+        # No output hangs on a key's bias: its gradient is rounding, which Adam makes steps of.
+        if dtype == "float64" or np.abs(exact[name]).max() > 1e-12:
+            assert_close(net.parameters[name], tensor, dtype, name)
 
 
 moving = [case for case in CASES if Network(case[0]).state.size]
