@@ -176,13 +176,7 @@ class _Check:
     ) -> tuple[float, float]:
         """Return the central difference, and by how much the slopes of its two sides differ."""
         self.left -= 2
-        kept = flat[entry]
-        flat[entry] = kept + step
-        above = batch.value()
-        flat[entry] = kept - step
-        below = batch.value()
-        flat[entry] = kept
-        return (above - below) / (2 * step), (above - 2 * middle + below) / step
+        return batch.difference(flat, entry, step, middle)
 
 
 def _outputs(spec: ArchitectureSpec, walked: list[Node]) -> dict[str, tuple[int, ...]]:

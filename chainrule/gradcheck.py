@@ -131,14 +131,17 @@ class Batch:
 
     def _slopes(self, flat: Array, entry: int, middle: float) -> tuple[float, ...]:
         """Return the central differences over one step and over half of it, then the bends."""
-        coarse, bend = self._difference(flat, entry, _EPSILON, middle)
-        fine, fine_bend = self._difference(flat, entry, _EPSILON / 2, middle)
+        coarse, bend = self.difference(flat, entry, _EPSILON, middle)
+        fine, fine_bend = self.difference(flat, entry, _EPSILON / 2, middle)
         return coarse, fine, bend, fine_bend
 
-    def _difference(
+    def difference(
         self, flat: Array, entry: int, epsilon: float, middle: float
     ) -> tuple[float, float]:
-        """Return the central difference, and by how much the slopes of its two sides differ."""
+        """Return the central difference, and by how much the slopes of its two sides differ.
+
+        It takes two forward passes; ``middle`` is the loss where the entry stands.
+        """
         kept = flat[entry]
         flat[entry] = kept + epsilon
         above = self.value()
