@@ -13,6 +13,7 @@ __all__ = [
     "activation_backward",
     "bias_activation",
     "column_sums",
+    "matmul",
     "softmax",
     "softmax_backward",
     "softmax_cross_entropy",
@@ -35,6 +36,11 @@ def activation_backward(activation: str, x: Array, y: Array, dy: Array, dx: Arra
 def column_sums(x: Array, out: Array) -> None:
     """Write the sums over the first axes, those that out has not.  Shapes: x (..., *out.shape)."""
     np.add.reduce(x.reshape(-1, *out.shape), axis=0, out=out)
+
+
+def matmul(a: Array, b: Array, out: Array) -> None:
+    """Write the matrix product to out.  Shapes: as np.matmul's."""
+    np.matmul(a, b, out=out)
 
 
 def softmax(x: Array, y: Array) -> None:

@@ -79,6 +79,25 @@ def column_sums(*shape):
     return draw
 
 
+def matmul(axis, *, turned=()):
+    """Draw matrices of which one axis has the size; those turned are views of their transposes."""
+
+    def draw(rng, size, dtype):
+        m, k, n = (
+            size if axis == name else some for name, some in zip("mkn", (7, 5, 19), strict=True)
+        )
+        shapes = [(m, k), (k, n)]
+        a, b = (
+            normal(rng, *shape[::-1], dtype=dtype).T / 30
+            if place in turned
+            else normal(rng, *shape, dtype=dtype) / 30
+            for place, shape in enumerate(shapes)
+        )
+        return [a, b, np.empty((m, n), dtype)], {}
+
+    return draw
+
+
 def softmax(rng, size, dtype):
     x = 5 * normal(rng, 6, size, dtype=dtype)
     x[0, : size // 2] = -np.inf  # as attention masks
@@ -252,6 +271,11 @@ CASES = [
     ),
     Case("column_sums", column_sums(), least=1),
     Case("column_sums", column_sums(3, 5), variety="of matrices"),
+    *(
+        Case("matmul", matmul(axis, turned=turned), SINGLE, variety=f"{axis} turned {turned}")
+        for axis in "mkn"
+        for turned in [(), (0,), (1,)]
+    ),
     Case("softmax", softmax, SINGLE, least=1),
     Case("softmax_backward", softmax_backward, SINGLE, least=1),
     Case("softmax_cross_entropy", softmax_cross_entropy, SINGLE, least=1),

@@ -36,7 +36,9 @@ def strict(variant):
 
 
 def copy_of(value):
-    """Copy an array; what is some of the columns of a wider one stays so."""
+    """Copy an array; what is transposed, or some of the columns of a wider one, stays so."""
+    if value.T.flags.c_contiguous:
+        return value.T.copy().T
     if value.ndim < 2 or value.flags.c_contiguous:
         return value.copy()
     width = value.strides[-2] // value.itemsize

@@ -13,6 +13,8 @@
 #include "optimizers.h"
 #include "sums.h"
 
+#include "matmul.h"
+
 #include "convolution.h"
 #include "normalization.h"
 #include "pooling.h"
@@ -47,6 +49,7 @@ PyMethodDef TABLE[] = {
     KERNEL(layer_norm_backward),
     KERNEL(lstm_step),
     KERNEL(lstm_step_backward),
+    KERNEL(matmul),
     KERNEL(max_pool),
     KERNEL(max_pool_backward),
     KERNEL(momentum),
