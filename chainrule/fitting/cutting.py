@@ -67,7 +67,7 @@ class Cutting:
             target = self._window(target, place.window, tape)
             if weights is not None and weights.ndim > 1:  # of the steps, not of the rows
                 weights = self._window(weights, place.window, tape)
-        return Batch(x, target, weights, batch.rows)
+        return Batch(x, target, weights)
 
     def carried(self, tape: Tape) -> dict[str, Array]:
         """Return the states that the next window begins with, as a checkpoint keeps them."""

@@ -107,7 +107,7 @@ def test_the_memory_estimate_is_what_a_step_takes(spec, shape):
     training = {"loss": "mean_squared_error", "batch_size": rows, "epochs": 1, "optimizer": "adam"}
     loop = TrainingLoop(net, (x, target), training)
     list(loop.run())
-    tape = loop._tape
+    tape = loop._shard.tape
     vectors = net.flat.nbytes + net.state.nbytes + tape.gradients.nbytes + 2 * net.flat.nbytes
     measured = vectors + tape.scratch_bytes
     estimate = summarize(net.spec, batch_size=rows, slots=2)["memory_bytes"]
