@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from chainrule.fitting.replay import Replay
+
 if TYPE_CHECKING:
     from chainrule.fitting.cutting import Cutting, Place
     from chainrule.fitting.samples import Samples
@@ -29,6 +31,7 @@ class Shard:
         self.tape = net.tape(training=True, seed=seed)
         self.tallies = tallies
         self._net = net
+        self._replay = Replay(net, self.tape)
         self._samples = samples
         self._cutting = cutting
 
@@ -37,7 +40,7 @@ class Shard:
         tape = self.tape
         with np.errstate(all="ignore"):  # overflow shows in the loss, which is looked at
             batch = self._cutting.batch(self._net, self._samples, rows, tape, place)
-            y, backward = self._net.forward(batch.x, tape)
+            y, backward = self._replay.forward(batch.x)
             loss, dy = self._samples.objective(
                 y, batch.target, tape, weights=batch.weights, tallies=self.tallies
             )
