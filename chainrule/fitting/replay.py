@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule import kernels
-from chainrule.naming import Values
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from functools import partial
 
+    from chainrule.naming import Values
     from chainrule.network import Network
-    from chainrule.tape import Array, Tape
+    from chainrule.tape import Array, Move, Tape
 
 __all__ = ["Replay"]
 
@@ -36,7 +36,7 @@ class _Program:
     y: Values
     forward: list[partial[Any]]
     place: int  # of the tape after the forward pass
-    moves: list[tuple[Array, Array, float]]
+    moves: list[Move]
     backward: list[partial[Any]] = field(default_factory=list)
     slopes: list[Array] = field(default_factory=list)
     is_proven: bool = False
