@@ -5,7 +5,10 @@ Each has a reference in numpy, in the modules of this package, and may have a tw
 the types it knows and leaves all others to its reference.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from threading import Lock, get_ident
 from types import FunctionType
 from typing import Any
 
@@ -25,6 +28,7 @@ from chainrule.kernels.normalization import (
     batch_norm_moments,
     layer_norm,
     layer_norm_backward,
+    reciprocal_root,
 )
 from chainrule.kernels.optimizers import (
     adagrad,
@@ -53,9 +57,12 @@ from chainrule.kernels.recurrent import (
 )
 from chainrule.kernels.reference import (
     activation_backward,
+    add,
     bias_activation,
     column_sums,
+    copy,
     matmul,
+    multiply,
     softmax,
     softmax_backward,
     softmax_cross_entropy,
@@ -71,6 +78,7 @@ __all__ = [
     "activation_backward",
     "adagrad",
     "adam",
+    "add",
     "add_penalty",
     "add_rows",
     "average",
@@ -82,6 +90,7 @@ __all__ = [
     "bias_activation",
     "col2im",
     "column_sums",
+    "copy",
     "depthwise",
     "depthwise_backward",
     "depthwise_slope",
@@ -99,9 +108,12 @@ __all__ = [
     "max_pool",
     "max_pool_backward",
     "momentum",
+    "multiply",
     "nadam",
     "nesterov",
     "norm",
+    "reciprocal_root",
+    "recording",
     "rmsprop",
     "sgd",
     "simple_rnn",
@@ -120,6 +132,9 @@ REFERENCE: dict[str, Callable[..., Any]] = {
     if name in __all__ and isinstance(value, FunctionType)
 }
 _native: str | None = None
+_bound = REFERENCE  # what runs under the names
+_records: dict[int, list[partial[Any]]] = {}  # by the thread whose calls they are
+_recording = Lock()
 
 
 def in_use() -> str:
@@ -133,13 +148,43 @@ def use_native(variant: str | None = None) -> bool:
     if not variants:
         return False
     chosen = variants[0] if variant is None else variant
-    globals().update(REFERENCE, _native=chosen, **compiled.bind(chosen, REFERENCE))
+    _bind(chosen, {**REFERENCE, **compiled.bind(chosen, REFERENCE)})
     return True
 
 
 def use_reference() -> None:
     """Run all kernels in numpy from now on."""
-    globals().update(REFERENCE, _native=None)
+    _bind(None, REFERENCE)
+
+
+@contextmanager
+def recording() -> Iterator[list[partial[Any]]]:
+    """Note each kernel that this thread calls, with its arguments: to be called as it was."""
+    calls: list[partial[Any]] = []
+    with _recording:
+        _records[get_ident()] = calls
+        globals().update({name: _noted(kernel) for name, kernel in _bound.items()})
+    try:
+        yield calls
+    finally:
+        with _recording:
+            del _records[get_ident()]
+            if not _records:
+                globals().update(_bound)
+
+
+def _noted(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **named: Any) -> Any:
+        record = _records.get(get_ident())
+        if record is not None:
+            record.append(partial(kernel, *args, **named))
+        return kernel(*args, **named)
+
+    return call
+
+
+def _bind(native: str | None, kernels: dict[str, Callable[..., Any]]) -> None:
+    globals().update(kernels, _native=native, _bound=kernels)
 
 
 use_native()
