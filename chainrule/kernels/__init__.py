@@ -10,7 +10,11 @@ from types import FunctionType
 from typing import Any
 
 from chainrule.kernels import compiled
-from chainrule.kernels.convolution import col2im, im2col
+from chainrule.kernels.convolution import (
+    convolve,
+    convolve_input_gradient,
+    convolve_kernel_gradient,
+)
 from chainrule.kernels.depthwise import (
     DepthwiseScratch,
     depthwise,
@@ -82,8 +86,10 @@ __all__ = [
     "batch_norm_backward",
     "batch_norm_moments",
     "bias_activation",
-    "col2im",
     "column_sums",
+    "convolve",
+    "convolve_input_gradient",
+    "convolve_kernel_gradient",
     "depthwise",
     "depthwise_backward",
     "depthwise_slope",
@@ -92,7 +98,6 @@ __all__ = [
     "gru_output",
     "gru_output_backward",
     "gru_reset_backward",
-    "im2col",
     "in_use",
     "layer_norm",
     "layer_norm_backward",

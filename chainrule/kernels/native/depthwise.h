@@ -24,6 +24,21 @@ static Holders holders(const Axis *axis, Py_ssize_t at)
     return found;
 }
 
+/* The windows of a row whose tap is a real cell. */
+static void reaching(const Axis *axis, Py_ssize_t tap, Py_ssize_t *first, Py_ssize_t *end)
+{
+    Py_ssize_t offset = tap * axis->dilation - axis->before, last = axis->size - 1 - offset;
+    if (axis->stride == 1) { /* divisions would take as long as the copy */
+        *first = offset >= 0 ? 0 : -offset;
+        *end = last < 0 ? 0 : last + 1;
+    } else {
+        *first = offset >= 0 ? 0 : (axis->stride - 1 - offset) / axis->stride;
+        *end = last < 0 ? 0 : last / axis->stride + 1;
+    }
+    *end = *end < axis->windows ? *end : axis->windows;
+    *first = *first < *end ? *first : *end;
+}
+
 #define LOOPS "depthwise_loops.h"
 #include "both_types.h"
 

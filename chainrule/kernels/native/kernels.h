@@ -15,10 +15,10 @@
 
 #include "matmul.h"
 
-#include "convolution.h"
 #include "normalization.h"
 #include "pooling.h"
 
+#include "convolution.h"
 #include "depthwise.h"
 
 #include "recurrent.h"
@@ -35,8 +35,10 @@ PyMethodDef TABLE[] = {
     KERNEL(batch_norm_backward),
     KERNEL(batch_norm_moments),
     KERNEL(bias_activation),
-    KERNEL(col2im),
     KERNEL(column_sums),
+    KERNEL(convolve),
+    KERNEL(convolve_input_gradient),
+    KERNEL(convolve_kernel_gradient),
     KERNEL(depthwise),
     KERNEL(depthwise_backward),
     KERNEL(depthwise_slope),
@@ -44,7 +46,6 @@ PyMethodDef TABLE[] = {
     KERNEL(gru_output),
     KERNEL(gru_output_backward),
     KERNEL(gru_reset_backward),
-    KERNEL(im2col),
     KERNEL(layer_norm),
     KERNEL(layer_norm_backward),
     KERNEL(lstm_step),

@@ -102,9 +102,8 @@ class _Convolution(ConvolutionBase):
         if windows.is_identity and self.groups == 1:
             return Scratch(per_row)
         channels = shape[-1] // self.groups
-        block = windows.count * windows.size + windows.padded_cells
-        kernel = windows.size * channels * self.filters
-        return Scratch(per_row, windows.block_rows(channels) * channels * block + 2 * kernel)
+        work = windows.work(channels, self.filters, self.groups)
+        return Scratch(per_row, work + windows.size * channels * self.filters)
 
 
 class Conv1DSpec(_Convolution):
