@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from chainrule import kernels
 from chainrule.layers.activation import activate
-from chainrule.layers.dense import Dense
 
 if TYPE_CHECKING:
     from chainrule.layers.base import Layer, Parameters
@@ -36,8 +35,6 @@ class Convolution:
 
     def forward(self, x: Array, tape: Tape) -> tuple[Array, Backward]:
         windows = self.spec.windows(x.shape[1:])
-        if windows.is_identity and self.spec.groups == 1:
-            return Dense(self.kernel, self.bias, self.spec.activation).forward(x, tape)
         rows, columns = windows.rows, windows.columns
         images = x.reshape(-1, rows.size, columns.size, x.shape[-1])
         kernel = self.kernel.reshape(rows.kernel, columns.kernel, *self.kernel.shape[-2:])

@@ -18,6 +18,8 @@
 #include "normalization.h"
 #include "pooling.h"
 
+#include "sweeps.h"
+#include "winograd.h"
 #include "convolution.h"
 #include "depthwise.h"
 

@@ -24,7 +24,8 @@ Single = Size | Annotated[list[Size], Field(min_length=1, max_length=1)]
 
 # A block of images: as many as stay in the cache.
 _PADDED_VALUES, _DEPTHWISE_VALUES = 1 << 15, 1 << 16
-_PANEL = 32  # filters: no compiled kernel takes more of them at once
+# Filters, and windows of Winograd's convolution: no compiled kernel takes more of them at once.
+_PANEL, _TILES = 32, 48
 
 Tap = tuple[int, tuple[slice, slice], tuple[slice, slice]]
 
@@ -123,6 +124,12 @@ class Windows:
         """Each tap's number, the windows where it is a real cell, and these cells."""
         return _taps(self)
 
+    @property
+    def suits_winograd(self) -> bool:
+        """Whether two windows beside each other have most cells in common, as those of 3x3 have."""
+        sizes = {(a.kernel, a.stride, a.dilation) for a in (self.rows, self.columns)}
+        return sizes == {(3, 1, 1)}
+
     def work(self, channels: int, filters: int, groups: int = 1) -> int:
         """Return how many values a convolution works in: padded images, a kernel, a table.
 
@@ -130,12 +137,16 @@ class Windows:
         """
         own, (rows, columns) = filters // groups, (self.rows, self.columns)
         image = max(
-            self.padded_cells * channels * groups,
-            (rows.windows + rows.surplus) * (columns.windows + columns.surplus) * filters,
+            (rows.padded + 1) * (columns.padded + 1) * channels * groups,
+            (rows.windows + rows.surplus + 1) * (columns.windows + columns.surplus + 1) * filters,
         )
-        panels = groups * max(channels * _up(own, _PANEL), own * _up(channels, _PANEL))
+        wide = _up(channels, _PANEL), _up(own, _PANEL)
+        panels = groups * max(channels * wide[1], own * wide[0])
         table = 2 * max(channels, own)  # whole numbers of 64 bits
-        return max(1, _PADDED_VALUES // image) * image + self.size * (panels + table) + 1
+        fixed = max(1, _PADDED_VALUES // image) * image + self.size * table + 1
+        if self.suits_winograd and groups == 1 and channels % 4 == filters % 4 == 0:
+            return fixed + 16 * (panels + _TILES * sum(wide))
+        return fixed + self.size * panels
 
     def depthwise_rows(self, channels: int) -> int:
         """Return of how many images a depthwise convolution makes the products at once."""
