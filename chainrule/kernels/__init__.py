@@ -13,7 +13,11 @@ from types import FunctionType
 from typing import Any
 
 from chainrule.kernels import compiled
-from chainrule.kernels.convolution import col2im, im2col
+from chainrule.kernels.convolution import (
+    convolve,
+    convolve_input_gradient,
+    convolve_kernel_gradient,
+)
 from chainrule.kernels.depthwise import (
     DepthwiseScratch,
     depthwise,
@@ -88,8 +92,10 @@ __all__ = [
     "batch_norm_backward",
     "batch_norm_moments",
     "bias_activation",
-    "col2im",
     "column_sums",
+    "convolve",
+    "convolve_input_gradient",
+    "convolve_kernel_gradient",
     "copy",
     "depthwise",
     "depthwise_backward",
@@ -97,7 +103,6 @@ __all__ = [
     "global_max_backward",
     "gru",
     "gru_backward",
-    "im2col",
     "in_use",
     "layer_norm",
     "layer_norm_backward",

@@ -121,7 +121,11 @@ def test_the_bits_do_not_hang_on_where_the_arrays_lie(case, variant):
 
         moved = copies(args, move)
         result = kernel(*moved, **more)
-        whole = b"".join(value.tobytes() for value in moved if isinstance(value, np.ndarray))
+        whole = b"".join(
+            value.tobytes()
+            for place, value in enumerate(moved)
+            if isinstance(value, np.ndarray) and place not in case.scratch
+        )
         seen.add((result, whole))
     assert len(seen) == 1
 

@@ -15,10 +15,12 @@
 
 #include "matmul.h"
 
-#include "convolution.h"
 #include "normalization.h"
 #include "pooling.h"
 
+#include "sweeps.h"
+#include "winograd.h"
+#include "convolution.h"
 #include "depthwise.h"
 
 #include "softmax.h"
@@ -39,14 +41,15 @@ PyMethodDef TABLE[] = {
     KERNEL(batch_norm_backward),
     KERNEL(batch_norm_moments),
     KERNEL(bias_activation),
-    KERNEL(col2im),
     KERNEL(column_sums),
+    KERNEL(convolve),
+    KERNEL(convolve_input_gradient),
+    KERNEL(convolve_kernel_gradient),
     KERNEL(depthwise),
     KERNEL(depthwise_backward),
     KERNEL(depthwise_slope),
     KERNEL(gru),
     KERNEL(gru_backward),
-    KERNEL(im2col),
     KERNEL(layer_norm),
     KERNEL(layer_norm_backward),
     KERNEL(lstm),
