@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule import kernels
-from chainrule.naming import Values
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from functools import partial
 
+    from chainrule.naming import Values
     from chainrule.network import Network
     from chainrule.tape import Array, Tape
 
@@ -43,8 +43,9 @@ class _Program:
 
     def run_back(self, dy: Values) -> None:
         """Run backward over the gradient in y, wherever it is."""
-        for given, slope in zip(_listed(dy), self.slopes, strict=True):
-            if given is not slope:
+        slopes = _listed(dy)
+        if not _same(slopes, self.slopes):
+            for given, slope in zip(slopes, self.slopes, strict=True):
                 np.copyto(slope, given)
         for call in self.backward:
             call()
@@ -141,7 +142,7 @@ def _listed(values: Values) -> list[Array]:
 
 
 def _same(ours: list[Array], theirs: list[Array]) -> bool:
-    return all(one is other for one, other in zip(ours, theirs, strict=True))
+    return [*map(id, ours)] == [*map(id, theirs)]
 
 
 def _arrays(value: Any) -> Iterator[Array]:

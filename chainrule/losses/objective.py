@@ -247,6 +247,8 @@ def _product(a: Array | None, b: Array) -> Array:
 
 def _named(values: Values, shapes: Mapping[str, Shape]) -> dict[str, Any]:
     """Return targets or outputs by name.  Raises: DataError at ``target``."""
+    if isinstance(values, np.ndarray) and len(shapes) == 1:
+        return dict.fromkeys(shapes, values)
     try:
         return named(values, shapes)
     except ShapeError as error:

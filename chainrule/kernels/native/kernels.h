@@ -37,6 +37,7 @@ PyMethodDef TABLE[] = {
     KERNEL(bias_activation),
     KERNEL(col2im),
     KERNEL(column_sums),
+    KERNEL(count_right),
     KERNEL(depthwise),
     KERNEL(depthwise_backward),
     KERNEL(depthwise_slope),
