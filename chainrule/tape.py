@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from chainrule.streams import generator
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
-__all__ = ["Array", "Backward", "Gradient", "Tape", "aligned"]
+__all__ = ["Array", "Backward", "Gradient", "Move", "Tape", "aligned"]
 
 _LINE = 64  # bytes
 
@@ -79,14 +79,22 @@ class Gradient:
         return first
 
 
+class Move(NamedTuple):
+    """Where a moving average goes: average = momentum average + rest value."""
+
+    average: Array
+    value: Array
+    momentum: float
+
+
 class Tape:
     """The memory of one chain of steps: one tape belongs to one thread.
 
-    ``training`` switches dropout on. ``seed`` and the number given to ``begin`` name the random
-    streams. The network sets before each layer: ``wants_dx``, whether anyone reads the gradient in
-    that layer's input, and ``mask``, which steps of the input sequences are no padding (True), None
-    if all; a layer that makes a mask sets it anew. Of several inputs it is where none is padding,
-    and ``source_masks`` has each. ``masks`` are those of the network's outputs.
+    ``training`` switches dropout on. ``seed``, the number given to ``begin``, and ``shard`` name
+    the random streams. The network sets before each layer: ``wants_dx``, whether anyone reads the
+    gradient in that layer's input, and ``mask``, which steps of the input sequences are no padding
+    (True), None if all; a layer that makes a mask sets it anew. Of several inputs it is where none
+    is padding, and ``source_masks`` has each. ``masks`` are those of the network's outputs.
     ``moves`` are the moving averages noted in this step, ``place`` is how many arrays it took.
     ``carried`` holds what recurrent layers go on from at the next window, by the layer's number;
     None where each sequence comes whole. ``window`` is the steps of a shorter window.
@@ -100,10 +108,12 @@ class Tape:
         dtype: DTypeLike = "float32",
         training: bool = False,
         seed: int = 0,
+        shard: int = 0,
     ) -> None:
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.training = training
         self.seed = seed
+        self.shard = shard
         self.wants_dx = True
         self.mask: Array | None = None
         self.source_masks: list[Array | None] = []
@@ -118,7 +128,7 @@ class Tape:
         self._parameters = list(parameters)
         self.gradients = aligned(sum(p.size for p in self._parameters), self.dtype)
         self._gradients: dict[int, Gradient] = {}
-        self.moves: list[tuple[Array, Array, float]] = []
+        self.moves: list[Move] = []
         start = 0
         for parameter in self._parameters:
             view = self.gradients[start : start + parameter.size].reshape(parameter.shape)
@@ -154,10 +164,10 @@ class Tape:
 
     def move(self, average: Array, value: Array, momentum: float) -> None:
         """Note where a moving average goes in this step: nothing moves before ``apply_moves``."""
-        self.moves.append((average, value, momentum))
+        self.moves.append(Move(average, value, momentum))
 
     def apply_moves(self) -> None:
-        """Move each average toward the value noted, average = momentum average + rest value."""
+        """Move each average toward the value noted."""
         for average, value, momentum in self.moves:
             np.multiply(average, momentum, out=average)
             np.add(average, (1.0 - momentum) * value, out=average)
@@ -179,7 +189,8 @@ class Tape:
 
     def random(self, key: int) -> np.random.Generator:
         """Return this step's random stream of the layer with a number."""
-        return generator(self.seed, "dropout", self._number, key)
+        keys = (key, self.shard) if self.shard else (key,)  # one shard: as before there were any
+        return generator(self.seed, "dropout", self._number, *keys)
 
     def _make(self, place: int, shape: tuple[int, ...], dtype: DTypeLike | None) -> Array:
         """Cut a view from the buffer at a place, grown if need be: a smaller last batch fits in."""

@@ -10,7 +10,7 @@ from chainrule.fitting.samples import Batch
 from chainrule.spec import windows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from chainrule.fitting.samples import Samples
     from chainrule.naming import Values
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from chainrule.spec import TrainingSpec
     from chainrule.tape import Array, Tape
 
-__all__ = ["Cutting", "Place"]
+__all__ = ["Cutting", "Place", "parts"]
 
 _CARRIED = "carried."
 
@@ -73,14 +73,21 @@ class Cutting:
                 weights = self._window(weights, place.window, tape)
         return Batch(x, target, weights)
 
-    def carried(self, tape: Tape) -> dict[str, Array]:
+    def carried(self, tapes: Sequence[Tape]) -> dict[str, Array]:
         """Return the states that the next window begins with, as a checkpoint keeps them."""
-        return {f"{_CARRIED}{n}": state.copy() for n, state in (tape.carried or {}).items()}
+        return {f"{_CARRIED}{n}": state for n, state in _joined(tapes).items()}
 
-    def restore(self, tape: Tape, kept: Mapping[str, Array]) -> None:
+    def restore(self, tapes: Sequence[Tape], kept: Mapping[str, Array]) -> None:
         """Take up the states that a checkpoint kept."""
-        states = {name.removeprefix(_CARRIED): kept[name] for name in kept if _CARRIED in name}
-        tape.carried = {int(n): state for n, state in states.items()} if self._carries else None
+        states = {int(n.removeprefix(_CARRIED)): kept[n] for n in kept if _CARRIED in n}
+        rows = len(next(iter(states.values()), ()))
+        if self._carries:
+            _deal(states, tapes, parts(rows, len(tapes)))
+
+    def deal(self, tapes: Sequence[Tape], cut: Sequence[slice], place: Place) -> None:
+        """Give each shard of a new batch the states of its rows: a smaller batch is cut anew."""
+        if self._carries and place.window == 0:
+            _deal(_joined(tapes), tapes, cut)
 
     def _pass_by(self, net: Network, x: Values, tape: Tape) -> None:
         """Run a window for the states that its layers end with; all others keep those they had."""
@@ -110,3 +117,24 @@ class Cutting:
             parts[name] = tape.empty(view.shape, view.dtype)
             np.copyto(parts[name], view)
         return parts if isinstance(values, dict) else parts[""]
+
+
+def parts(size: int, most: int) -> list[slice]:
+    """Cut what has a size in so many parts, or as many as are not empty, equal to one or so."""
+    count = max(1, min(size, most))
+    least, more = divmod(size, count)
+    ends = [(number + 1) * least + min(number + 1, more) for number in range(count)]
+    return [slice(start, stop) for start, stop in zip([0, *ends], ends, strict=False)]
+
+
+def _joined(tapes: Sequence[Tape]) -> dict[int, Array]:
+    """Return a copy of the states of a batch, those of all shards that have any."""
+    carried = [tape.carried for tape in tapes if tape.carried]
+    return {n: np.concatenate([states[n] for states in carried]) for n in (carried or [{}])[0]}
+
+
+def _deal(states: dict[int, Array], tapes: Sequence[Tape], cut: Sequence[slice]) -> None:
+    for tape in tapes:
+        tape.carried = {}
+    for tape, rows in zip(tapes, cut, strict=False):
+        tape.carried = {n: state[rows] for n, state in states.items()}

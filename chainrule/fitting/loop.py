@@ -12,9 +12,10 @@ from chainrule.checkpoint import Checkpoint
 from chainrule.errors import CheckpointError, DataError, DivergedError
 from chainrule.fitting.cutting import Cutting, Place
 from chainrule.fitting.evaluation import Evaluator, TargetScale, unit_of
+from chainrule.fitting.pool import ThreadPool
 from chainrule.fitting.reports import EpochReport, StepReport
 from chainrule.fitting.samples import Rows, Samples
-from chainrule.fitting.shard import Shard
+from chainrule.fitting.sharding import Shards
 from chainrule.fitting.stopping import Plateau, Stopping, judged
 from chainrule.fitting.update import Update
 from chainrule.losses import Objective
@@ -46,6 +47,7 @@ _SHARED = (
     "optimizer",
     "schedule",
     "seed",
+    "shards",
     "shuffle",
 )
 _KEPT = {"average": "average of the weights", "gathered": "sum of the gradients"}
@@ -88,13 +90,7 @@ class TrainingLoop:
         self._plateau = Plateau(self.training)
         self._stopping = Stopping(net, self.training.early_stopping)
         unit = unit_of(target_scale)
-        self._shard = Shard(
-            net,
-            self._train,
-            self._cutting,
-            self.objective.tallies(unit),
-            self.training.seed,
-        )
+        self._shards = Shards(net, self._train, self._cutting, self.training, unit)
         self._evaluator: Evaluator | None = None
         if validation is not None:
             rows = max(self.training.batch_size, net.block_rows(EVALUATION_ROWS))
@@ -111,15 +107,17 @@ class TrainingLoop:
 
         Raises: DivergedError, if the loss, a parameter or an optimizer slot is no longer finite.
         """
-        while True:
-            if self.step == (self.epoch + 1) * self.steps_per_epoch:
-                yield self._end_epoch()
-            if self.step >= self.steps or self.stopped:
-                return
-            began = time.perf_counter()
-            loss = self._step()
-            self._seconds += time.perf_counter() - began
-            yield StepReport(self.step, self.epoch + 1, loss)
+        training = self.training
+        with ThreadPool(min(training.threads, training.shards)) as pool:
+            while True:
+                if self.step == (self.epoch + 1) * self.steps_per_epoch:
+                    yield self._end_epoch()
+                if self.step >= self.steps or self.stopped:
+                    return
+                began = time.perf_counter()
+                loss = self._step(pool)
+                self._seconds += time.perf_counter() - began
+                yield StepReport(self.step, self.epoch + 1, loss)
 
     def checkpoint(self) -> Checkpoint:
         """Return a copy of all that a resume needs.
@@ -133,7 +131,7 @@ class TrainingLoop:
             state=self.net.state.copy(),
             kept={
                 **{name: vector.copy() for name, vector in self._kept.items()},
-                **self._cutting.carried(self._shard.tape),
+                **self._cutting.carried(self._shards.tapes),
             },
             best=dict(self.best),
             loop={
@@ -141,7 +139,7 @@ class TrainingLoop:
                 "step": self.step,
                 "epoch": self.epoch,
                 "batch": self.step - self.epoch * self.steps_per_epoch,
-                "sums": self._shard.tallies.sums.astype("<f8").tobytes().hex(),
+                "sums": self._shards.tallies.sums.astype("<f8").tobytes().hex(),
                 "run": self._identity(),
                 **self._plateau.record,
                 **self._stopping.record,
@@ -159,22 +157,22 @@ class TrainingLoop:
         They are the best epoch's, if early stopping restores them, else the average, if there is
         one, else the last.  Returns: the restored epoch's {epoch, train, validation}, or None.
         """
-        self._shard.tape.release()
+        self._shards.release()
         self._evaluator = None
         np.copyto(self.net.flat, self._update.judged)
         return self._stopping.restore_best()
 
-    def _step(self) -> float:
+    def _step(self, pool: ThreadPool) -> float:
         """Learn one batch and return its loss."""
-        number, tape = self.step + 1, self._shard.tape
+        number = self.step + 1
         batch, window = divmod(self.step - self.epoch * self.steps_per_epoch, self._cutting.updates)
         place = Place(number, window, begins_epoch=batch == 0)
-        loss = self._shard.learn(self._rows(batch), place)
-        if not math.isfinite(loss):
-            raise DivergedError(self.epoch + 1, number)
-        with np.errstate(all="ignore"):  # overflow shows in the next loss
-            self._update.learn(tape.gradients, number, self._learning_rate(number))
-            tape.apply_moves()
+        with np.errstate(all="ignore"):  # overflow shows in the loss, which is looked at
+            loss = self._shards.learn(self._rows(batch), place, pool)
+            if not math.isfinite(loss):
+                raise DivergedError(self.epoch + 1, number)
+            self._update.learn(self._shards.gradients, number, self._learning_rate(number))
+            self._shards.apply_moves()
         self.step = number
         self._samples += self._size(batch) if window == 0 else 0
         return loss
@@ -208,7 +206,7 @@ class TrainingLoop:
         report = EpochReport(
             epoch=self.epoch + 1,
             step=self.step,
-            train=self._shard.tallies.result(),
+            train=self._shards.tallies.result(),
             validation=validation,
             learning_rate=self._learning_rate(self.step),
             seconds=self._seconds,
@@ -220,7 +218,7 @@ class TrainingLoop:
         self._plateau.judge(loss)
         self._stopping.judge(report, self._update.judged)
         self.epoch += 1
-        self._shard.tallies.clear()
+        self._shards.tallies.clear()
         self._seconds, self._samples = 0.0, 0
         return report
 
@@ -280,12 +278,12 @@ class TrainingLoop:
             vector[:] = checkpoint.slots[name]
         for name, vector in self._kept.items():
             vector[:] = checkpoint.kept[name]
-        self._cutting.restore(self._shard.tape, checkpoint.kept)
+        self._cutting.restore(self._shards.tapes, checkpoint.kept)
         self.step, self.epoch = loop["step"], loop["epoch"]
         self.best = dict(checkpoint.best)
         self._plateau.restore(loop)
         self._stopping.restore(loop)
-        self._shard.tallies.sums[:] = np.frombuffer(bytes.fromhex(loop["sums"]), "<f8")
+        self._shards.tallies.sums[:] = np.frombuffer(bytes.fromhex(loop["sums"]), "<f8")
 
 
 def _checked(net: Network, objective: Objective, rows: Rows) -> Samples:

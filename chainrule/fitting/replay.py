@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from chainrule.naming import Values
     from chainrule.network import Network
-    from chainrule.tape import Array, Tape
+    from chainrule.tape import Array, Move, Tape
 
 __all__ = ["Replay"]
 
@@ -36,7 +36,7 @@ class _Program:
     y: Values
     forward: list[partial[Any]]
     place: int  # of the tape after the forward pass
-    moves: list[tuple[Array, Array, float]]
+    moves: list[Move]
     backward: list[partial[Any]] = field(default_factory=list)
     slopes: list[Array] = field(default_factory=list)
     is_proven: bool = False
@@ -120,7 +120,7 @@ class Replay:
     def _repeats(self, program: _Program) -> bool:
         """Tell whether a program ends as the pass before it, whose results stay."""
         tape = self._tape
-        results = [tape.gradients, *_listed(program.y), *(value for _, value, _ in program.moves)]
+        results = [tape.gradients, *_listed(program.y), *(move.value for move in program.moves)]
         wanted = [result.copy() for result in results]
         given = [*program.inputs, *program.slopes]
         for nonsense in _NONSENSE:

@@ -42,6 +42,7 @@ __all__ = ["Plan", "plan"]
 
 MAX_STEPS = 10**9
 PROCESS_BYTES = 96 * 2**20  # an interpreter with numpy, before any data
+THREAD_BYTES = 48 * 2**20  # a thread's stack, its heap, and what OpenBLAS keeps for it
 FLOPS_PER_S = 5e9  # of one core on small layers; for the estimate of time alone
 STEP_S = 60e-6
 
@@ -209,7 +210,13 @@ def _complete(
     units = {name: one.shape[-1] for name, one in recipe.learnt(_outputs(given)).items()}
     try:
         spec = complete(given, recipe.input_shape, units)
-        summary = summarize(spec, batch_size=training.batch_size, itemsize=itemsize, slots=slots)
+        summary = summarize(
+            spec,
+            batch_size=training.batch_size,
+            itemsize=itemsize,
+            slots=slots,
+            shards=training.shards,
+        )
     except SpecError as error:
         raise error.under("architecture") from None
     heads.check(spec, recipe)
@@ -236,7 +243,10 @@ def _memory(
     recipe: Recipe,
     training: TrainingSpec,
 ) -> int:
-    """Estimate the trainer's memory: process, data twice over, network, checkpoint, evaluation."""
+    """Estimate the trainer's memory.
+
+    It has a process and threads, the data twice over, the network, a checkpoint, an evaluation.
+    """
     itemsize = 8 if training.precision == "float64" else 4
     rows = sum(recipe.rows[part] for part in ("train", "validation", "test"))
     inputs = recipe.input_shape
@@ -250,7 +260,8 @@ def _memory(
     evaluation = _evaluation(scratch(walked), itemsize, training.batch_size)
     learning = int(summary["memory_bytes"]) + checkpoint + evaluation
     filling = itemsize * int(summary["parameters"]) + starting(walked).n_bytes
-    return PROCESS_BYTES + features + prepared + max(learning, filling)
+    threads = THREAD_BYTES * (min(training.threads, training.shards) - 1)
+    return PROCESS_BYTES + threads + features + prepared + max(learning, filling)
 
 
 def _evaluation(taken: Scratch, itemsize: int, batch_size: int) -> int:
