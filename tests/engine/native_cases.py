@@ -116,6 +116,13 @@ def softmax_cross_entropy(rng, size, dtype):
     return [x, rng.integers(0, max(size, 1), 6), np.empty_like(x)], {}
 
 
+def count_right(rng, size, dtype):
+    """Draw numbers of which many are equal, and one row in three has NaN."""
+    y = rng.integers(0, 4, (60, size)).astype(dtype)
+    y[::3, size // 2] = np.nan
+    return [y, rng.integers(0, max(size, 1), 60)], {}
+
+
 def gates_of(rng, size, blocks, dtype):
     """Draw gates as sigmoid and tanh leave them: between 0 and 1."""
     return rng.uniform(0.05, 0.95, (5, blocks * size)).astype(dtype)
@@ -279,6 +286,7 @@ CASES = [
     Case("softmax", softmax, SINGLE, least=1),
     Case("softmax_backward", softmax_backward, SINGLE, least=1),
     Case("softmax_cross_entropy", softmax_cross_entropy, SINGLE, least=1),
+    Case("count_right", count_right, SINGLE, least=1),
     Case("simple_rnn_step", simple_rnn_step("tanh"), SINGLE),
     Case("simple_rnn_step", simple_rnn_step("gelu"), SINGLE, variety="gelu"),
     Case("simple_rnn_step_backward", simple_rnn_step_backward("tanh"), SINGLE),
