@@ -130,7 +130,8 @@ def test_rows_in_their_own_order_and_type_are_views_and_not_replayed(monkeypatch
     kept = x.copy(), y.copy()
     loop = assert_as_plain(monkeypatch, spec, x, y, shuffle=False)
     assert programs_of(loop) == [{4: None}]
-    assert (x == kept[0]).all() and (y == kept[1]).all()
+    assert (x == kept[0]).all()
+    assert (y == kept[1]).all()
 
 
 @pytest.mark.parametrize("stop", [1, 4, 6])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -270,13 +272,13 @@ def test_batch_norm_is_pytorchs_in_each_shard_with_averaged_gradients():
     loop = TrainingLoop(net, (x, target), {**options, "shuffle": False, "optimizer": kept})
     assert next(loop.run()).loss == pytest.approx(wanted, rel=1e-12)
     moved = {name: before[name] - net.parameters[name] for name in before}
-    close = {"rtol": 1e-9, "atol": 1e-12}
-    np.testing.assert_allclose(moved["batch_norm_1.gamma"], gamma.numpy(), **close)
-    np.testing.assert_allclose(moved["dense_1.kernel"], first.weight.grad.numpy().T, **close)
-    np.testing.assert_allclose(moved["dense_2.kernel"], second.weight.grad.numpy().T, **close)
-    np.testing.assert_allclose(net.states["batch_norm_1.moving_mean"], 0.1 * means, **close)
+    close = partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12)
+    close(moved["batch_norm_1.gamma"], gamma.numpy())
+    close(moved["dense_1.kernel"], first.weight.grad.numpy().T)
+    close(moved["dense_2.kernel"], second.weight.grad.numpy().T)
+    close(net.states["batch_norm_1.moving_mean"], 0.1 * means)
     moving = net.states["batch_norm_1.moving_variance"]
-    np.testing.assert_allclose(moving, 0.9 + 0.1 * variances, **close)
+    close(moving, 0.9 + 0.1 * variances)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 33, 34])
@@ -327,8 +329,8 @@ def test_no_thread_outlives_a_run_however_it_ends():
     before = threading.active_count()
     loop = trained("mlp", shards=3, threads=3)
     assert threading.active_count() == before
-    run = TrainingLoop(loop.net, (np.ones((8, 6)), np.ones((8, 3))), {"shards": 2, "threads": 2})
-    run = run.run()
+    ones = np.ones((8, 6)), np.ones((8, 3))
+    run: Any = TrainingLoop(loop.net, ones, {"shards": 2, "threads": 2}).run()
     next(run)
     assert threading.active_count() == before + 1
     run.close()
