@@ -102,8 +102,7 @@ class Cutting:
     def _begin_batch(self, tape: Tape, *, goes_on: bool) -> None:
         """Forget the states of the batch before, but for those of stateful layers."""
         before = (tape.carried or {}) if goes_on else {}
-        kept = {n: state for n, state in before.items() if n in self._stateful}
-        tape.carried = kept
+        tape.carried = {n: state for n, state in before.items() if n in self._stateful}
 
     def _window(self, values: Values, number: int, tape: Tape) -> Values:
         """Return a window's part of a batch."""

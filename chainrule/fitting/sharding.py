@@ -97,7 +97,7 @@ class Shards:
                 for (y, _), tape in zip(begun, self.tapes, strict=False)
             ]
         )
-        of_each = counts / np.maximum(counts.sum(axis=0), 1)
+        of_each = (counts / np.maximum(counts.sum(axis=0), 1)).tolist()
         return pool.run([partial(rest, own) for (_, rest), own in zip(begun, of_each, strict=True)])
 
     def _sum(self, shares: list[float], pool: ThreadPool) -> None:
