@@ -43,8 +43,9 @@ class _Program:
 
     def run_back(self, dy: Values) -> None:
         """Run backward over the gradient in y, wherever it is."""
-        for given, slope in zip(_listed(dy), self.slopes, strict=True):
-            if given is not slope:
+        slopes = _listed(dy)
+        if not _same(slopes, self.slopes):
+            for given, slope in zip(slopes, self.slopes, strict=True):
                 np.copyto(slope, given)
         for call in self.backward:
             call()
@@ -119,7 +120,7 @@ class Replay:
     def _repeats(self, program: _Program) -> bool:
         """Tell whether a program ends as the pass before it, whose results stay."""
         tape = self._tape
-        results = [tape.gradients, *_listed(program.y), *(value for _, value, _ in program.moves)]
+        results = [tape.gradients, *_listed(program.y), *(move.value for move in program.moves)]
         wanted = [result.copy() for result in results]
         given = [*program.inputs, *program.slopes]
         for nonsense in _NONSENSE:
@@ -141,7 +142,7 @@ def _listed(values: Values) -> list[Array]:
 
 
 def _same(ours: list[Array], theirs: list[Array]) -> bool:
-    return all(one is other for one, other in zip(ours, theirs, strict=True))
+    return [*map(id, ours)] == [*map(id, theirs)]
 
 
 def _arrays(value: Any) -> Iterator[Array]:

@@ -15,6 +15,7 @@ __all__ = [
     "bias_activation",
     "column_sums",
     "copy",
+    "count_right",
     "matmul",
     "multiply",
     "softmax",
@@ -59,6 +60,14 @@ def multiply(a: Array, b: Array | float, out: Array) -> None:
 def matmul(a: Array, b: Array, out: Array) -> None:
     """Write the matrix product to out.  Shapes: as np.matmul's."""
     np.matmul(a, b, out=out)
+
+
+def count_right(y: Array, classes: Array) -> int:
+    """Return how many positions are largest at their class; of equals the first counts.
+
+    Shapes: y (..., n), classes (...) of intp -> ().
+    """
+    return int(np.count_nonzero(y.argmax(axis=-1) == classes))
 
 
 def softmax(x: Array, y: Array) -> None:

@@ -116,6 +116,13 @@ def softmax_cross_entropy(rng, size, dtype):
     return [x, rng.integers(0, max(size, 1), 6), np.empty_like(x)], {}
 
 
+def count_right(rng, size, dtype):
+    """Draw numbers of which many are equal, and one row in three has NaN."""
+    y = rng.integers(0, 4, (60, size)).astype(dtype)
+    y[::3, size // 2] = np.nan
+    return [y, rng.integers(0, max(size, 1), 60)], {}
+
+
 def scales(rng, size, dtype, *, given):
     """Draw a gamma and a beta, or none."""
     drawn = normal(rng, size, dtype=dtype), normal(rng, size, dtype=dtype)
@@ -208,6 +215,7 @@ CASES = [
     Case("softmax", softmax, SINGLE, least=1),
     Case("softmax_backward", softmax_backward, SINGLE, least=1),
     Case("softmax_cross_entropy", softmax_cross_entropy, SINGLE, least=1),
+    Case("count_right", count_right, SINGLE, least=1),
     *(
         case
         for given in (True, False)

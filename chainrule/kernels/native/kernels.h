@@ -45,6 +45,7 @@ PyMethodDef TABLE[] = {
     KERNEL(convolve),
     KERNEL(convolve_input_gradient),
     KERNEL(convolve_kernel_gradient),
+    KERNEL(count_right),
     KERNEL(depthwise),
     KERNEL(depthwise_backward),
     KERNEL(depthwise_slope),
