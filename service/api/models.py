@@ -95,10 +95,8 @@ def predict(model_id: str, document: PredictRequest) -> Any:
     Labels and units are the training file's; the model's own preprocessing is applied. Of a network
     with several outputs each part of the answer is {output: ...}.
     """
-    with parts().database.read() as session:
-        model = models.get(session, tenant(), model_id)
-        inputs = document.inputs if document.rows is None else document.rows
-        return PredictionView(**models.predict(session, model, inputs))
+    inputs = document.inputs if document.rows is None else document.rows
+    return PredictionView(**models.predict(parts().database, tenant(), model_id, inputs))
 
 
 def model_view(model: Model) -> ModelView:
