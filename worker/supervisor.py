@@ -31,7 +31,6 @@ __all__ = ["Supervisor"]
 log = logging.getLogger(__name__)
 
 SPARE_BYTES = 256 << 20
-SLOWEST_FLOPS_PER_S = 3e8  # for the first block of a prediction, of which nothing is known yet
 
 
 class Supervisor:
@@ -104,7 +103,6 @@ class Supervisor:
             "format": claim.config["format"],
             "block_rows": claim.config["block_rows"],
             "step": claim.step,
-            "quiet_s": claim.config["block_rows"] * claim.config["flops"] / SLOWEST_FLOPS_PER_S,
             "memory_bytes": claim.memory_bytes + SPARE_BYTES,
         }
         return header, self._blob(claim.warm_start.blob)

@@ -149,7 +149,10 @@ class Model(_Resource):
 
 
 class Job(_Resource):
-    """A training run, or a batch prediction.  ``view`` is the service's JSON as last read; ``refresh`` reads it anew."""
+    """A training run, or a batch prediction.
+
+    ``view`` is the service's JSON as last read; ``refresh`` reads it anew.
+    """
 
     collection = "jobs"
     _etag = ""

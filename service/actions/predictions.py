@@ -93,7 +93,6 @@ def plan(
             "dataset_id": dataset.id,
             "format": request.format,
             "block_rows": block_rows,
-            "flops": flops,
         },
         recipe={},
         summary={},

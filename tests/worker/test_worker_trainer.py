@@ -24,7 +24,7 @@ from tests.waiting import eventually
 from worker.frames import Frame
 from worker.process import Ended, TrainerProcess, Wake
 from worker.spare import Spare
-from worker.trainer import serving
+from worker.trainer import serving, training
 
 ROOM = 1 << 30
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from chainrule import bundle
 from chainrule.errors import CheckpointError, DataError
 from chainrule.recipe.reading import Reader
+from chainrule.spec import summarize
 from worker.trainer.dataset import open_tensors
 from worker.trainer.table import Table
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BadRowError", "Prediction"]
 
+SLOWEST_FLOPS_PER_S = 1e9  # for the first block, of which nothing is known yet
 PATIENCE = 20  # a silence is suspect only after so many times what a block takes
 
 
@@ -44,12 +46,13 @@ class Prediction:
         self._table = Table(self._model, header["format"])
         self._block_rows: int = header["block_rows"]
         self._step: int = header["step"]
-        self._quiet_s: float = header["quiet_s"]
 
     def run(self) -> None:
         """Predict to the end, or until told to stop; report each block on the way."""
         channel, rows = self._channel, self._reader.rows
-        channel.send("started", step=self._step, steps=rows, quiet_s=self._quiet_s)
+        flops = summarize(self._model.network.spec)["flops_per_sample"]
+        quiet_s = PATIENCE * self._block_rows * flops / SLOWEST_FLOPS_PER_S
+        channel.send("started", step=self._step, steps=rows, quiet_s=quiet_s)
         for start in range(self._step, rows, self._block_rows):
             begun_at = time.monotonic()
             stop = min(start + self._block_rows, rows)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.naming import named, unnamed
+from chainrule.naming import unnamed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -151,7 +151,9 @@ def _prediction(
 
 def _values(field: _Field, answer: dict[str, Any]) -> Array:
     """Return a field's values.  Shapes: (rows, *tail)."""
-    values = named(answer[field.entry], [field.output])[field.output]
+    values = answer[field.entry]
+    if isinstance(values, dict):
+        values = values[field.output]
     array: Array = np.array(values, dtype=field.dtype)
     return array + 0.0 if array.dtype.kind == "f" else array  # no -0.0: a file is read without
 
