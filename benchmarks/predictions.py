@@ -143,7 +143,7 @@ def _write_rows(path: Path, rows: int) -> None:
 
 
 class Memory:
-    """Samples RssAnon + RssShmem of a session's processes; ``peaks`` has each role's largest (MB)."""
+    """Samples RssAnon + RssShmem of a session's processes; ``peaks`` has each role's (MB)."""
 
     def __init__(self, session: int) -> None:
         self._session = session
