@@ -30,7 +30,8 @@ class GRU(Recurrent):
         common = self.recurrent_kernel, run.kept, run.padded
         gates, inner = self.before_gates(run.z, tape), tape.empty(run.h[1:].shape)
         out = gates, run.h, inner
-        kernels.gru(run.z, *self._biases(tape), *common, *how, run.seen, *out, run.panels)
+        bias, inner_bias = self._biases(tape)
+        kernels.gru(run.z, bias, inner_bias, *common, *how, run.seen, *out, run.panels)
 
         def backward(dy: Array) -> Array:
             d_inner = tape.empty(inner.shape)
