@@ -25,7 +25,6 @@ class Table:
         self._peers = peers
         self._cases: list[Case] = []
         self._details: list[dict[str, Any]] = []
-        self._is_single = False  # whether ours had fewer threads than its peers
         self.differing: list[str] = []
 
     def head(self, threads: int) -> None:
@@ -48,7 +47,6 @@ class Table:
         losses = ", ".join(f"{side} {value:.0e}" for side, value in off.items())
         figures = f"{ours.step_us:>9.0f}{cells}{rate:>9.1f}{share:>7.0%}"
         print(f"{ours.case.name:<43}{figures}  {losses}", flush=True)
-        self._is_single = self._is_single or ours.facts["threads"] < ours.threads
         worst = max(off.values(), default=0.0)
         if worst > TOLERANCE:
             self.differing.append(f"{ours.case.name}, {ours.threads} threads: {worst:.1e}")
@@ -94,6 +92,4 @@ class Table:
         if compiling:
             span = f"{min(compiling):.1f} to {max(compiling):.1f} s"
             lines.append(f"JAX's compilation, {span} a case, is not in its times")
-        if self._is_single:
-            lines.append("ours ran on one thread everywhere: its batches have no shards yet")
         return lines
