@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -45,9 +45,11 @@ class Gradient:
         """Add ``a @ b``, of as many values as the parameter has, whatever its axes."""
         view = self.view.reshape(*a.shape[:-1], b.shape[-1])
         if self._is_first():
-            np.matmul(a, b, out=view)
+            kernels.matmul(a, b, view)
         else:
-            view += np.matmul(a, b, out=self._tape.empty(view.shape))
+            part = self._tape.empty(view.shape)
+            kernels.matmul(a, b, part)
+            kernels.add(view, part, view)
 
     def add_sum(self, value: Array) -> None:
         """Add the sum of a value over its first axes, as many as the parameter has not."""
@@ -56,14 +58,14 @@ class Gradient:
         else:
             total = self._tape.empty(self.view.shape)
             kernels.column_sums(value, total)
-            self.view += total
+            kernels.add(self.view, total, self.view)
 
     def add(self, value: Array) -> None:
         """Add a value of the parameter's shape."""
         if self._is_first():
-            np.copyto(self.view, value)
+            kernels.copy(value, self.view)
         else:
-            self.view += value
+            kernels.add(self.view, value, self.view)
 
     def add_rows(self, rows: Array, values: Array) -> None:
         """Add each value to one row of the parameter; a row may be named often, or never."""
@@ -93,6 +95,7 @@ class Tape:
     gradient in that layer's input, and ``mask``, which steps of the input sequences are no padding
     (True), None if all; a layer that makes a mask sets it anew. Of several inputs it is where none
     is padding, and ``source_masks`` has each. ``masks`` are those of the network's outputs.
+    ``moves`` are the moving averages noted in this step, ``place`` is how many arrays it took.
     ``carried`` holds what recurrent layers go on from at the next window, by the layer's number;
     None where each sequence comes whole. ``window`` is the steps of a shorter window.
     Shapes: mask (batch, steps).
@@ -119,7 +122,7 @@ class Tape:
         self.window: int | None = None
         self.steps = 0
         self._number = 0
-        self._cursor = 0
+        self.place = 0
         self._buffers: list[Array] = []
         self._views: list[dict[tuple[Any, Any], Array]] = []
         self._parameters = list(parameters)
@@ -136,13 +139,13 @@ class Tape:
         """Start step ``number``: all scratch memory handed out before is used again."""
         self.steps += 1
         self._number = number
-        self._cursor = 0
+        self.place = 0
         self.moves.clear()
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike | None = None) -> Array:
         """Return an array of any content; the same memory at the same place of every step."""
-        place = self._cursor
-        self._cursor = place + 1
+        place = self.place
+        self.place = place + 1
         if place == len(self._views):
             self._views.append({})
             self._buffers.append(np.empty(0, np.uint8))
@@ -151,7 +154,7 @@ class Tape:
 
     def release(self) -> None:
         """Give the scratch memory back."""
-        self._cursor = 0
+        self.place = 0
         self._buffers.clear()
         self._views.clear()
 
@@ -175,8 +178,13 @@ class Tape:
         return shape if self.window is None else (self.window, *shape[1:])
 
     @property
+    def scratch(self) -> Sequence[Array]:
+        """The memory handed out so far, as bytes, all of it kept for the next steps."""
+        return self._buffers
+
+    @property
     def scratch_bytes(self) -> int:
-        """The memory handed out so far, all of it kept for the next steps."""
+        """Return how much that is."""
         return sum(buffer.size for buffer in self._buffers)
 
     def random(self, key: int) -> np.random.Generator:

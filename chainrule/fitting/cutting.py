@@ -41,6 +41,7 @@ class Cutting:
     def __init__(self, net: Network, training: TrainingSpec) -> None:
         self._cut = windows(net.spec, net.nodes, training)
         self._stateful = [n.index for n in net.nodes if getattr(n.spec, "stateful", False)]
+        self._carries = self._cut.size is not None or bool(self._stateful)
 
     @property
     def updates(self) -> int:
@@ -54,6 +55,9 @@ class Cutting:
 
         The windows before it that are not learnt from are run first, for the states they end with.
         """
+        if not self._carries:
+            tape.begin(place.step)
+            return samples.batch(rows, tape)
         first, leading = place.window == 0, 0 if self._cut.aligned else self._cut.parts - 1
         for number in range(leading + 1):
             tape.begin(place.step)
@@ -96,15 +100,10 @@ class Cutting:
             **{number: state for number, state in after.items() if number in through},
         }
 
-    @property
-    def _carries(self) -> bool:
-        return self._cut.size is not None or bool(self._stateful)
-
     def _begin_batch(self, tape: Tape, *, goes_on: bool) -> None:
         """Forget the states of the batch before, but for those of stateful layers."""
         before = (tape.carried or {}) if goes_on else {}
-        kept = {n: state for n, state in before.items() if n in self._stateful}
-        tape.carried = kept if self._carries else None
+        tape.carried = {n: state for n, state in before.items() if n in self._stateful}
 
     def _window(self, values: Values, number: int, tape: Tape) -> Values:
         """Return a window's part of a batch."""

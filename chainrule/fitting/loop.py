@@ -167,10 +167,10 @@ class TrainingLoop:
         number = self.step + 1
         batch, window = divmod(self.step - self.epoch * self.steps_per_epoch, self._cutting.updates)
         place = Place(number, window, begins_epoch=batch == 0)
-        loss = self._shards.learn(self._rows(batch), place, pool)
-        if not math.isfinite(loss):
-            raise DivergedError(self.epoch + 1, number)
-        with np.errstate(all="ignore"):  # overflow shows in the next loss
+        with np.errstate(all="ignore"):  # overflow shows in the loss, which is looked at
+            loss = self._shards.learn(self._rows(batch), place, pool)
+            if not math.isfinite(loss):
+                raise DivergedError(self.epoch + 1, number)
             self._update.learn(self._shards.gradients, number, self._learning_rate(number), pool)
             self._shards.apply_moves()
         self.step = number

@@ -10,6 +10,8 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Self
@@ -63,9 +65,10 @@ class ThreadPool:
         return one.results()
 
     def _help(self) -> None:
-        while (one := self._rounds.get()) is not None:
-            one.help()
-            self._done.put(None)
+        with np.errstate(all="ignore"):  # as where the works come from
+            while (one := self._rounds.get()) is not None:
+                one.help()
+                self._done.put(None)
 
 
 def parts(size: int, most: int) -> list[slice]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
+from chainrule.fitting.replay import Replay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,6 +32,7 @@ class Shard:
         self.tape = tape
         self.tallies = tallies
         self._net = net
+        self._replay = Replay(net, tape)
         self._samples = samples
         self._cutting = cutting
 
@@ -48,22 +49,15 @@ class Shard:
     ) -> tuple[Values, Callable[[Sequence[float]], float]]:
         """Run forward; return the outputs, and the rest of ``learn``, which takes their shares."""
         tape, objective = self.tape, self._samples.objective
-        with np.errstate(all="ignore"):  # overflow shows in the loss, which is looked at
-            batch = self._cutting.batch(self._net, self._samples, rows, tape, place)
-            y, backward = self._net.forward(batch.x, tape)
+        batch = self._cutting.batch(self._net, self._samples, rows, tape, place)
+        y, backward = self._replay.forward(batch.x)
 
         def finish(shares: Sequence[float]) -> float:
-            with np.errstate(all="ignore"):
-                loss, dy = objective(
-                    y,
-                    batch.target,
-                    tape,
-                    weights=batch.weights,
-                    tallies=self.tallies,
-                    shares=shares,
-                )
-                if math.isfinite(loss):
-                    backward(dy)
+            loss, dy = objective(
+                y, batch.target, tape, weights=batch.weights, tallies=self.tallies, shares=shares
+            )
+            if math.isfinite(loss):
+                backward(dy)
             return loss
 
         return y, finish

@@ -97,7 +97,7 @@ class Shards:
                 for (y, _), tape in zip(begun, self.tapes, strict=False)
             ]
         )
-        of_each = counts / np.maximum(counts.sum(axis=0), 1)
+        of_each = (counts / np.maximum(counts.sum(axis=0), 1)).tolist()
         return pool.run([partial(rest, own) for (_, rest), own in zip(begun, of_each, strict=True)])
 
     def _sum(self, shares: list[float], pool: ThreadPool) -> None:
@@ -122,14 +122,12 @@ def _take(rows: slice | Array, part: slice) -> slice | Array:
 
 def _add(vectors: list[Array]) -> None:
     """Add all to the first."""
-    with np.errstate(all="ignore"):  # overflow shows in the next loss
-        for vector in vectors[1:]:
-            vectors[0] += vector
+    for vector in vectors[1:]:
+        vectors[0] += vector
 
 
 def _average(values: Sequence[Array], shares: Sequence[float]) -> None:
     """Write the mean by shares to the first."""
-    with np.errstate(all="ignore"):
-        np.multiply(values[0], shares[0], out=values[0])
-        for value, share in zip(values[1:], shares[1:], strict=True):
-            values[0][...] += share * value
+    np.multiply(values[0], shares[0], out=values[0])
+    for value, share in zip(values[1:], shares[1:], strict=True):
+        values[0][...] += share * value

@@ -175,16 +175,15 @@ class Objective:
         of_whole = [1.0] * len(self._parts) if shares is None else shares
         outputs = zip(self._parts.items(), tape.masks, of_whole, strict=True)
         for (name, part), mask, share in outputs:
-            of_part = _fitting(mask, ys[name])
-            weighing, count = _weigh(part, ys[name], goals[name], weights, of_part)
-            work = tape.empty(ys[name].shape)
-            dy = tape.empty(ys[name].shape)
-            loss, dy = part.loss(
-                ys[name], goals[name], dy, weights=weighing, count=count, work=work
-            )
+            y, goal = ys[name], goals[name]
+            of_part = _fitting(mask, y)
+            weighing, count = _weigh(part, y, goal, weights, of_part)
+            shape = y.shape
+            work, dy = tape.empty(shape), tape.empty(shape)
+            loss, dy = part.loss(y, goal, dy, weights=weighing, count=count, work=work)
             if tallies is not None:
-                tallies.parts[name].add(loss, ys[name], goals[name], work, of_part)
-            scale = part.weight * float(share)
+                tallies.parts[name].add(loss, y, goal, work, of_part)
+            scale = part.weight * share
             if scale != 1.0:
                 dy *= scale
             total += scale * loss
@@ -265,6 +264,8 @@ def _product(a: Array | None, b: Array) -> Array:
 
 def _named(values: Values, shapes: Mapping[str, Shape]) -> dict[str, Any]:
     """Return targets or outputs by name.  Raises: DataError at ``target``."""
+    if isinstance(values, np.ndarray) and len(shapes) == 1:
+        return dict.fromkeys(shapes, values)
     try:
         return named(values, shapes)
     except ShapeError as error:
