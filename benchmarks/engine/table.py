@@ -102,8 +102,6 @@ def _notes(rows: list[Row], differing: list[str]) -> list[str]:
     if compiling:
         span = f"{min(compiling):.1f} to {max(compiling):.1f} s"
         lines.append(f"JAX's compilation, {span} a case, counts in the column job only")
-    if any(row.facts["chainrule"]["threads"] < row.threads for row in rows):
-        lines.append("ours ran on one thread everywhere: its batches have no shards yet")
     return lines
 
 

@@ -117,10 +117,9 @@ class Update:
 
     def _move(self, gradients: Array, span: slice, learning_rate: float, number: int) -> None:
         """Let the optimizer move a part of the weights: every one goes its own way."""
+        weights = self._net.flat[span]
         slots = {name: slot[span] for name, slot in self.slots.items()}
-        with np.errstate(all="ignore"):  # overflow shows in the next loss
-            weights = self._net.flat[span]
-            self._optimizer.step(weights, gradients[span], slots, learning_rate, number)
+        self._optimizer.step(weights, gradients[span], slots, learning_rate, number)
 
     def _gather(self, gradients: Array, batch: int) -> bool:
         """Add a batch to its group; at the group's end write the mean to ``gradients``."""

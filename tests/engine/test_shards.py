@@ -19,6 +19,7 @@ from chainrule.losses import LOSSES
 from chainrule.network import Network
 from chainrule.optimizers import OPTIMIZERS
 from chainrule.spec import summarize
+from chainrule.streams import generator
 from tests.engine.engine_cases import (
     CASES,
     MAIN_LOSSES,
@@ -173,6 +174,14 @@ def trained(name, checkpoint=None, until=None, **more):
         if until is not None and isinstance(report, StepReport) and report.step == until:
             break
     return loop
+
+
+def test_every_shard_draws_its_own_and_the_first_what_one_shard_draws():
+    loop = trained("mlp", shards=3, until=2)
+    for number, tape in enumerate(loop._shards.tapes):
+        keys = (2, 1, number) if number else (2, 1)  # step, layer, shard
+        wanted = generator(11, "dropout", *keys).random(5)
+        assert tape.random(1).random(5).tolist() == wanted.tolist()
 
 
 @pytest.mark.parametrize("name", TRAINED)
