@@ -79,6 +79,13 @@ def column_sums(*shape):
     return draw
 
 
+def count_right(rng, size, dtype):
+    """Draw numbers of which many are equal, and one row in three has NaN."""
+    y = rng.integers(0, 4, (60, size)).astype(dtype)
+    y[::3, size // 2] = np.nan
+    return [y, rng.integers(0, max(size, 1), 60)], {}
+
+
 def matmul(axis, *, turned=()):
     """Draw matrices of which one axis has the size; those turned are views of their transposes."""
 
@@ -114,13 +121,6 @@ def softmax_backward(rng, size, dtype):
 def softmax_cross_entropy(rng, size, dtype):
     x = 5 * normal(rng, 6, size, dtype=dtype)
     return [x, rng.integers(0, max(size, 1), 6), np.empty_like(x)], {}
-
-
-def count_right(rng, size, dtype):
-    """Draw numbers of which many are equal, and one row in three has NaN."""
-    y = rng.integers(0, 4, (60, size)).astype(dtype)
-    y[::3, size // 2] = np.nan
-    return [y, rng.integers(0, max(size, 1), 60)], {}
 
 
 def gates_of(rng, size, blocks, dtype):
@@ -278,6 +278,7 @@ CASES = [
     ),
     Case("column_sums", column_sums(), least=1),
     Case("column_sums", column_sums(3, 5), variety="of matrices"),
+    Case("count_right", count_right, SINGLE, least=1),
     *(
         Case("matmul", matmul(axis, turned=turned), SINGLE, variety=f"{axis} turned {turned}")
         for axis in "mkn"
@@ -286,7 +287,6 @@ CASES = [
     Case("softmax", softmax, SINGLE, least=1),
     Case("softmax_backward", softmax_backward, SINGLE, least=1),
     Case("softmax_cross_entropy", softmax_cross_entropy, SINGLE, least=1),
-    Case("count_right", count_right, SINGLE, least=1),
     Case("simple_rnn_step", simple_rnn_step("tanh"), SINGLE),
     Case("simple_rnn_step", simple_rnn_step("gelu"), SINGLE, variety="gelu"),
     Case("simple_rnn_step_backward", simple_rnn_step_backward("tanh"), SINGLE),
