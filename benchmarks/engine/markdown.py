@@ -1,6 +1,7 @@
 """The tables of README.md and docs/engine.md: ``python -m benchmarks.engine.markdown``.
 
-They show what ``benchmarks/results/engine.json`` holds; each stands between two comments, so that what is around it can be written by hand.
+They show what ``benchmarks/results/engine.json`` holds; each stands between two comments, and what
+is around these is written by hand.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from chainrule.fitting.pool import parts
 from chainrule.fitting.samples import Batch
 from chainrule.spec import windows
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from chainrule.spec import TrainingSpec
     from chainrule.tape import Array, Tape
 
-__all__ = ["Cutting", "Place", "parts"]
+__all__ = ["Cutting", "Place"]
 
 _CARRIED = "carried."
 
@@ -116,14 +117,6 @@ class Cutting:
             parts[name] = tape.empty(view.shape, view.dtype)
             np.copyto(parts[name], view)
         return parts if isinstance(values, dict) else parts[""]
-
-
-def parts(size: int, most: int) -> list[slice]:
-    """Cut what has a size in so many parts, or as many as are not empty, equal to one or so."""
-    count = max(1, min(size, most))
-    least, more = divmod(size, count)
-    ends = [(number + 1) * least + min(number + 1, more) for number in range(count)]
-    return [slice(start, stop) for start, stop in zip([0, *ends], ends, strict=False)]
 
 
 def _joined(tapes: Sequence[Tape]) -> dict[int, Array]:

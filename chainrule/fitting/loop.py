@@ -171,7 +171,7 @@ class TrainingLoop:
             loss = self._shards.learn(self._rows(batch), place, pool)
             if not math.isfinite(loss):
                 raise DivergedError(self.epoch + 1, number)
-            self._update.learn(self._shards.gradients, number, self._learning_rate(number))
+            self._update.learn(self._shards.gradients, number, self._learning_rate(number), pool)
             self._shards.apply_moves()
         self.step = number
         self._samples += self._size(batch) if window == 0 else 0

@@ -1,4 +1,7 @@
-"""Threads that work off a list together, handed over in some 15 microseconds."""
+"""Threads that work off a list together, and what is cut for them.
+
+A handover takes some 15 microseconds.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Self
 
-__all__ = ["ThreadPool"]
+__all__ = ["ThreadPool", "parts", "spans"]
+
+_SPAN = 1 << 15  # numbers: fewer are not worth a handover
+_UNIT = 1 << 10
 
 Result = TypeVar("Result")
 
@@ -63,6 +69,21 @@ class ThreadPool:
             while (one := self._rounds.get()) is not None:
                 one.help()
                 self._done.put(None)
+
+
+def parts(size: int, most: int) -> list[slice]:
+    """Cut what has a size in so many parts, or as many as are not empty, equal to one or so."""
+    count = max(1, min(size, most))
+    least, more = divmod(size, count)
+    ends = [(number + 1) * least + min(number + 1, more) for number in range(count)]
+    return [slice(start, stop) for start, stop in zip([0, *ends], ends, strict=False)]
+
+
+def spans(size: int, most: int) -> list[slice]:
+    """Cut a vector in long parts, where no loop over vectors of a processor has its end."""
+    whole = size // _UNIT
+    cut = [slice(p.start * _UNIT, p.stop * _UNIT) for p in parts(whole, min(most, size // _SPAN))]
+    return [*cut[:-1], slice(cut[-1].start, size)]
 
 
 class _Round(Generic[Result]):

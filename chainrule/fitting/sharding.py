@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chainrule.fitting.cutting import parts
+from chainrule.fitting.pool import parts, spans
 from chainrule.fitting.shard import Shard
 from chainrule.spec import makes_mask
 
@@ -104,8 +104,8 @@ class Shards:
         """Add the shards' gradients, metrics and moments to the first one's, in their order."""
         taken = len(shares)
         vectors = [tape.gradients for tape in self.tapes[:taken]]
-        spans = parts(self.gradients.size, pool.threads)
-        pool.run([partial(_add, [vector[span] for vector in vectors]) for span in spans])
+        cut = spans(self.gradients.size, pool.threads)
+        pool.run([partial(_add, [vector[span] for vector in vectors]) for span in cut])
         for shard in self._shards[1:taken]:
             self.tallies.sums += shard.tallies.sums
             shard.tallies.clear()

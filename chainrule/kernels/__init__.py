@@ -13,7 +13,11 @@ from types import FunctionType
 from typing import Any
 
 from chainrule.kernels import compiled
-from chainrule.kernels.convolution import col2im, im2col
+from chainrule.kernels.convolution import (
+    convolve,
+    convolve_input_gradient,
+    convolve_kernel_gradient,
+)
 from chainrule.kernels.depthwise import (
     DepthwiseScratch,
     depthwise,
@@ -48,14 +52,12 @@ from chainrule.kernels.pooling import (
     max_pool_backward,
 )
 from chainrule.kernels.recurrent import (
-    gru_gates,
-    gru_output,
-    gru_output_backward,
-    gru_reset_backward,
-    lstm_step,
-    lstm_step_backward,
-    simple_rnn_step,
-    simple_rnn_step_backward,
+    gru,
+    gru_backward,
+    lstm,
+    lstm_backward,
+    simple_rnn,
+    simple_rnn_backward,
 )
 from chainrule.kernels.reference import (
     activation_backward,
@@ -91,25 +93,24 @@ __all__ = [
     "batch_norm_backward",
     "batch_norm_moments",
     "bias_activation",
-    "col2im",
     "column_sums",
+    "convolve",
+    "convolve_input_gradient",
+    "convolve_kernel_gradient",
     "copy",
     "count_right",
     "depthwise",
     "depthwise_backward",
     "depthwise_slope",
     "global_max_backward",
-    "gru_gates",
-    "gru_output",
-    "gru_output_backward",
-    "gru_reset_backward",
-    "im2col",
+    "gru",
+    "gru_backward",
     "in_use",
     "layer_norm",
     "layer_norm_backward",
     "lion",
-    "lstm_step",
-    "lstm_step_backward",
+    "lstm",
+    "lstm_backward",
     "matmul",
     "max_pool",
     "max_pool_backward",
@@ -122,8 +123,8 @@ __all__ = [
     "recording",
     "rmsprop",
     "sgd",
-    "simple_rnn_step",
-    "simple_rnn_step_backward",
+    "simple_rnn",
+    "simple_rnn_backward",
     "softmax",
     "softmax_backward",
     "softmax_cross_entropy",

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from service.settings import Settings
     from service.store.tables import Dataset
 
-__all__ = ["Plan", "plan"]
+__all__ = ["FLOPS_PER_S", "PROCESS_BYTES", "Plan", "admit", "plan"]
 
 MAX_STEPS = 10**9
 PROCESS_BYTES = 96 * 2**20  # an interpreter with numpy, before any data
@@ -64,6 +64,8 @@ class Plan:
     memory_bytes: int
     seconds: float
     warm_start: Source | None = None
+    kind: str = "training"
+    model_id: str | None = None  # which predicts
     job_id: str = field(default_factory=lambda: new_id("job"))
 
 
@@ -89,7 +91,7 @@ def plan(session: Session, tenant: str, request: JobRequest, settings: Settings)
     if source is not None:
         training = training.model_copy(update={"warm_start": source.spec})
         memory_bytes += source.memory_bytes
-    _admit(steps, memory_bytes, settings.max_job_memory_bytes)
+    admit(steps, memory_bytes, settings.max_job_memory_bytes)
     name = request.name or architecture.name
     return Plan(
         tenant=tenant,
@@ -271,7 +273,7 @@ def _evaluation(taken: Scratch, itemsize: int, batch_size: int) -> int:
     return rows * row // 2 + itemsize * taken.fixed
 
 
-def _admit(steps: int, memory_bytes: int, most_bytes: int) -> None:
+def admit(steps: int, memory_bytes: int, most_bytes: int) -> None:
     """Raise AdmissionError, naming each bound that the job exceeds."""
     problems = []
     if steps > MAX_STEPS:

@@ -13,10 +13,11 @@ import pytest
 from chainrule.checkpoint import Checkpoint
 from chainrule.errors import CheckpointError, DivergedError
 from chainrule.fitting import StepReport, TrainingLoop
-from chainrule.fitting.cutting import Place, parts
-from chainrule.fitting.pool import ThreadPool
+from chainrule.fitting.cutting import Place
+from chainrule.fitting.pool import ThreadPool, parts, spans
 from chainrule.losses import LOSSES
 from chainrule.network import Network
+from chainrule.optimizers import OPTIMIZERS
 from chainrule.spec import summarize
 from tests.engine.engine_cases import (
     CASES,
@@ -300,6 +301,31 @@ def test_parts_are_numpys(size, most):
     wanted = [part.tolist() for part in np.array_split(np.arange(size), most) if len(part)]
     found = [list(range(part.start, part.stop)) for part in parts(size, most)]
     assert [part for part in found if part] == wanted
+
+
+@pytest.mark.parametrize("size", [0, 1, 40_000, 65_535, 65_536, 200_001])
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_spans_cover_a_vector_once_and_none_is_short(size, most):
+    found = spans(size, most)
+    ends = [0, *(span.stop for span in found)]
+    assert [span.start for span in found] == ends[:-1]
+    assert ends[-1] == size
+    assert len(found) == max(1, min(most, size // 32_768))
+    assert all(span.start % 1024 == 0 for span in found)
+
+
+@pytest.mark.parametrize("kind", sorted(OPTIMIZERS))
+def test_large_networks_are_moved_by_several_threads_to_the_same_bits(kind):
+    ends = []
+    for threads in (1, 2, 3):
+        net = network((100,), dense(1001), dense(3))  # 104,107 numbers: three spans
+        rng = np.random.default_rng(13)
+        data = rng.standard_normal((9, 100)), rng.standard_normal((9, 3))
+        options = {"loss": "mean_squared_error", "optimizer": kind, "epochs": 2, "batch_size": 3}
+        options |= {"shards": 3, "threads": threads}
+        ends.append(TrainingLoop(net, data, options))
+        list(ends[-1].run())
+    assert len({loop.checkpoint().to_bytes() for loop in ends}) == 1
 
 
 @pytest.mark.parametrize("shards", [1, 2, 3])

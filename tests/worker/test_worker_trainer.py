@@ -24,7 +24,7 @@ from tests.waiting import eventually
 from worker.frames import Frame
 from worker.process import Ended, TrainerProcess, Wake
 from worker.spare import Spare
-from worker.trainer import training
+from worker.trainer import serving, training
 
 ROOM = 1 << 30
 
@@ -174,7 +174,7 @@ def run_here(job):
     def act(check, **changes):
         job["config"]["training"]["gradient_check"] = check
         channel = Heard(job | changes)
-        training.serve(channel)
+        serving.serve(channel)
         return channel.frames
 
     yield act

@@ -26,7 +26,7 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { MOST_ARRAYS = 12 };
+enum { MOST_ARRAYS = 16 };
 
 typedef struct {
     Py_buffer view;

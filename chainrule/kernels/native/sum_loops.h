@@ -2,6 +2,13 @@
    Sums of columns: blocks of rows by themselves, then their sums, so that rounding does not
    pile up. */
 
+INLINE void OF(add)(const REAL *from, Py_ssize_t n, REAL *to)
+{
+    LOOP
+    for (Py_ssize_t i = 0; i < n; i++)
+        to[i] += from[i];
+}
+
 typedef REAL OF(wide) __attribute__((vector_size(64)));
 
 INLINE REAL OF(total_of)(const OF(wide) *sums)
