@@ -26,18 +26,20 @@ class GRU(Recurrent):
 
     def run(self, run: Run, tape: Tape) -> Backward:
         spec: GRUSpec = self.spec  # type: ignore[assignment]
-        how = spec.activation, spec.recurrent_activation, spec.reset_after
+        functions = spec.activation, spec.recurrent_activation
+        after = spec.reset_after
         common = self.recurrent_kernel, run.kept, run.padded
         gates, inner = self.before_gates(run.z, tape), tape.empty(run.h[1:].shape)
         out = gates, run.h, inner
         bias, inner_bias = self._biases(tape)
-        kernels.gru(run.z, bias, inner_bias, *common, *how, run.seen, *out, run.panels)
+        given = run.z, bias, inner_bias, *common
+        kernels.gru(*given, *functions, after, run.seen, *out, run.panels)
 
         def backward(dy: Array) -> Array:
             d_inner = tape.empty(inner.shape)
             dy, d, dz, *scratch = run.back(dy, tape)
-            known = run.z, *common, run.shown, *how, run.before, *out
-            kernels.gru_backward(*known, dy, d, dz, d_inner, *scratch)
+            back = run.before, *out, dy, d, dz, d_inner, *scratch
+            kernels.gru_backward(run.z, *common, run.shown, *functions, after, *back)
             self._add_gradients(run, inner, dz, d_inner, tape)
             return dz
 
