@@ -22,7 +22,7 @@ _SAMPLES = 64  # of the memory, in a pass
 
 
 class Training(NamedTuple):
-    """Seconds and rows of some passes over the data; the most memory that the process had (MB)."""
+    """Processor seconds and rows of some passes; the most memory that the process had (MB)."""
 
     seconds: float
     rows: int
@@ -59,11 +59,11 @@ def train(folder: Path, layers: list[dict[str, Any]], batch: int, passes: int = 
     loop = TrainingLoop(Network(spec, seed=0), (x, y), training)
     every = max(1, loop.steps // _SAMPLES)
     private, mapped, loss = private_mb(), mapped_mb(), 0.0
-    started = time.perf_counter()
+    started = time.process_time()
     for report in loop.run():
         if isinstance(report, StepReport):
             if report.step % every == 0:
                 private, mapped = max(private, private_mb()), max(mapped, mapped_mb())
         else:
             loss = report.train["loss"]
-    return Training(time.perf_counter() - started, passes * len(x), private, mapped, loss)
+    return Training(time.process_time() - started, passes * len(x), private, mapped, loss)

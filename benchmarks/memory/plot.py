@@ -26,8 +26,8 @@ def plot(costs: dict[int, float]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
         'font-family="sans-serif" font-size="12">',
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>',
-        f'<text x="{_LEFT}" y="22" font-size="14">Microseconds a sample, by rows of the dataset '
-        "(MLP 16-64-32-4, shuffled, memory-mapped)</text>",
+        f'<text x="{_LEFT}" y="22" font-size="14">Microseconds of processor time a sample, '
+        "by rows (MLP 16-64-32-4, shuffled, memory-mapped)</text>",
     ]
     for step in range(5):
         y = place(1, top * step / 4)[1]
