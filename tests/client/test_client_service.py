@@ -68,9 +68,7 @@ def test_the_downloaded_bundle_predicts_the_same_without_the_service(trained, tm
     assert np.allclose(remote["probabilities"], local["probabilities"], atol=1e-6)
 
 
-def test_a_dataset_is_predicted_in_a_job_and_its_result_saved(
-    client, table, trained, tmp_path
-):
+def test_a_dataset_is_predicted_in_a_job_and_its_result_saved(client, table, trained, tmp_path):
     seen = []
     job = trained.model().predict_dataset(client.upload(table), name="again")
     assert repr(job).endswith("row 0/200>")
