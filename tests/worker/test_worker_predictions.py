@@ -48,21 +48,29 @@ def parser(tmp_path_factory):
     parser.close()
 
 
+class Upload:
+    """Stores a file as the API does; ``path`` is the last one's."""
+
+    def __init__(self, database, parser, path):
+        self.database = database
+        self.parser = parser
+        self.path = path
+
+    def __call__(self, data):
+        self.path.write_bytes(data.encode() if isinstance(data, str) else data)
+        return datasets.create(
+            self.database,
+            self.parser,
+            tenant=training_jobs.TENANT,
+            name="rows",
+            format="csv",
+            path=self.path,
+        )[0]
+
+
 @pytest.fixture
 def upload(database, parser, tmp_path):
-    """Store a file as the API does."""
-
-    path = tmp_path / "upload"
-
-    def store(data, format_="csv"):
-        path.write_bytes(data.encode() if isinstance(data, str) else data)
-        row, _ = datasets.create(
-            database, parser, tenant=training_jobs.TENANT, name="rows", format=format_, path=path
-        )
-        return row
-
-    store.path = path
-    return store
+    return Upload(database, parser, tmp_path / "upload")
 
 
 def submit(database, model_id, dataset_id, format_="csv"):
@@ -174,7 +182,7 @@ def test_numbers_come_in_the_units_of_the_target(slots, database, upload):
 
 def test_arrays_with_steps_and_several_outputs_become_columns(slots, database):
     rng = np.random.default_rng(2)
-    tensors = {
+    tensors: dict[str, np.ndarray] = {
         "x": rng.normal(size=(30, 4, 2)).astype(np.float32),
         "curve": rng.normal(size=(30, 4, 1)).astype(np.float32),
         "class": rng.integers(0, 3, 30),
