@@ -229,14 +229,14 @@ def test_arrays_with_steps_and_several_outputs_become_columns(slots, database):
 
 # Jobs of many blocks.
 
-ROWS = 150_000
+ROWS = 100_000
 
 
 @pytest.fixture
 def wide(slots, database):
-    """A model, and a dataset of ten blocks for it."""
+    """A model, and a dataset of seven blocks for it."""
     few = training_jobs.store(database, *training_jobs.noise(500, 16))
-    layers = [{"kind": "dense", "units": 512, "activation": "tanh"}, {"kind": "dense", "units": 1}]
+    layers = [{"kind": "dense", "units": 256, "activation": "tanh"}, {"kind": "dense", "units": 1}]
     data = {"inputs": "inputs", "target": "targets"}
     model_id, model = trained(slots, few, layers=layers, data=data, batch_size=64)
     tensors, schema = training_jobs.noise(ROWS, 16)
