@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -126,8 +127,11 @@ class Network:
 
     def block_rows(self, most: int = _BLOCK_ROWS) -> int:
         """Return how many rows to run forward at once: ``most``, or fewer where layers are wide."""
-        row_bytes = self.dtype.itemsize * max(scratch(self.nodes).per_row, 1)
-        return max(1, min(most, BLOCK_BYTES // row_bytes))
+        return max(1, min(most, BLOCK_BYTES // self._row_bytes))
+
+    @cached_property
+    def _row_bytes(self) -> int:
+        return self.dtype.itemsize * max(scratch(self.nodes).per_row, 1)
 
     def predict(
         self, x: ArrayLike | Mapping[str, ArrayLike], batch_size: int | None = None

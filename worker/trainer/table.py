@@ -57,7 +57,7 @@ class Table:
         self._recipe, self._format = model.recipe, format
         shapes = model.network.output_shapes
         nothing = {name: np.zeros((1, *shape)) for name, shape in shapes.items()}
-        self._fields = _fields(self._recipe.invert(unnamed(nothing)), format)
+        self._fields = _fields(self._recipe.invert(unnamed(nothing)), [*shapes], format)
 
     @property
     def columns(self) -> list[dict[str, Any]]:
@@ -124,11 +124,11 @@ class Table:
         return np.dtype([(field.name, field.dtype, field.tail) for field in self._fields])
 
 
-def _fields(answer: dict[str, Any], format_: str) -> list[_Field]:
-    """Return the parts of an answer, those of several outputs by turns."""
+def _fields(answer: dict[str, Any], outputs: list[str], format_: str) -> list[_Field]:
+    """Return the parts of an answer, those of several outputs in the network's order."""
     several = isinstance(answer["predictions"], dict)
     found = []
-    for output in answer["predictions"] if several else [""]:
+    for output in outputs:
         one = {entry: v.get(output) if several else v for entry, v in answer.items()}
         prefix, classes = f"{output}." if several else "", one.get("classes")
         found.append(_prediction(prefix, output, one["predictions"], classes, format_))
