@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev up demo test test-reference coverage check fix migrate bench bench-engine bench-h2o bench-memory bench-service clean
+.PHONY: help install install-dev up demo test test-reference coverage check fix migrate bench bench-engine bench-h2o bench-memory bench-predictions bench-service clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -49,7 +49,7 @@ fix: install-dev  ## let ruff mend what it can
 migrate: install  ## bring the database of CHAINRULE_DATABASE_URL up to date
 	$(BIN)/python -m service.store.migrate
 
-bench: bench-service bench-engine bench-memory  ## every benchmark; tables here, JSON in benchmarks/results
+bench: bench-service bench-predictions bench-engine bench-memory  ## every benchmark; tables here, JSON in benchmarks/results
 
 bench-engine: install-dev  ## training steps beside PyTorch, JAX and scikit-learn, where installed (BENCH=--quick)
 	$(BIN)/python -m benchmarks.engine $(BENCH)
@@ -62,6 +62,9 @@ bench-service: install-dev  ## latency, throughput and memory of the embedded se
 
 bench-h2o: install-dev  ## the same jobs over HTTP in H2O-3, where Java is (H2O_JAR=path/to/h2o.jar)
 	$(BIN)/python -m benchmarks.h2o
+
+bench-predictions: install-dev  ## one row predicted, and a million in a job: time and memory
+	$(BIN)/python -m benchmarks.predictions
 
 clean:  ## remove what make built
 	rm -rf .venv build dist *.egg-info chainrule/kernels/*.so .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

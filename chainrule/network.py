@@ -97,9 +97,10 @@ class Network:
                 offsets[weight.trainable] += weight.size
         return owned
 
-    def tape(self, *, training: bool = False, seed: int = 0) -> Tape:
+    def tape(self, *, training: bool = False, seed: int = 0, shard: int = 0) -> Tape:
         """Make a tape for this network's forward and backward passes."""
-        return Tape(self.parameters.values(), dtype=self.dtype, training=training, seed=seed)
+        parameters = self.parameters.values()
+        return Tape(parameters, dtype=self.dtype, training=training, seed=seed, shard=shard)
 
     def forward(
         self, x: Values, tape: Tape, *, inputs: bool = False

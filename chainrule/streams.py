@@ -21,7 +21,7 @@ _NUMBERS: dict[Purpose, int] = {
 
 
 def generator(seed: int, purpose: Purpose, *keys: int) -> Generator:
-    """Return the generator of a purpose at a place, such as ("dropout", step, layer).
+    """Return the generator of a purpose at a place, such as ("dropout", step, layer, shard).
 
     Two names differ in their numbers, since a spawn key is set apart from the seed before hashing.
     """

@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from chainrule import kernels
 from chainrule.layers.activation import activate
-from chainrule.layers.dense import Dense
-from chainrule.layers.patches import Patches, accumulate
 
 if TYPE_CHECKING:
     from chainrule.layers.base import Layer, Parameters
@@ -37,19 +34,14 @@ class Convolution:
         return cls(parameters["kernel"], parameters.get("bias"), spec)
 
     def forward(self, x: Array, tape: Tape) -> tuple[Array, Backward]:
-        shape = self.spec.output_shape(x.shape[1:])
         windows = self.spec.windows(x.shape[1:])
-        if windows.is_identity and self.spec.groups == 1:
-            return Dense(self.kernel, self.bias, self.spec.activation).forward(x, tape)
-        filters, channels = self.kernel.shape[-1], self.kernel.shape[-2]
-        weights = self.kernel.reshape(-1, filters)
-        images = x.reshape(-1, windows.rows.size, windows.columns.size, x.shape[-1])
-        patches = Patches.take(windows, channels, tape)
-        z = tape.empty((len(x), windows.count, filters))
-        for rows in patches.blocks(len(x)):
-            for into, out in self._groups:
-                cols = patches.columns(images[rows, :, :, into])
-                np.matmul(cols, weights[:, out], out=z[rows].reshape(-1, filters)[:, out])
+        rows, columns = windows.rows, windows.columns
+        images = x.reshape(-1, rows.size, columns.size, x.shape[-1])
+        kernel = self.kernel.reshape(rows.kernel, columns.kernel, *self.kernel.shape[-2:])
+        channels, filters = kernel.shape[-2:]
+        work = tape.empty((windows.work(channels, filters, self.spec.groups),))
+        z = tape.empty((len(x), rows.windows, columns.windows, filters))
+        kernels.convolve(images, kernel, windows, z, work)
         y, deactivate = activate(self.spec.activation, z, self.bias, tape, own=True)
         wants_dx = tape.wants_dx
 
@@ -57,41 +49,13 @@ class Convolution:
             dz = deactivate(dy.reshape(z.shape))
             if self.bias is not None:
                 tape.gradient(self.bias).add_sum(dz)
-            self._learn(patches, images, dz, tape)
+            slope = tape.empty(kernel.shape)
+            kernels.convolve_kernel_gradient(images, dz, windows, slope, work)
+            tape.gradient(self.kernel).add(slope.reshape(self.kernel.shape))
             if not wants_dx:
                 return dy
-            return self._spread(patches, dz, images.shape, tape).reshape(x.shape)
+            dx = tape.empty(images.shape)
+            kernels.convolve_input_gradient(dz, kernel, windows, dx, work)
+            return dx.reshape(x.shape)
 
-        return y.reshape(len(x), *shape), backward
-
-    @property
-    def _groups(self) -> list[tuple[slice, slice]]:
-        """Each group's channels of the input and of the output."""
-        channels, filters = self.kernel.shape[-2], self.kernel.shape[-1] // self.spec.groups
-        return [
-            (slice(g * channels, (g + 1) * channels), slice(g * filters, (g + 1) * filters))
-            for g in range(self.spec.groups)
-        ]
-
-    def _learn(self, patches: Patches, images: Array, dz: Array, tape: Tape) -> None:
-        """Add the kernel's gradient, the sum of each block's."""
-        size = (self.kernel[..., 0].size, self.kernel.shape[-1])
-        total, part = tape.empty(size), tape.empty(size)
-        for rows in patches.blocks(len(images)):
-            flat = dz[rows].reshape(-1, size[-1])
-            for into, out in self._groups:
-                cols = patches.columns(images[rows, :, :, into]).T
-                first = rows.start == 0
-                accumulate(cols, flat[:, out], total[:, out], part[:, out], first=first)
-        tape.gradient(self.kernel).add(total.reshape(self.kernel.shape))
-
-    def _spread(self, patches: Patches, dz: Array, shape: tuple[int, ...], tape: Tape) -> Array:
-        """Return the gradient in the images."""
-        dx = tape.empty(shape)
-        dx.fill(0.0)
-        weights = self.kernel.reshape(-1, self.kernel.shape[-1])
-        for rows in patches.blocks(len(dz)):
-            flat = dz[rows].reshape(-1, weights.shape[-1])
-            for into, out in self._groups:
-                patches.add(flat[:, out], weights[:, out], dx[rows, :, :, into])
-        return dx
+        return y.reshape(len(x), *self.spec.output_shape(x.shape[1:])), backward

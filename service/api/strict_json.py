@@ -81,16 +81,17 @@ def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 def _check(value: Any, depth: int) -> None:
     """Refuse what only the finished value shows: too many levels, and text that is not Unicode."""
-    if isinstance(value, str):
+    kind = type(value)
+    if kind is str:
         check_text(value)
-    elif isinstance(value, list | dict):
+    elif kind is list or kind is dict:
         if not depth:
             raise JsonError(f"must be nested at most {MAX_DEPTH} deep")
-        if isinstance(value, dict):
+        if kind is dict:
             for key in value:
                 check_text(key)
-        for item in value.values() if isinstance(value, dict) else value:
-            if not isinstance(item, float):  # by far the most, where a body is large
+        for item in value.values() if kind is dict else value:
+            if type(item) is not float:  # by far the most, where a body is large
                 _check(item, depth - 1)
 
 

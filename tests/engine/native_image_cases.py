@@ -20,8 +20,11 @@ WINDOWS = {
     "wider than the image": Windows(axis_of(2, 5), axis_of(3, 7)),
     "gaps": Windows(axis_of(7, 2, 3), axis_of(1, 1)),
     "dilated": Windows(axis_of(8, 3, 1, 2), axis_of(7, 2, 1, 3, "valid")),
+    "1x1 apart": Windows(axis_of(5, 1, 2), axis_of(7, 1, 3)),
+    "4x4 by 2": Windows(axis_of(9, 4, 2), axis_of(14, 4, 2)),
     "causal": Windows(axis_of(1, 1), axis_of(7, 3, 1, 2, "causal")),
 }
+MANY = {"many": Windows(axis_of(17, 3), axis_of(19, 3))}  # more than one block
 
 
 def images(rng, windows, channels, dtype):
@@ -34,34 +37,51 @@ def pooled(rng, windows, channels, dtype):
     return normal(rng, *shape, dtype=dtype)
 
 
-def columns(rng, windows, channels, dtype):
-    rows, columns = windows.rows, windows.columns
-    shape = (2, rows.windows, columns.windows, rows.kernel, columns.kernel, channels)
-    return normal(rng, *shape, dtype=dtype)
+def few_channels(size):
+    return 3, size, 1
 
 
-def of_group(x):
-    """Return images as one of the groups of channels of wider ones."""
-    wide = np.zeros((*x.shape[:-1], 3 * x.shape[-1]), x.dtype)
-    part = wide[..., x.shape[-1] : 2 * x.shape[-1]]
-    np.copyto(part, x)
-    return part
+def few_filters(size):
+    return size, 2, 1
 
 
-def im2col(windows, *, group=False):
+def in_groups(size):
+    return size, 6, 3
+
+
+def convolved(rng, windows, sizes, dtype):
+    """Return images, a kernel, what comes out of each window, and the work of a convolution.
+
+    Kernels and what comes out are so small that sums of their products with images are below 1.
+    """
+    channels, filters, groups = sizes
+    x = images(rng, windows, channels * groups, dtype)
+    kernel = normal(rng, windows.rows.kernel, windows.columns.kernel, *sizes[:2], dtype=dtype)
+    work = np.empty(windows.work(channels, filters, groups), dtype)
+    y = pooled(rng, windows, filters, dtype)
+    return x, kernel / (8 * kernel.size**0.5), y / (8 * windows.count**0.5), work
+
+
+def convolve(windows, sizes):
     def draw(rng, size, dtype):
-        x = images(rng, windows, size, dtype)
-        padded = np.zeros((2, windows.rows.padded, windows.columns.padded, size), dtype)
-        given = of_group(x) if group else x
-        return [given, windows, np.empty_like(columns(rng, windows, size, dtype)), padded], {}
+        x, kernel, y, work = convolved(rng, windows, sizes(size), dtype)
+        return [x, kernel, windows, np.empty_like(y), work], {}
 
     return draw
 
 
-def col2im(windows, *, group=False):
+def convolve_input_gradient(windows, sizes):
     def draw(rng, size, dtype):
-        x = images(rng, windows, size, dtype)
-        return [columns(rng, windows, size, dtype), windows, of_group(x) if group else x], {}
+        x, kernel, dy, work = convolved(rng, windows, sizes(size), dtype)
+        return [dy, kernel, windows, np.empty_like(x), work], {}
+
+    return draw
+
+
+def convolve_kernel_gradient(windows, sizes):
+    def draw(rng, size, dtype):
+        x, kernel, dy, work = convolved(rng, windows, sizes(size), dtype)
+        return [x, dy, windows, np.empty_like(kernel), work], {}
 
     return draw
 
@@ -146,8 +166,6 @@ CASES = [
         Case(name, draw(windows), variety=variety, least=1, own=own, scratch=scratch)
         for variety, windows in WINDOWS.items()
         for name, draw, own, scratch in [
-            ("im2col", im2col, 0, (3,)),
-            ("col2im", col2im, 0, ()),
             ("max_pool", max_pool, 8, ()),
             ("max_pool_backward", max_pool_backward, 8, ()),
             ("avg_pool", avg_pool, 0, ()),
@@ -159,13 +177,15 @@ CASES = [
     ),
     *(
         Case(
-            name,
-            draw(WINDOWS[kind], group=True),
+            draw.__name__,
+            draw(windows, sizes),
+            dtypes=("float32",),
             least=1,
-            variety=f"{kind} of a group",
-            scratch=(3,),
+            variety=f"{variety}, {sizes.__name__}",
+            scratch=(4,),
         )
-        for kind in ("3x3", "dilated")
-        for name, draw in (("im2col", im2col), ("col2im", col2im))
+        for variety, windows in (WINDOWS | MANY).items()
+        for sizes in (few_channels, few_filters, in_groups)
+        for draw in (convolve, convolve_input_gradient, convolve_kernel_gradient)
     ),
 ]

@@ -3,6 +3,8 @@
 #include "variants.h"
 
 #define TABLE avx2_kernels
+#define FLOATS 8 /* floats of a vector */
+#define TILE_ROWS 6
 #if !defined(__x86_64__)
 PyMethodDef TABLE[] = {{NULL, NULL, 0, NULL}};
 #elif defined(__clang__)

@@ -24,8 +24,33 @@ static Holders holders(const Axis *axis, Py_ssize_t at)
     return found;
 }
 
+/* The windows of a row whose tap is a real cell. */
+static void reaching(const Axis *axis, Py_ssize_t tap, Py_ssize_t *first, Py_ssize_t *end)
+{
+    Py_ssize_t offset = tap * axis->dilation - axis->before, last = axis->size - 1 - offset;
+    if (axis->stride == 1) { /* divisions would take as long as the copy */
+        *first = offset >= 0 ? 0 : -offset;
+        *end = last < 0 ? 0 : last + 1;
+    } else {
+        *first = offset >= 0 ? 0 : (axis->stride - 1 - offset) / axis->stride;
+        *end = last < 0 ? 0 : last / axis->stride + 1;
+    }
+    *end = *end < axis->windows ? *end : axis->windows;
+    *first = *first < *end ? *first : *end;
+}
+
 #define LOOPS "depthwise_loops.h"
 #include "both_types.h"
+
+/* The windows over what comes out, one for each cell, that hold the windows that hold the cell. */
+static Axis mirrored(const Axis *axis)
+{
+    Axis back = *axis;
+    back.size = axis->windows;
+    back.windows = axis->size;
+    back.before = (axis->kernel - 1) * axis->dilation - axis->before;
+    return back;
+}
 
 /* Whether the arrays are images, a kernel for each of their channels, and what comes out. */
 static int are_depthwise(const Array *x, const Array *kernel, const Array *y, const Windows *w)
@@ -47,10 +72,10 @@ static PyObject *depthwise(PyObject *self, PyObject *const *args, Py_ssize_t n, 
         return fall_back(&call);
     run(&call, y->size);
     if (x->type == 'f')
-        depthwise_loop_f32((float *)x->data, (float *)kernel->data, &w, x->shape[0], x->shape[3],
-                           (float *)y->data);
+        depthwise_loop_f32((float *)x->data, (float *)kernel->data, &w, 0, x->shape[0],
+                           x->shape[3], (float *)y->data);
     else
-        depthwise_loop_f64((double *)x->data, (double *)kernel->data, &w, x->shape[0],
+        depthwise_loop_f64((double *)x->data, (double *)kernel->data, &w, 0, x->shape[0],
                            x->shape[3], (double *)y->data);
     return finish(&call);
 }
@@ -65,6 +90,17 @@ static PyObject *depthwise_backward(PyObject *self, PyObject *const *args, Py_ss
     Windows w = windows(&call, 2);
     if (call.unfit || !are_depthwise(dx, kernel, dy, &w))
         return fall_back(&call);
+    if (w.rows.stride == 1 && w.columns.stride == 1) {
+        Windows back = {mirrored(&w.rows), mirrored(&w.columns)};
+        run(&call, dx->size);
+        if (dx->type == 'f')
+            depthwise_loop_f32((float *)dy->data, (float *)kernel->data, &back, 1, dx->shape[0],
+                               dx->shape[3], (float *)dx->data);
+        else
+            depthwise_loop_f64((double *)dy->data, (double *)kernel->data, &back, 1, dx->shape[0],
+                               dx->shape[3], (double *)dx->data);
+        return finish(&call);
+    }
     Holders *columns = PyMem_RawMalloc((size_t)w.columns.size * sizeof *columns);
     if (columns == NULL)
         return fall_back(&call);

@@ -1,36 +1,77 @@
 /* Depthwise convolutions of contiguous images, channels in vectors and those left over one by one.
    The kernel has a row of channels for each tap. */
 
-static void OF(depthwise_loop)(const REAL *x, const REAL *kernel, const Windows *w,
+typedef REAL OF(channels) __attribute__((vector_size(4 * FLOATS), aligned(sizeof(REAL)), may_alias));
+
+/* The taps of a kernel that are real cells: the elements from one row and one column to the next, of
+   the images and of the kernel, and from the first window's first tap on. */
+typedef struct {
+    Py_ssize_t rows, columns, down, right, kernel_down, kernel_right;
+} OF(Taps);
+
+/* ``count`` windows, ``step`` apart. */
+INLINE void OF(depthwise_windows)(int count, const REAL *x, Py_ssize_t step, const REAL *kernel,
+                                  const OF(Taps) *taps, Py_ssize_t channels, REAL *y)
+{
+    enum { LANES = 4 * FLOATS / sizeof(REAL) };
+    Py_ssize_t c = 0;
+    for (; c + LANES <= channels; c += LANES) {
+        OF(channels) sums[4] = {{0}};
+        for (Py_ssize_t i = 0; i < taps->rows; i++) {
+            const REAL *cell = x + i * taps->down + c, *weight = kernel + i * taps->kernel_down + c;
+            for (Py_ssize_t j = 0; j < taps->columns; j++) {
+                OF(channels) by = *(const OF(channels) *)weight;
+#pragma GCC unroll 4
+                for (int k = 0; k < count; k++)
+                    sums[k] += *(const OF(channels) *)(cell + k * step) * by;
+                cell += taps->right;
+                weight += taps->kernel_right;
+            }
+        }
+#pragma GCC unroll 4
+        for (int k = 0; k < count; k++)
+            *(OF(channels) *)(y + k * channels + c) = sums[k];
+    }
+    for (; c < channels; c++)
+        for (int k = 0; k < count; k++) {
+            REAL sum = 0;
+            for (Py_ssize_t i = 0; i < taps->rows; i++)
+                for (Py_ssize_t j = 0; j < taps->columns; j++)
+                    sum += x[k * step + i * taps->down + j * taps->right + c] *
+                           kernel[i * taps->kernel_down + j * taps->kernel_right + c];
+            y[k * channels + c] = sum;
+        }
+}
+
+/* ``turned``: the last tap comes first. */
+static void OF(depthwise_loop)(const REAL *x, const REAL *kernel, const Windows *w, int turned,
                                Py_ssize_t batch, Py_ssize_t channels, REAL *y)
 {
-    enum { LANES = 64 / sizeof(REAL) };
     Strides steps = packed(w, channels);
+    Py_ssize_t step = w->columns.stride * channels, sign = turned ? -1 : 1;
+    Py_ssize_t line = w->columns.kernel * channels;
+    OF(Taps) taps = {0, 0, w->rows.dilation * steps.row, w->columns.dilation * channels,
+                     sign * line, sign * channels};
+    if (turned)
+        kernel += w->rows.kernel * line - channels;
     for (Py_ssize_t n = 0; n < batch; n++, x += steps.image)
         for (Py_ssize_t row = 0; row < w->rows.windows; row++)
-            for (Py_ssize_t column = 0; column < w->columns.windows; column++, y += channels) {
+            for (Py_ssize_t column = 0; column < w->columns.windows;) {
                 Reach at = reach(w, row, column);
-                const REAL *corner = x + cell(&w->rows, row, 0) * steps.row +
-                                     cell(&w->columns, column, 0) * steps.column;
-                Py_ssize_t down = w->rows.dilation * steps.row;
-                Py_ssize_t right = w->columns.dilation * steps.column;
-                Py_ssize_t c = 0;
-                for (; c + LANES <= channels; c += LANES) {
-                    OF(wide) sum = {0};
-                    for (Py_ssize_t i = at.top; i < at.bottom; i++)
-                        for (Py_ssize_t j = at.left; j < at.right; j++)
-                            sum += OF(load)(corner + i * down + j * right + c) *
-                                   OF(load)(kernel + (i * w->columns.kernel + j) * channels + c);
-                    memcpy(y + c, &sum, sizeof sum);
-                }
-                for (; c < channels; c++) {
-                    REAL sum = 0;
-                    for (Py_ssize_t i = at.top; i < at.bottom; i++)
-                        for (Py_ssize_t j = at.left; j < at.right; j++)
-                            sum += corner[i * down + j * right + c] *
-                                   kernel[(i * w->columns.kernel + j) * channels + c];
-                    y[c] = sum;
-                }
+                Py_ssize_t last = column + 3 < w->columns.windows ? column + 3 : column;
+                int together = last > column && at.left == 0 &&
+                               end_tap(&w->columns, last) == w->columns.kernel;
+                taps.rows = at.bottom - at.top;
+                taps.columns = at.right - at.left;
+                const REAL *from = x + cell(&w->rows, row, at.top) * steps.row +
+                                   cell(&w->columns, column, at.left) * channels;
+                const REAL *by = kernel + at.top * taps.kernel_down + at.left * taps.kernel_right;
+                if (together)
+                    OF(depthwise_windows)(4, from, step, by, &taps, channels, y);
+                else
+                    OF(depthwise_windows)(1, from, step, by, &taps, channels, y);
+                column += together ? 4 : 1;
+                y += (together ? 4 : 1) * channels;
             }
 }
 

@@ -13,14 +13,22 @@
 #include "optimizers.h"
 #include "sums.h"
 
-#include "convolution.h"
+#include "matmul.h"
+
 #include "normalization.h"
 #include "pooling.h"
 
+#include "sweeps.h"
+#include "winograd.h"
+#include "convolution.h"
 #include "depthwise.h"
 
-#include "recurrent.h"
 #include "softmax.h"
+
+#include "recurrent.h"
+
+#include "gru.h"
+#include "lstm.h"
 
 #define KERNEL(name) {#name, (PyCFunction)(void (*)(void))name, METH_FASTCALL | METH_KEYWORDS, NULL}
 
@@ -33,27 +41,28 @@ PyMethodDef TABLE[] = {
     KERNEL(batch_norm_backward),
     KERNEL(batch_norm_moments),
     KERNEL(bias_activation),
-    KERNEL(col2im),
     KERNEL(column_sums),
+    KERNEL(convolve),
+    KERNEL(convolve_input_gradient),
+    KERNEL(convolve_kernel_gradient),
+    KERNEL(count_right),
     KERNEL(depthwise),
     KERNEL(depthwise_backward),
     KERNEL(depthwise_slope),
-    KERNEL(gru_gates),
-    KERNEL(gru_output),
-    KERNEL(gru_output_backward),
-    KERNEL(gru_reset_backward),
-    KERNEL(im2col),
+    KERNEL(gru),
+    KERNEL(gru_backward),
     KERNEL(layer_norm),
     KERNEL(layer_norm_backward),
-    KERNEL(lstm_step),
-    KERNEL(lstm_step_backward),
+    KERNEL(lstm),
+    KERNEL(lstm_backward),
+    KERNEL(matmul),
     KERNEL(max_pool),
     KERNEL(max_pool_backward),
     KERNEL(momentum),
     KERNEL(nesterov),
     KERNEL(sgd),
-    KERNEL(simple_rnn_step),
-    KERNEL(simple_rnn_step_backward),
+    KERNEL(simple_rnn),
+    KERNEL(simple_rnn_backward),
     KERNEL(softmax),
     KERNEL(softmax_backward),
     KERNEL(softmax_cross_entropy),

@@ -17,6 +17,11 @@ INLINE Reach reach(const Windows *w, Py_ssize_t row, Py_ssize_t column)
     return found;
 }
 
+/* The elements from one image, row and column to the next. */
+typedef struct {
+    Py_ssize_t image, row, column;
+} Strides;
+
 /* The steps of contiguous images. */
 INLINE Strides packed(const Windows *w, Py_ssize_t channels)
 {

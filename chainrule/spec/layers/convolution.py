@@ -99,12 +99,9 @@ class _Convolution(ConvolutionBase):
         windows, out = self.windows(shape), math.prod(self.output_shape(shape))
         per_row = out + activation_scratch(self.activation, out)
         per_row += math.prod(shape) if wants_dx else 0
-        if windows.is_identity and self.groups == 1:
-            return Scratch(per_row)
         channels = shape[-1] // self.groups
-        block = windows.count * windows.size + windows.padded_cells
-        kernel = windows.size * channels * self.filters
-        return Scratch(per_row, windows.block_rows(channels) * channels * block + 2 * kernel)
+        work = windows.work(channels, self.filters, self.groups)
+        return Scratch(per_row, work + windows.size * channels * self.filters)
 
 
 class Conv1DSpec(_Convolution):

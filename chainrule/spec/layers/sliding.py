@@ -22,9 +22,10 @@ Size = Annotated[int, Field(ge=1, le=1024)]
 Pair = Size | Annotated[list[Size], Field(min_length=2, max_length=2)]
 Single = Size | Annotated[list[Size], Field(min_length=1, max_length=1)]
 
-# A block of rows: as many as keep its columns in the cache, or its matrix product worthwhile.
-_BLOCK_VALUES, _BLOCK_POSITIONS = 1 << 18, 512
-_DEPTHWISE_VALUES = 1 << 16
+# A block of images: as many as stay in the cache.
+_PADDED_VALUES, _DEPTHWISE_VALUES = 1 << 15, 1 << 16
+# Filters, and windows of Winograd's convolution: no compiled kernel takes more of them at once.
+_PANEL, _TILES = 32, 48
 
 Tap = tuple[int, tuple[slice, slice], tuple[slice, slice]]
 
@@ -48,6 +49,13 @@ class Axis:
     def padded(self) -> int:
         """The cells with their padding."""
         return self.before + self.size + self.after
+
+    @property
+    def surplus(self) -> int:
+        """The windows on either side that would hold a cell, were they there."""
+        lead = (-(-self.kernel // self.stride) - 1) * self.dilation - self.before // self.stride
+        last = (self.size - 1 + self.before) // self.stride
+        return max(lead, 0) + max(last + 1 - self.windows, 0)
 
     def tap(self, place: int) -> tuple[slice, slice]:
         """Return the windows whose tap at a place is a real cell, and these cells."""
@@ -116,14 +124,37 @@ class Windows:
         """Each tap's number, the windows where it is a real cell, and these cells."""
         return _taps(self)
 
-    def block_rows(self, channels: int) -> int:
-        """Return of how many images the columns are made at once."""
-        per_row = self.count * self.size * channels
-        return max(1, _BLOCK_VALUES // per_row, _BLOCK_POSITIONS // self.count)
+    @property
+    def suits_winograd(self) -> bool:
+        """Whether two windows beside each other have most cells in common, as those of 3x3 have."""
+        sizes = {(a.kernel, a.stride, a.dilation) for a in (self.rows, self.columns)}
+        return sizes == {(3, 1, 1)}
+
+    def work(self, channels: int, filters: int, groups: int = 1) -> int:
+        """Return how many values a convolution works in: padded images, a kernel, a table.
+
+        ``channels`` are those of a group, ``filters`` those of all of them.
+        """
+        own, (rows, columns) = filters // groups, (self.rows, self.columns)
+        image = max(
+            (rows.padded + 1) * (columns.padded + 1) * channels * groups,
+            (rows.windows + rows.surplus + 1) * (columns.windows + columns.surplus + 1) * filters,
+        )
+        wide = _up(channels, _PANEL), _up(own, _PANEL)
+        panels = groups * max(channels * wide[1], own * wide[0])
+        table = 2 * max(channels, own)  # whole numbers of 64 bits
+        fixed = max(1, _PADDED_VALUES // image) * image + self.size * table + 1
+        if self.suits_winograd and groups == 1 and channels % 4 == filters % 4 == 0:
+            return fixed + 16 * (panels + _TILES * sum(wide))
+        return fixed + self.size * panels
 
     def depthwise_rows(self, channels: int) -> int:
         """Return of how many images a depthwise convolution makes the products at once."""
         return max(1, _DEPTHWISE_VALUES // (max(self.cells, self.count) * channels))
+
+
+def _up(count: int, step: int) -> int:
+    return -(-count // step) * step
 
 
 def _inflated(axis: Axis) -> Axis:
@@ -148,6 +179,7 @@ def couple(value: int | list[int]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
+@lru_cache(maxsize=256)
 def slide(  # noqa: PLR0913, PLR0917  (a window's own numbers)
     size: int, kernel: int, stride: int, dilation: int, padding: str, field: str
 ) -> Axis:

@@ -70,6 +70,5 @@ class Conv2DTransposeSpec(ConvolutionBase):
         windows, out = self.windows(shape), math.prod(self.output_shape(shape))
         per_row = out + activation_scratch(self.activation, out)
         per_row += math.prod(shape) if wants_dx else 0
-        block = windows.count * windows.size + windows.padded_cells
-        fixed = windows.block_rows(self.filters) * self.filters * block
-        return Scratch(per_row, fixed + 2 * windows.size * self.filters * shape[-1])
+        work = windows.work(self.filters, shape[-1])
+        return Scratch(per_row, work + windows.size * self.filters * shape[-1])

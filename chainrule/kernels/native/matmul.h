@@ -1,0 +1,167 @@
+/* Products of matrices in float32, for sizes at which a call of the BLAS costs more than it gains.
+
+   One tile of the product at a time stays in registers: TILE_ROWS rows of two vectors of FLOATS
+   columns, both set by the variant. The left matrix is wherever its tables say: its element (i, p)
+   is data[rows[i] + depth[p]], so that windows of an image are multiplied where they lie. The right
+   one is packed in panels, as wide as a tile, depth by depth.
+   The sum over the depth runs in order, in blocks of DEPTH: the bits hang on no other size.
+   Source: Goto & van de Geijn (2008); Dukhan (2019) for the tables.
+*/
+
+typedef float Vector __attribute__((vector_size(4 * FLOATS), aligned(4), may_alias));
+
+enum { WIDTH = 2 * FLOATS, DEPTH = 256 };
+
+typedef struct {
+    const float *data;
+    const Py_ssize_t *rows, *depth; /* elements */
+} Left;
+
+/* c = left panel, or c += left panel, for up to TILE_ROWS rows and vectors * FLOATS columns. */
+INLINE void tile_of(int vectors, const Left *left, Py_ssize_t rows, Py_ssize_t depth,
+                    const float *panel, Py_ssize_t columns, float *c, Py_ssize_t pitch, int add)
+{
+    const float *a[TILE_ROWS];
+    Vector sums[TILE_ROWS][2];
+#pragma GCC unroll 16
+    for (int i = 0; i < TILE_ROWS; i++) { /* rows that are not there repeat the first one */
+        a[i] = left->data + left->rows[i < rows ? i : 0];
+        sums[i][0] = sums[i][1] = (Vector){0};
+    }
+    for (Py_ssize_t p = 0; p < depth; p++, panel += WIDTH) {
+        Py_ssize_t at = left->depth[p];
+        Vector first = *(const Vector *)panel, second = *(const Vector *)(panel + FLOATS);
+#pragma GCC unroll 16
+        for (int i = 0; i < TILE_ROWS; i++) {
+            float x = a[i][at];
+            sums[i][0] += x * first;
+            if (vectors == 2)
+                sums[i][1] += x * second;
+        }
+    }
+    if (rows == TILE_ROWS && columns == vectors * FLOATS) {
+#pragma GCC unroll 16
+        for (int i = 0; i < TILE_ROWS; i++, c += pitch) {
+            Vector *into = (Vector *)c;
+            if (add)
+                sums[i][0] += into[0];
+            into[0] = sums[i][0];
+            if (add && vectors == 2)
+                sums[i][1] += into[1];
+            if (vectors == 2)
+                into[1] = sums[i][1];
+        }
+        return;
+    }
+    float some[TILE_ROWS][WIDTH];
+#pragma GCC unroll 16
+    for (int i = 0; i < TILE_ROWS; i++) {
+        *(Vector *)some[i] = sums[i][0];
+        *(Vector *)(some[i] + FLOATS) = sums[i][1];
+    }
+    for (Py_ssize_t i = 0; i < rows; i++, c += pitch)
+        for (Py_ssize_t j = 0; j < columns; j++)
+            c[j] = add ? c[j] + some[i][j] : some[i][j];
+}
+
+static void tile_of_one(const Left *left, Py_ssize_t rows, Py_ssize_t depth, const float *panel,
+                        Py_ssize_t columns, float *c, Py_ssize_t pitch, int add)
+{
+    tile_of(1, left, rows, depth, panel, columns, c, pitch, add);
+}
+
+static void tile_of_two(const Left *left, Py_ssize_t rows, Py_ssize_t depth, const float *panel,
+                        Py_ssize_t columns, float *c, Py_ssize_t pitch, int add)
+{
+    tile_of(2, left, rows, depth, panel, columns, c, pitch, add);
+}
+
+/* Multiply all rows with one panel of up to WIDTH columns; c's rows are ``pitch`` apart. */
+static void strip(Left left, Py_ssize_t rows, Py_ssize_t depth, const float *panel,
+                  Py_ssize_t columns, float *c, Py_ssize_t pitch, int add)
+{
+    for (Py_ssize_t i = 0; i < rows; i += TILE_ROWS, left.rows += TILE_ROWS, c += TILE_ROWS * pitch) {
+        Py_ssize_t some = rows - i < TILE_ROWS ? rows - i : TILE_ROWS;
+        (columns > FLOATS ? tile_of_two : tile_of_one)(&left, some, depth, panel, columns, c, pitch,
+                                                      add);
+    }
+}
+
+/* The right matrix of a product: its elements from one row and one column to the next. */
+typedef struct {
+    const float *data;
+    Py_ssize_t row, column;
+} Right;
+
+/* Write so many rows of up to WIDTH columns as a panel, filled up with zeros. */
+static void pack(const Right *from, Py_ssize_t depth, Py_ssize_t columns, float *panel)
+{
+    if (from->column == 1 && columns == WIDTH) {
+        for (Py_ssize_t p = 0; p < depth; p++, panel += WIDTH)
+            memcpy(panel, from->data + p * from->row, WIDTH * sizeof *panel);
+        return;
+    }
+    if (columns < WIDTH)
+        memset(panel, 0, (size_t)(depth * WIDTH) * sizeof *panel);
+    for (Py_ssize_t j = 0; j < columns; j++) {
+        const float *column = from->data + j * from->column;
+        for (Py_ssize_t p = 0; p < depth; p++)
+            panel[p * WIDTH + j] = column[p * from->row];
+    }
+}
+
+static inline Py_ssize_t least(Py_ssize_t a, Py_ssize_t b)
+{
+    return a < b ? a : b;
+}
+
+/* c = left right; c's rows are ``pitch`` apart. */
+static void multiply(Left left, Right right, Py_ssize_t rows, Py_ssize_t depth, Py_ssize_t columns,
+                     float *c, Py_ssize_t pitch)
+{
+    float panel[DEPTH * WIDTH];
+    for (Py_ssize_t p = 0; p == 0 || p < depth; p += DEPTH, left.depth += DEPTH) {
+        Py_ssize_t deep = least(depth - p, DEPTH);
+        for (Py_ssize_t j = 0; j < columns; j += WIDTH) {
+            Py_ssize_t wide = least(columns - j, WIDTH);
+            Right part = {right.data + p * right.row + j * right.column, right.row, right.column};
+            pack(&part, deep, wide, panel);
+            strip(left, rows, deep, panel, wide, c + j, pitch, p > 0);
+        }
+    }
+}
+
+/* Above so many multiplications the BLAS is faster; where neither matrix is transposed, far above. */
+enum { MOST_PRODUCTS = 1 << 21, MOST_OF_ROWS = 1 << 25, MOST_SIDE = 2048 };
+
+static int is_strided(const Array *a)
+{
+    return a->axes == 2 && a->type == 'f' && a->strides[0] % 4 == 0 && a->strides[1] % 4 == 0;
+}
+
+/* matmul(a, b, out): matrices, of which rows and columns may lie apart, but for out's columns */
+static PyObject *matmul(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
+{
+    Call call;
+    begin(&call, self, args, n, names, 3);
+    Array *a = array(&call, 0), *b = array(&call, 1), *out = output(&call, 2);
+    if (call.unfit || !is_strided(a) || !is_strided(b) || out->type != 'f')
+        return fall_back(&call);
+    Py_ssize_t rows = a->shape[0], depth = a->shape[1], columns = b->shape[1];
+    want(&call, b->shape[0] == depth && is_matrix(out, rows, columns));
+    want(&call, rows <= MOST_SIDE && depth <= MOST_SIDE && columns <= MOST_PRODUCTS);
+    int of_rows = a->strides[1] == 4 && b->strides[1] == 4;
+    want(&call, rows * depth * columns <= (of_rows ? MOST_OF_ROWS : MOST_PRODUCTS));
+    if (call.unfit)
+        return fall_back(&call);
+    Py_ssize_t in_rows[MOST_SIDE], in_depth[MOST_SIDE];
+    for (Py_ssize_t i = 0; i < rows; i++)
+        in_rows[i] = i * a->strides[0] / 4;
+    for (Py_ssize_t p = 0; p < depth; p++)
+        in_depth[p] = p * a->strides[1] / 4;
+    Left left = {(const float *)a->data, in_rows, in_depth};
+    Right right = {(const float *)b->data, b->strides[0] / 4, b->strides[1] / 4};
+    run(&call, rows * depth * columns / 8);
+    multiply(left, right, rows, depth, columns, (float *)out->data, pitch(out));
+    return finish(&call);
+}
