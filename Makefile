@@ -60,11 +60,11 @@ bench-memory: install-dev  ## memory over 10,000 steps and a 4 GB file, cost per
 bench-service: install-dev  ## latency, throughput and memory of the embedded service
 	$(BIN)/python -m benchmarks.service
 
-bench-predictions: install-dev  ## one row predicted, and a million in a job: time and memory
-	$(BIN)/python -m benchmarks.predictions
-
 bench-h2o: install-dev  ## the same jobs over HTTP in H2O-3, where Java is (H2O_JAR=path/to/h2o.jar)
 	$(BIN)/python -m benchmarks.h2o
+
+bench-predictions: install-dev  ## one row predicted, and a million in a job: time and memory
+	$(BIN)/python -m benchmarks.predictions
 
 clean:  ## remove what make built
 	rm -rf .venv build dist *.egg-info chainrule/kernels/*.so .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
