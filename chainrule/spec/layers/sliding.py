@@ -103,11 +103,6 @@ class Windows:
         return Windows(_inflated(self.rows), _inflated(self.columns))
 
     @property
-    def is_identity(self) -> bool:
-        """Whether each cell is a window."""
-        return self.size == 1 and self.count == self.cells
-
-    @property
     def place_bytes(self) -> int:
         """The bytes of a whole number that tells a window's taps apart."""
         return 1 if self.size <= 1 << 8 else 2 if self.size <= 1 << 16 else 4
@@ -179,6 +174,7 @@ def couple(value: int | list[int]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
+@lru_cache(maxsize=1024)
 def slide(  # noqa: PLR0913, PLR0917  (a window's own numbers)
     size: int, kernel: int, stride: int, dilation: int, padding: str, field: str
 ) -> Axis:
