@@ -13,7 +13,8 @@ FROM python:3.11-slim
 COPY --from=build /opt/chainrule /opt/chainrule
 RUN useradd --system --uid 10001 --create-home chainrule && install -d -o chainrule /data
 ENV PATH=/opt/chainrule/bin:$PATH PYTHONUNBUFFERED=1 \
-    CHAINRULE_DATA_DIR=/data CHAINRULE_HOST=0.0.0.0 CHAINRULE_PORT=8000
+    CHAINRULE_DATA_DIR=/data CHAINRULE_HOST=0.0.0.0 CHAINRULE_PORT=8000 \
+    OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
 USER chainrule
 VOLUME /data
 EXPOSE 8000

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev up demo test test-reference coverage check fix migrate bench bench-engine bench-service clean
+.PHONY: help install install-dev up demo test test-reference coverage check fix migrate bench bench-engine bench-h2o bench-memory bench-predictions bench-service clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -49,13 +49,22 @@ fix: install-dev  ## let ruff mend what it can
 migrate: install  ## bring the database of CHAINRULE_DATABASE_URL up to date
 	$(BIN)/python -m service.store.migrate
 
-bench: bench-service bench-engine  ## every benchmark; tables here, JSON in benchmarks/results
+bench: bench-service bench-predictions bench-engine bench-memory  ## every benchmark; tables here, JSON in benchmarks/results
 
 bench-engine: install-dev  ## training steps beside PyTorch, JAX and scikit-learn, where installed (BENCH=--quick)
 	$(BIN)/python -m benchmarks.engine $(BENCH)
 
+bench-memory: install-dev  ## memory over 10,000 steps and a 4 GB file, cost per sample up to 10 million rows
+	$(BIN)/python -m benchmarks.memory
+
 bench-service: install-dev  ## latency, throughput and memory of the embedded service
 	$(BIN)/python -m benchmarks.service
+
+bench-predictions: install-dev  ## one row predicted, and a million in a job: time and memory
+	$(BIN)/python -m benchmarks.predictions
+
+bench-h2o: install-dev  ## the same jobs over HTTP in H2O-3, where Java is (H2O_JAR=path/to/h2o.jar)
+	$(BIN)/python -m benchmarks.h2o
 
 clean:  ## remove what make built
 	rm -rf .venv build dist *.egg-info chainrule/kernels/*.so .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

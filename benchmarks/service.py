@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from benchmarks import starts
 from benchmarks.report import Case, write
 from chainrule.cli.layers import architecture_of
 from chainrule.cli.stack import Stack
@@ -27,7 +28,7 @@ POLL_S = 0.005
 BETWEEN_JOBS_S = 0.6  # a new spare trainer gets warm in 0.1 to 0.4 s
 BURSTS, BURST = 20, 100
 IDLE_S = 5.0
-BARS = {"first epoch": 150.0, "succeeded": 1000.0, "memory": 350.0, "rate": 0.7}
+BARS = {"first epoch": 150.0, "succeeded": 1000.0, "memory": 350.0, **starts.BARS}
 TRAINING = {
     "loss": "softmax_cross_entropy",
     "optimizer": {"kind": "adam"},
@@ -45,7 +46,7 @@ def main() -> None:
         stack.client() as client,
     ):
         time.sleep(IDLE_S)
-        memory = _pss_mb(stack.process.pid)
+        memory = pss_mb(stack.process.pid)
         with as_file(files("chainrule") / "data" / "digits.csv") as path:
             dataset = client.upload(path)
         _job(client, dataset)  # the first imports and caches what all later ones share
@@ -68,10 +69,21 @@ def main() -> None:
             unchanged / empty,
         ),
         _against_bar("memory of the idle stack (PSS)", memory, "memory", "MB"),
+        *_starts(),
     ]
     write("service", cases)
     spread = sorted(t[0] for t in times)
     print(f"first epoch: {spread[0]:.0f} to {spread[-1]:.0f} ms over {JOBS} jobs; rate aim 0.7")
+
+
+def _starts() -> list[Case]:
+    """Return what it takes to start, each in a process of its own."""
+    found = {"import chainrule, numpy being there": ("import", starts.import_ms())}
+    with tempfile.TemporaryDirectory(prefix="chainrule-bench-") as folder:
+        job = starts.job(Path(folder))
+        found["a waiting trainer's first step learnt"] = ("warm", starts.warm_ms(job))
+        found["the same of a trainer not yet started"] = ("cold", starts.cold_ms(job))
+    return [_against_bar(name, ms, bar, "ms") for name, (bar, ms) in found.items()]
 
 
 def _against_bar(case: str, ours: float, bar: str, unit: str) -> Case:
@@ -123,7 +135,7 @@ def _rates(stack: Stack, job: Job) -> list[float]:
     return [median(taken) for taken in rates]
 
 
-def _pss_mb(session: int) -> float:
+def pss_mb(session: int) -> float:
     """Return the memory of all processes of a session, shared pages divided among them (MB)."""
     total_kb = 0
     for status in Path("/proc").glob("[0-9]*/stat"):

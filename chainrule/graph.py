@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
+from chainrule import kernels
 from chainrule.spec import Node, learning
 
 if TYPE_CHECKING:
@@ -110,9 +109,10 @@ class _Sums:
         if so_far is None:
             self.values[number] = dy
         elif number in self._own:
-            so_far += dy
+            kernels.add(so_far, dy, so_far)
         else:
-            self.values[number] = np.add(so_far, dy, out=self._tape.empty(dy.shape))
+            self.values[number] = self._tape.empty(dy.shape)
+            kernels.add(so_far, dy, self.values[number])
             self._own.add(number)
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from chainrule import kernels
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -39,7 +41,7 @@ class SoftmaxAccuracy:
 
     def add(self, sums: Array, y: Array, target: Array, work: Array) -> None:
         right = target.argmax(axis=-1) if target.ndim == y.ndim else target
-        sums[0] += np.count_nonzero(y.argmax(axis=-1) == right)
+        sums[0] += kernels.count_right(y, right)
         sums[1] += right.size
 
     def result(self, sums: Array, unit: Array | float) -> dict[str, float]:

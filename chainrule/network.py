@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,9 +98,10 @@ class Network:
                 offsets[weight.trainable] += weight.size
         return owned
 
-    def tape(self, *, training: bool = False, seed: int = 0) -> Tape:
+    def tape(self, *, training: bool = False, seed: int = 0, shard: int = 0) -> Tape:
         """Make a tape for this network's forward and backward passes."""
-        return Tape(self.parameters.values(), dtype=self.dtype, training=training, seed=seed)
+        parameters = self.parameters.values()
+        return Tape(parameters, dtype=self.dtype, training=training, seed=seed, shard=shard)
 
     def forward(
         self, x: Values, tape: Tape, *, inputs: bool = False
@@ -125,8 +127,11 @@ class Network:
 
     def block_rows(self, most: int = _BLOCK_ROWS) -> int:
         """Return how many rows to run forward at once: ``most``, or fewer where layers are wide."""
-        row_bytes = self.dtype.itemsize * max(scratch(self.nodes).per_row, 1)
-        return max(1, min(most, BLOCK_BYTES // row_bytes))
+        return max(1, min(most, BLOCK_BYTES // self._row_bytes))
+
+    @cached_property
+    def _row_bytes(self) -> int:
+        return self.dtype.itemsize * max(scratch(self.nodes).per_row, 1)
 
     def predict(
         self, x: ArrayLike | Mapping[str, ArrayLike], batch_size: int | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-import numpy as np
+from numpy.random import PCG64, Generator, SeedSequence
 
 __all__ = ["Purpose", "generator"]
 
@@ -20,10 +20,10 @@ _NUMBERS: dict[Purpose, int] = {
 }
 
 
-def generator(seed: int, purpose: Purpose, *keys: int) -> np.random.Generator:
-    """Return the generator of a purpose at a place, such as ("dropout", step, layer).
+def generator(seed: int, purpose: Purpose, *keys: int) -> Generator:
+    """Return the generator of a purpose at a place, such as ("dropout", step, layer, shard).
 
     Two names differ in their numbers, since a spawn key is set apart from the seed before hashing.
     """
-    sequence = np.random.SeedSequence(seed, spawn_key=(_NUMBERS[purpose], *keys))
-    return np.random.Generator(np.random.PCG64(sequence))
+    sequence = SeedSequence(seed, spawn_key=(_NUMBERS[purpose], *keys))
+    return Generator(PCG64(sequence))

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from service.store.transitions import Claim, Signals
     from worker.process import TrainerProcess
 
+    Act = Callable[[UnitOfWork, Any], Any]
+
 __all__ = ["Attempt", "Timing"]
 
 log = logging.getLogger(__name__)
@@ -54,6 +56,8 @@ class _CancelledError(Exception):
 
 class Attempt:
     """From a claim to its end.  Lives on one thread; ``release`` and ``watch`` are for others."""
+
+    message = "train"  # what makes the trainer start
 
     def __init__(
         self, database: Database, claim: Claim, trainer: TrainerProcess, timing: Timing
@@ -123,7 +127,7 @@ class Attempt:
             problem = {"code": "data_corrupt", "detail": str(error)}
             self._end(lambda uow: transitions.fail(uow.session, *self._key, problem))  # T6
         else:
-            self._trainer.send("train", checkpoint, **header)
+            self._trainer.send(self.message, checkpoint, **header)
 
     # What the trainer says.
 
@@ -134,11 +138,11 @@ class Attempt:
                 case "started":
                     self._on_started(frame)
                 case "unit":
-                    self._commit(frame.payload, **_unit(frame.header))
+                    self._on_unit(frame)
                 case "progress":
                     self._expect(frame.header)
                 case "done":
-                    self._succeed(frame)
+                    self._on_done(frame)
                 case "stopped":
                     self._end_stopped()
                 case "failed":
@@ -149,6 +153,9 @@ class Attempt:
             self._crash({"code": "internal", "detail": f"a report that cannot be read: {error!r}"})
         # What took time here was not the trainer's standing still.
         self._advanced_at = self._clock()
+
+    def _on_unit(self, frame: Frame) -> None:
+        self._commit(frame.payload, **_unit(frame.header))
 
     def _on_started(self, frame: Frame) -> None:
         self._expect(frame.header)
@@ -236,18 +243,21 @@ class Attempt:
     def _commit(
         self, checkpoint: bytes, certificate: dict[str, Any] | None = None, **unit: Any
     ) -> None:
-        since = self._clock()
-
         def commit(uow: UnitOfWork, staged: StagedBlob) -> Signals | None:  # T4
             if certificate is not None:
                 transitions.certify(uow.session, *self._key, certificate)
             return transitions.commit_unit(uow.session, *self._key, blob=staged, **unit)
 
-        signals = self._attached(checkpoint, commit)
-        self._trainer.send("committed", step=unit["step"], cost_s=self._clock() - since)
+        self._committed(unit["step"], self._staging(checkpoint), commit)
+
+    def _committed(self, step: int, make: Callable[[], Any], commit: Act) -> None:
+        """Commit a unit, and tell the trainer."""
+        since = self._clock()
+        signals = self._attached(make, commit)
+        self._trainer.send("committed", step=step, cost_s=self._clock() - since)
         self._heed(signals)
 
-    def _succeed(self, frame: Frame) -> None:
+    def _on_done(self, frame: Frame) -> None:
         header, claim = frame.header, self._claim
         unstored = transitions.NewModel(
             bundle=blobs.StagedBlob("", 0, ()),
@@ -267,31 +277,40 @@ class Attempt:
                 model=model,
             )
 
-        if not self._attached(frame.payload, succeed):
+        self._deliver(self._staging(frame.payload), succeed)
+
+    def _deliver(self, make: Callable[[], Any], act: Act) -> None:
+        """Store what the job was for, and with it the end."""
+        if not self._attached(make, act):
             raise _FencedError
         self._over = True
 
-    def _attached(self, data: bytes, act: Callable[[UnitOfWork, StagedBlob], Any]) -> Any:
+    def _staging(self, data: bytes) -> Callable[[], StagedBlob]:
+        return lambda: blobs.stage(self._database, self._beating(data))
+
+    def _attached(self, make: Callable[[], Any], act: Act) -> Any:
         """Stage bytes and write what refers to them, again if a chunk was collected in between."""
         since = self._clock()
-        result = blobs.attached(
-            self._database, lambda: blobs.stage(self._database, self._beating(data)), act
-        )
+        result = blobs.attached(self._database, make, act)
         if result:
             self._confirmed_at = max(self._confirmed_at, since)
         return result
 
     def _beating(self, data: bytes) -> Iterator[bytes]:
-        """Cut bytes into chunks; between them keep the attempt alive, and heed a cancel."""
+        """Cut bytes into chunks, with a beat before each."""
         for start in range(0, len(data), blobs.CHUNK_BYTES):
-            now = self._clock()
-            if now - self._confirmed_at >= self._timing.heartbeat_s:
-                self._heartbeat()
-            elif now - self._peeked_at >= self._timing.peek_s:
-                self._peek()
-            if self._stop == "cancel" and now > self._stop_by:
-                raise _CancelledError
+            self._beat()
             yield data[start : start + blobs.CHUNK_BYTES]
+
+    def _beat(self) -> None:
+        """Keep the attempt alive while it stores what takes long, and heed a cancel."""
+        now = self._clock()
+        if now - self._confirmed_at >= self._timing.heartbeat_s:
+            self._heartbeat()
+        elif now - self._peeked_at >= self._timing.peek_s:
+            self._peek()
+        if self._stop == "cancel" and now > self._stop_by:
+            raise _CancelledError
 
     def _end_stopped(self) -> None:
         if self._stop == "deadline":

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from service.errors import CorruptError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 __all__ = ["Cache"]
 
@@ -30,9 +30,10 @@ class Cache:
         self._verified: dict[str, tuple[int, int, int]] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
-    def fetch(self, sha256: str, read: Callable[[str], bytes]) -> Path:
+    def fetch(self, sha256: str, read: Callable[[str], Iterable[bytes]]) -> Path:
         """Return the path of the bytes of this hash; ``read`` gets them where they are not here.
 
+        They come in pieces and are never in memory as a whole.
         Raises: CorruptError, if what ``read`` returns has another hash.
         """
         path = self._folder / f"{sha256}.safetensors"
@@ -40,11 +41,7 @@ class Cache:
             if self._is_sound(path, sha256):
                 os.utime(path)
             else:
-                data = read(sha256)
-                if hashlib.sha256(data).hexdigest() != sha256:
-                    raise CorruptError(f"the bytes read for {sha256} have another hash")
-                self._make_room(len(data))
-                _write(path, data)
+                self._write(path, sha256, read(sha256))
             self._verified[sha256] = _identity(path)
         return path
 
@@ -58,15 +55,32 @@ class Cache:
         except FileNotFoundError:
             return False
 
-    def _make_room(self, coming_bytes: int) -> None:
-        """Remove the files used longest ago, until what comes fits."""
+    def _write(self, path: Path, sha256: str, pieces: Iterable[bytes]) -> None:
+        """Write a file that is whole or not there, whoever else writes it."""
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        try:
+            digest = hashlib.sha256()
+            with os.fdopen(handle, "wb") as file:
+                for piece in pieces:
+                    digest.update(piece)
+                    file.write(piece)
+            if digest.hexdigest() != sha256:
+                raise CorruptError(f"the bytes read for {sha256} have another hash")
+            self._make_room()
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+    def _make_room(self) -> None:
+        """Remove the files used longest ago, until all fits, what has just been written too."""
         files = []
         for path in self._folder.iterdir():
             try:
                 files.append((path.stat().st_mtime, path.stat().st_size, path))
             except FileNotFoundError:  # another worker made room
                 continue
-        total = sum(size for _, size, _ in files) + coming_bytes
+        total = sum(size for _, size, _ in files)
         for used_at, size, path in sorted(files):
             if total <= self._limit_bytes or used_at > time.time() - IN_USE_S:
                 return
@@ -77,15 +91,3 @@ class Cache:
 def _identity(path: Path) -> tuple[int, int, int]:
     found = path.stat()
     return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file that is whole or not there, whoever else writes it."""
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -19,16 +19,16 @@ from worker import frames
 if TYPE_CHECKING:
     from worker.frames import Frame
 
-__all__ = ["Ended", "TrainerProcess", "Wake"]
+__all__ = ["ONE_BLAS_THREAD", "Ended", "TrainerProcess", "Wake"]
 
 # All that a trainer sees of the environment: no CHAINRULE_*, no database, no key.
 PASSED = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR")
-PINNED = {
+ONE_BLAS_THREAD = {
     "MKL_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
-    "PYTHONHASHSEED": "0",
 }
+PINNED = ONE_BLAS_THREAD | {"PYTHONHASHSEED": "0"}
 LEAVE_S = 1.0  # what a trainer that has said its last word may take to exit
 
 

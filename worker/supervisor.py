@@ -15,9 +15,11 @@ from service.store import blobs, transitions
 from service.store.tables import EpochMetrics
 from worker.attempt import Attempt, Timing
 from worker.cache import Cache
+from worker.predicting import PredictionAttempt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from service.settings import Settings
     from service.store.database import Database
@@ -42,6 +44,10 @@ class Supervisor:
         self._lock = threading.Lock()
         self._attempts: set[Attempt] = set()
         self._releasing = False
+        self._kinds = {
+            "training": (Attempt, self._training),
+            "prediction": (PredictionAttempt, self._prediction),
+        }
 
     def run(self, job_id: str, take: Callable[[], TrainerProcess]) -> bool:
         """Make one attempt, if the job can be claimed (T2); return whether it could."""
@@ -53,13 +59,14 @@ class Supervisor:
         if claim is None:
             return False
         log.info("job %s: attempt %d from step %d", claim.job_id, claim.attempt, claim.step)
-        attempt = Attempt(self._database, claim, take(), self._timing)
+        kind, job = self._kinds[claim.kind]
+        attempt = kind(self._database, claim, take(), self._timing)
         with self._lock:
             self._attempts.add(attempt)
             if self._releasing:
                 attempt.release()
         try:
-            attempt.run(lambda: self._job(claim))
+            attempt.run(lambda: job(claim))
         finally:
             with self._lock:
                 self._attempts.discard(attempt)
@@ -83,13 +90,33 @@ class Supervisor:
             for attempt in self._attempts:
                 attempt.watch()
 
-    def _job(self, claim: Claim) -> tuple[dict[str, Any], bytes]:
+    def _prediction(self, claim: Claim) -> tuple[dict[str, Any], bytes]:
+        """Return the message that makes the trainer predict, and the model's bundle.
+
+        Raises: CorruptError, if the dataset or the model is not what was stored.
+        """
+        if claim.warm_start is None:
+            raise CorruptError("the job has no model")
+        header = {
+            "dataset": str(self._dataset(claim)),
+            "schema": claim.schema,
+            "format": claim.config["format"],
+            "block_rows": claim.config["block_rows"],
+            "step": claim.step,
+            "memory_bytes": claim.memory_bytes + SPARE_BYTES,
+        }
+        return header, self._blob(claim.warm_start.blob)
+
+    def _dataset(self, claim: Claim) -> Path:
+        return self._cache.fetch(claim.prepared, lambda sha: blobs.stream(self._database, sha))
+
+    def _training(self, claim: Claim) -> tuple[dict[str, Any], bytes]:
         """Return the message that makes the trainer start, and what it starts from.
 
         That is a checkpoint of the job, or if there is none the source of its warm start.
         Raises: CorruptError, if the dataset or that source is not what was stored.
         """
-        dataset = self._cache.fetch(claim.prepared, self._blob)
+        dataset = self._dataset(claim)
         start, checkpoint = self._checkpoint(claim)
         replay = None
         if start < claim.step:  # the newest is damaged: do the steps again, and compare

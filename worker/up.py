@@ -28,6 +28,7 @@ from chainrule.config import environment
 from service.settings import Settings
 from worker import valkey
 from worker.children import Child, bound_command, end_all
+from worker.process import ONE_BLAS_THREAD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +67,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(signals: _Signals, stack: ExitStack, *, as_json: bool) -> None:
-    environ = environment()
+    # A prediction is one thread's work: BLAS threads would only spin beside the API's own.
+    environ = ONE_BLAS_THREAD | environment()
     settings = _settings(environ)
     data_dir = settings.data_dir
     data_dir.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Print the table and write ``benchmarks/results/engine.json``."""
+"""Print the table; write ``benchmarks/results/engine.json`` and the tables of the documents."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 
+from benchmarks.engine import markdown
 from benchmarks.engine.cases import find
 from benchmarks.engine.profile import profile
 from benchmarks.engine.runs import CHECKED_STEPS, Effort, is_installed, measure
@@ -35,14 +36,17 @@ def main() -> int:
         if not is_installed(peer):
             print(f"{peer} is not installed: its column is left out")
     peers = [peer for peer in peers if is_installed(peer)]
-    table = Table(peers)
+    table = Table()
     for threads in asked.threads:
         effort = QUICK if asked.quick else FULL if threads == 1 else MORE_THREADS
         table.head(threads)
         for case in cases:
             able = [p for p in peers if p != "scikit-learn" or case.family == "MLP"]
             table.add(measure(case, threads, ("chainrule", *able), effort))
-    table.end(keep=not asked.cases and not asked.quick)
+    keep = not asked.cases and not asked.quick
+    table.end(keep=keep)
+    if keep:
+        markdown.write()
     return 1 if table.differing else 0
 
 

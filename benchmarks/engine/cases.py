@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule.network import Network
-from chainrule.spec import ArchitectureSpec, learning, parse
+from chainrule.spec import ArchitectureSpec, parse
 from chainrule.spec.graph import nodes
 from chainrule.streams import generator
 
-__all__ = ["ADAM", "CASES", "SEED", "EngineCase", "batches", "data", "find", "gflop", "network"]
+if TYPE_CHECKING:
+    from chainrule.spec.graph import Node
+
+__all__ = ["ADAM", "CASES", "SEED", "EngineCase", "batches", "data", "find", "network", "wiring"]
 
 SEED = 0
 # Keras's Adam has this epsilon, PyTorch's another one: it is set on every side. At ten times the
@@ -44,6 +47,11 @@ class EngineCase:
         return self.steps * self.batch
 
     @property
+    def short_name(self) -> str:
+        """The name as a table's first column has it: the batch behind a stroke."""
+        return self.name.replace(", batch ", "/")
+
+    @property
     def family(self) -> str:
         """The first word of the name."""
         return self.name.split()[0]
@@ -52,6 +60,11 @@ class EngineCase:
 def network(case: EngineCase) -> Network:
     """Return our network of a case: its weights are where every side begins."""
     return Network(case.spec, seed=SEED)
+
+
+def wiring(case: EngineCase) -> list[Node]:
+    """Return the layers in order, with their shapes."""
+    return nodes(parse(ArchitectureSpec, case.spec))
 
 
 def data(case: EngineCase) -> tuple[Any, Any]:
@@ -79,20 +92,6 @@ def batches(case: EngineCase, epoch: int) -> Any:
     """
     order = generator(SEED, "shuffle", epoch).permutation(case.rows)
     return order.reshape(case.steps, case.batch)
-
-
-def gflop(case: EngineCase) -> float:
-    """Return the operations of a step: a forward pass, and as much for each gradient wanted.
-
-    Units: 10^9 operations, by the architecture's summary; the optimizer is not counted.
-    """
-    walked = nodes(parse(ArchitectureSpec, case.spec))
-    learns = learning(walked)
-    total = 0
-    for node in walked:
-        passes = 1 + (node.name in learns) * (bool(node.weights) + bool({*node.inputs} & learns))
-        total += passes * node.spec.flops(*node.input_shapes)
-    return total * case.batch / 1e9
 
 
 def find(text: str) -> list[EngineCase]:

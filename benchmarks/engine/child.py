@@ -12,11 +12,9 @@ import sys
 import time
 from typing import Any, Protocol
 
-import numpy as np
-
 from benchmarks.engine.cases import CASES, EngineCase
 
-__all__ = ["SIDES", "Sgemm", "Side", "make"]
+__all__ = ["SIDES", "Side", "make"]
 
 # A side's name to its module and class there, and what must be installed for it.
 SIDES = {
@@ -25,7 +23,7 @@ SIDES = {
     "PyTorch fused": ("benchmarks.engine.torch_side", "FusedPyTorch", "torch"),
     "JAX": ("benchmarks.engine.jax_side", "Jax", "jax"),
     "scikit-learn": ("benchmarks.engine.sklearn_side", "ScikitLearn", "sklearn"),
-    "sgemm": ("benchmarks.engine.child", "Sgemm", "numpy"),
+    "machine": ("benchmarks.engine.machine", "Machine", "numpy"),
 }
 
 
@@ -37,26 +35,6 @@ class Side(Protocol):
 
     def epoch(self, number: int) -> list[float]:
         """Train an epoch, numbered from 0, and return the loss of each batch."""
-
-
-class Sgemm:
-    """No training: products of large matrices, for the rate that the machine reaches."""
-
-    SIZE = 1024
-    GFLOP = 2 * SIZE**3 / 1e9
-
-    def __init__(self, case: EngineCase, threads: int) -> None:
-        self.name = f"numpy {np.__version__}"
-        self.facts: dict[str, Any] = {"threads": threads}
-        rng = np.random.default_rng(0)
-        self._a, self._b, self._out = (
-            rng.random((self.SIZE, self.SIZE), np.float32) for _ in range(3)
-        )
-
-    def epoch(self, number: int) -> list[float]:
-        """Multiply once."""
-        np.matmul(self._a, self._b, out=self._out)
-        return []
 
 
 def make(side: str, case: EngineCase, threads: int) -> Side:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.engine.cases import ADAM, SEED, EngineCase, data, network
 from chainrule.fitting import EpochReport, TrainingLoop
-from chainrule.spec import TrainingSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +16,7 @@ _FOREVER = 1_000_000  # epochs
 
 
 class Ours:
-    """A training of ours, an epoch at a time; ``threads`` shards of each batch, once there are."""
+    """A training of ours, an epoch at a time; ``threads`` shards of each batch."""
 
     def __init__(self, case: EngineCase, threads: int) -> None:
         self.name = "chainrule"
@@ -28,11 +27,9 @@ class Ours:
             "epochs": _FOREVER,
             "batch_size": case.batch,
             "seed": SEED,
+            "shards": threads,
+            "threads": threads,
         }
-        if "threads" in TrainingSpec.model_fields:
-            training |= {"threads": threads, "shards": threads}
-        else:
-            self.facts["threads"] = 1
         self.net = network(case)
         self._reports = self._run(TrainingLoop(self.net, data(case), training))
 

@@ -12,19 +12,32 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.engine.child import SIDES, Sgemm
+from benchmarks.engine.child import SIDES
+from benchmarks.engine.machine import LARGE, Floor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from benchmarks.engine.cases import EngineCase
 
-__all__ = ["CHECKED_STEPS", "TOLERANCE", "Effort", "Run", "difference", "measure", "sgemm_rate"]
+__all__ = [
+    "CHECKED_STEPS",
+    "TOLERANCE",
+    "Effort",
+    "Run",
+    "difference",
+    "floor_of",
+    "is_installed",
+    "measure",
+    "sgemm_rate",
+]
 
 CHECKED_STEPS, _AVERAGED = 100, 10
 TOLERANCE = 1e-4  # of losses after so many steps
 _WARM_UP = 1  # turns
+_PATIENCE_S = 15.0
 _PAUSE_S = 0.01  # until threads of the one before no longer wait in a loop for more work
+_OWN_THREADS = ("chainrule", "machine")
 _VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")
 
 
@@ -44,6 +57,11 @@ class Effort:
             return False
         return turns >= _WARM_UP + self.most_turns or sum(run.seconds) >= self.seconds
 
+    @staticmethod
+    def is_spent(run: Run) -> bool:
+        """Whether a side that nothing waits for has taken too long to be measured on."""
+        return len(run.seconds) > _WARM_UP and sum(run.seconds) >= _PATIENCE_S
+
 
 @dataclass(eq=False)
 class Run:
@@ -59,7 +77,7 @@ class Run:
 
     def __post_init__(self) -> None:
         # Our threads are shards of the batch, each with a BLAS of one thread.
-        threads = "1" if self.side == "chainrule" else str(self.threads)
+        threads = "1" if self.side in _OWN_THREADS else str(self.threads)
         more = {"TF_CPP_MIN_LOG_LEVEL": "2", "JAX_PLATFORMS": "cpu", "PYTHONWARNINGS": "ignore"}
         arguments = [self.side, self.case.name, str(self.threads)]
         self._process = subprocess.Popen(
@@ -105,11 +123,12 @@ def measure(case: EngineCase, threads: int, sides: Iterable[str], effort: Effort
     runs: list[Run] = []
     try:
         present = [side for side in sides if is_installed(side)]
-        runs.extend(Run(side, case, threads) for side in [*present, "sgemm"])
-        pair = [run for run in runs[:2] if run.side != "sgemm"]
+        runs.extend(Run(side, case, threads) for side in [*present, "machine"])
+        pair = [run for run in runs[:2] if run.side != "machine"]
         while not all(effort.suffices(run) for run in pair):
             for run in runs:
-                if run in pair or run.side == "sgemm" or not effort.suffices(run):
+                stays = run in pair or run.side == "machine"
+                if stays or not (effort.suffices(run) or effort.is_spent(run)):
                     time.sleep(_PAUSE_S)
                     run.turn()
     finally:
@@ -123,10 +142,16 @@ def is_installed(side: str) -> bool:
     return importlib.util.find_spec(SIDES[side][2]) is not None
 
 
-def sgemm_rate(runs: list[Run]) -> float:
-    """Return what numpy reached on large matrices between the turns of a case, in GFLOP/s."""
-    (run,) = (run for run in runs if run.side == "sgemm")
-    return Sgemm.GFLOP / median(run.seconds)
+def floor_of(runs: list[Run]) -> Floor:
+    """Return what a step cannot do without, as measured between the turns of a case."""
+    (run,) = (run for run in runs if run.side == "machine")
+    turns = [Floor(*run.losses[start : start + 3]) for start in range(0, len(run.losses), 3)]
+    return Floor(*map(median, zip(*turns[_WARM_UP:], strict=True)))
+
+
+def sgemm_rate(floor: Floor) -> float:
+    """Return what numpy reached on large matrices, in GFLOP/s."""
+    return LARGE.flop / floor.large / 1e9
 
 
 def difference(ours: list[float], theirs: list[float]) -> float:

@@ -75,20 +75,16 @@ def _takeovers(console: Console, job: Job) -> Callable[[Job], None]:
         nonlocal known
         attempt = job.view["attempt"]
         if attempt > known:
-            epoch = _epochs(job)
-            console.print(f"attempt {attempt}: goes on from the last checkpoint, {epoch}")
+            kept = "checkpoint" if job.view.get("kind") != "prediction" else "block"
+            console.print(f"attempt {attempt}: goes on from the last {kept}, {job.progress()}")
             known = attempt
 
     return tell
 
 
 def _note(job: Job) -> str:
-    note = _epochs(job)
+    note = job.progress()
     for part in ("train", "validation"):
         loss = ((job.view.get("metrics") or {}).get(part) or {}).get("loss")
         note += f"  {part} {loss:.4f}" if loss is not None else ""
     return note
-
-
-def _epochs(job: Job) -> str:
-    return f"epoch {job.view['progress']['epoch']}/{job.view['progress']['epochs']}"

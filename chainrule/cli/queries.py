@@ -12,13 +12,16 @@ import click
 from rich.markup import escape
 
 import chainrule.bundle
+from chainrule.cli.progress import follow
 from chainrule.cli.rows import read_rows
-from chainrule.cli.shared import Session, job_of, or_not_found, talks
+from chainrule.cli.shared import Session, job_of, or_not_found, talks, took
 
 if TYPE_CHECKING:
     from chainrule.client import Job, Model
 
 __all__ = ["cancel", "download", "jobs", "predict", "system"]
+
+RESULTS = ("csv", "ndjson", "npy")
 
 
 @click.command()
@@ -82,16 +85,34 @@ def download(session: Session, source: str, output: Path, format_: str) -> None:
     "rows",
     metavar="FILE",
     type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True),
+    required=False,
+)
+@click.option("--dataset", metavar="ID|FILE", help="Predict all rows of a dataset, as a job.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Where the result of --dataset goes: a .csv, .ndjson or .npy file.",
 )
 @talks
-def predict(session: Session, source: str, rows: Path) -> None:
+def predict(
+    session: Session, source: str, rows: Path | None, dataset: str | None, output: Path | None
+) -> int | None:
     """Predict the rows of FILE, one prediction a line.
 
     FILE is CSV as in training (the target may be left out), JSON ({"rows": [...]},
     {"inputs": [...]} or a list), NPZ with one array or those of the training, or - for CSV on
     stdin. A line of a network with several outputs is a JSON object of them.
     A downloaded BUNDLE needs no service. --json adds the probabilities.
+
+    Of millions of rows make a dataset: with --dataset and --output the service predicts them all in
+    a job, whatever becomes of this command meanwhile.
     """
+    if (rows is None) == (dataset is None) or (dataset is None) != (output is None):
+        raise click.UsageError("give a FILE of rows, or --dataset and --output")
+    if rows is None:
+        return _predict_dataset(session, source, str(dataset), output or Path())
     if Path(source).is_file():
         model = chainrule.bundle.load(Path(source))
         _, values = read_rows(rows, _arrays_of(model.manifest["recipe"]))
@@ -106,6 +127,31 @@ def predict(session: Session, source: str, rows: Path) -> None:
     else:
         for line in _lines(answer["predictions"]):
             click.echo(line)
+    return None
+
+
+def _predict_dataset(session: Session, source: str, dataset: str, output: Path) -> int:
+    """Predict a dataset as a job, and save its result."""
+    format_ = output.suffix.removeprefix(".")
+    if format_ not in RESULTS:
+        raise click.UsageError(f"--output must end in one of {', '.join(RESULTS)}, got {output}")
+    with or_not_found(f"no job or model {source}"):
+        model = _model(session, source)
+    given = session.client.upload(Path(dataset)) if Path(dataset).is_file() else dataset
+    with or_not_found(f"no file {dataset}, and no dataset of that name"):
+        job = model.predict_dataset(given, format_)
+    session.say(f"{job.id} predicts {job.view['progress']['rows']:,} rows")
+    follow(session, job)
+    if job.state != "succeeded":
+        if session.as_json:
+            session.answer(job.view)
+        session.say(f"{job.id} {job.summary()}")
+        return 1
+    path = job.result().download(output)
+    if session.as_json:
+        session.answer({**job.view, "path": str(path), "bytes": path.stat().st_size})
+    session.say(f"saved {escape(str(path))}, {path.stat().st_size:,} bytes{took(job)}")
+    return 0
 
 
 @click.command()
@@ -142,12 +188,11 @@ def _lines(predictions: Any) -> list[Any]:
 
 
 def _job_row(job: Job) -> tuple[str, ...]:
-    progress = job.view.get("progress") or {}
     return (
         job.id,
         job.view["name"],
         job.state,
-        f"{progress.get('epoch', 0)}/{progress.get('epochs', 0)}",
+        job.progress().partition(" ")[2],
         _loss(job),
         _when(job.view["created_at"]),
     )

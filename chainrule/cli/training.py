@@ -121,6 +121,9 @@ def _finish(session: Session, job: Job, output: Path | None) -> int:
 
 def _headline(job: Job) -> str:
     """Say which job it is and what the service took the task and the network to be."""
+    if job.view["kind"] == "prediction":
+        rows = job.view["progress"]["rows"]
+        return f"{job.state} [bold]{job.id}[/bold]: prediction of {rows:,} rows"
     data, network = job.view["config"]["data"], chain(job.view["config"]["architecture"])
     tasks, targets = data["task"], data["target"]
     if isinstance(tasks, dict):
@@ -155,6 +158,8 @@ def _report(session: Session, job: Job) -> None:
         session.say(f"  best       {best}")
     if job.view.get("model_id"):
         session.say(f"  model      {job.view['model_id']}")
+    if job.view.get("result"):
+        session.say(f"  result     {job.view['result']['dataset_id']}")
 
 
 def _dataset(session: Session, source: str) -> Dataset:

@@ -60,6 +60,17 @@ class Dataset(_Resource):
     def rows(self) -> int:
         return int(self.view["rows"])
 
+    def download(self, path: str | Path) -> Path:
+        """Save the file as it was uploaded, or as a prediction has made it; return its path.
+
+        A directory gets a file named after the dataset. It appears only when whole.
+        """
+        target = Path(path)
+        if target.is_dir():
+            target /= f"{self.id}.{self.view['format']}"
+        self._transport.request("GET", f"{self.path}/content", into=target)
+        return target
+
 
 class Model(_Resource):
     """A trained network."""
@@ -118,9 +129,30 @@ class Model(_Resource):
                     merged[name] = value
         return merged
 
+    def predict_dataset(
+        self,
+        dataset: Dataset | str,
+        format: str = "csv",  # noqa: A002 the API's word
+        *,
+        name: str | None = None,
+    ) -> Job:
+        """Queue a prediction of all rows of a dataset (or of its id), and return at once.
+
+        Its result is a dataset of the format ``csv``, ``ndjson`` or ``npy``: see ``Job.result``.
+        Raises: ApiError 422, naming each column or array that the model cannot read.
+        """
+        request = {"dataset_id": getattr(dataset, "id", dataset), "format": format}
+        if name is not None:
+            request["name"] = name
+        answer = self._transport.json("POST", f"{self.path}/predictions", json=request)
+        return Job(self._transport, answer)
+
 
 class Job(_Resource):
-    """A training run.  ``view`` is the service's JSON as last read; ``refresh`` reads it anew."""
+    """A training run, or a batch prediction.
+
+    ``view`` is the service's JSON as last read; ``refresh`` reads it anew.
+    """
 
     collection = "jobs"
     _etag = ""
@@ -136,9 +168,14 @@ class Job(_Resource):
         return self.state in FINAL_STATES
 
     def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]}: {self.summary()}, {self.progress()}>"
+
+    def progress(self) -> str:
+        """Return how far it is in words: in epochs, a prediction in rows."""
         progress = self.view["progress"]
-        epochs = f"epoch {progress['epoch']}/{progress['epochs']}"
-        return f"{super().__repr__()[:-1]}: {self.summary()}, {epochs}>"
+        if self.view.get("kind") == "prediction":
+            return f"row {progress['row']:,}/{progress['rows']:,}"
+        return f"epoch {progress['epoch']}/{progress['epochs']}"
 
     def refresh(self) -> Self:
         """Read the job anew; an unchanged job costs an empty answer."""
@@ -205,6 +242,18 @@ class Job(_Resource):
         if not self.view.get("model_id"):
             raise ClientError(f"{self.id} has no model: {self.summary()}")
         return Model(self._transport, {"id": self.view["model_id"]})
+
+    def result(self) -> Dataset:
+        """Return the dataset that a batch prediction has made.
+
+        Raises: ClientError, if there is none (yet).
+        """
+        if not self.view.get("result"):
+            self.refresh()
+        if not self.view.get("result"):
+            raise ClientError(f"{self.id} has no result: {self.summary()}")
+        where = f"/v1/{Dataset.collection}/{self.view['result']['dataset_id']}"
+        return Dataset(self._transport, self._transport.json("GET", where))
 
     def summary(self) -> str:
         """Return the state in words, with the reason if the job has failed."""

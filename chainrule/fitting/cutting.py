@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from chainrule.fitting.pool import parts
 from chainrule.fitting.samples import Batch
 from chainrule.spec import windows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from chainrule.fitting.samples import Samples
     from chainrule.naming import Values
@@ -40,6 +41,7 @@ class Cutting:
     def __init__(self, net: Network, training: TrainingSpec) -> None:
         self._cut = windows(net.spec, net.nodes, training)
         self._stateful = [n.index for n in net.nodes if getattr(n.spec, "stateful", False)]
+        self._carries = self._cut.size is not None or bool(self._stateful)
 
     @property
     def updates(self) -> int:
@@ -53,6 +55,9 @@ class Cutting:
 
         The windows before it that are not learnt from are run first, for the states they end with.
         """
+        if not self._carries:
+            tape.begin(place.step)
+            return samples.batch(rows, tape)
         first, leading = place.window == 0, 0 if self._cut.aligned else self._cut.parts - 1
         for number in range(leading + 1):
             tape.begin(place.step)
@@ -67,16 +72,23 @@ class Cutting:
             target = self._window(target, place.window, tape)
             if weights is not None and weights.ndim > 1:  # of the steps, not of the rows
                 weights = self._window(weights, place.window, tape)
-        return Batch(x, target, weights, batch.rows)
+        return Batch(x, target, weights)
 
-    def carried(self, tape: Tape) -> dict[str, Array]:
+    def carried(self, tapes: Sequence[Tape]) -> dict[str, Array]:
         """Return the states that the next window begins with, as a checkpoint keeps them."""
-        return {f"{_CARRIED}{n}": state.copy() for n, state in (tape.carried or {}).items()}
+        return {f"{_CARRIED}{n}": state for n, state in _joined(tapes).items()}
 
-    def restore(self, tape: Tape, kept: Mapping[str, Array]) -> None:
+    def restore(self, tapes: Sequence[Tape], kept: Mapping[str, Array]) -> None:
         """Take up the states that a checkpoint kept."""
-        states = {name.removeprefix(_CARRIED): kept[name] for name in kept if _CARRIED in name}
-        tape.carried = {int(n): state for n, state in states.items()} if self._carries else None
+        states = {int(n.removeprefix(_CARRIED)): kept[n] for n in kept if _CARRIED in n}
+        rows = len(next(iter(states.values()), ()))
+        if self._carries:
+            _deal(states, tapes, parts(rows, len(tapes)))
+
+    def deal(self, tapes: Sequence[Tape], cut: Sequence[slice], place: Place) -> None:
+        """Give each shard of a new batch the states of its rows: a smaller batch is cut anew."""
+        if self._carries and place.window == 0:
+            _deal(_joined(tapes), tapes, cut)
 
     def _pass_by(self, net: Network, x: Values, tape: Tape) -> None:
         """Run a window for the states that its layers end with; all others keep those they had."""
@@ -88,15 +100,10 @@ class Cutting:
             **{number: state for number, state in after.items() if number in through},
         }
 
-    @property
-    def _carries(self) -> bool:
-        return self._cut.size is not None or bool(self._stateful)
-
     def _begin_batch(self, tape: Tape, *, goes_on: bool) -> None:
         """Forget the states of the batch before, but for those of stateful layers."""
         before = (tape.carried or {}) if goes_on else {}
-        kept = {n: state for n, state in before.items() if n in self._stateful}
-        tape.carried = kept if self._carries else None
+        tape.carried = {n: state for n, state in before.items() if n in self._stateful}
 
     def _window(self, values: Values, number: int, tape: Tape) -> Values:
         """Return a window's part of a batch."""
@@ -110,3 +117,16 @@ class Cutting:
             parts[name] = tape.empty(view.shape, view.dtype)
             np.copyto(parts[name], view)
         return parts if isinstance(values, dict) else parts[""]
+
+
+def _joined(tapes: Sequence[Tape]) -> dict[int, Array]:
+    """Return a copy of the states of a batch, those of all shards that have any."""
+    carried = [tape.carried for tape in tapes if tape.carried]
+    return {n: np.concatenate([states[n] for states in carried]) for n in (carried or [{}])[0]}
+
+
+def _deal(states: dict[int, Array], tapes: Sequence[Tape], cut: Sequence[slice]) -> None:
+    for tape in tapes:
+        tape.carried = {}
+    for tape, rows in zip(tapes, cut, strict=False):
+        tape.carried = {n: state[rows] for n, state in states.items()}

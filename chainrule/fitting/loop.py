@@ -12,8 +12,10 @@ from chainrule.checkpoint import Checkpoint
 from chainrule.errors import CheckpointError, DataError, DivergedError
 from chainrule.fitting.cutting import Cutting, Place
 from chainrule.fitting.evaluation import Evaluator, TargetScale, unit_of
+from chainrule.fitting.pool import ThreadPool
 from chainrule.fitting.reports import EpochReport, StepReport
 from chainrule.fitting.samples import Rows, Samples
+from chainrule.fitting.sharding import Shards
 from chainrule.fitting.stopping import Plateau, Stopping, judged
 from chainrule.fitting.update import Update
 from chainrule.losses import Objective
@@ -45,6 +47,7 @@ _SHARED = (
     "optimizer",
     "schedule",
     "seed",
+    "shards",
     "shuffle",
 )
 _KEPT = {"average": "average of the weights", "gathered": "sum of the gradients"}
@@ -86,9 +89,8 @@ class TrainingLoop:
         self._schedule = schedule_of(self.training.schedule)
         self._plateau = Plateau(self.training)
         self._stopping = Stopping(net, self.training.early_stopping)
-        self._tape = net.tape(training=True, seed=self.training.seed)
         unit = unit_of(target_scale)
-        self._tally = self.objective.tallies(unit)
+        self._shards = Shards(net, self._train, self._cutting, self.training, unit)
         self._evaluator: Evaluator | None = None
         if validation is not None:
             rows = max(self.training.batch_size, net.block_rows(EVALUATION_ROWS))
@@ -105,15 +107,17 @@ class TrainingLoop:
 
         Raises: DivergedError, if the loss, a parameter or an optimizer slot is no longer finite.
         """
-        while True:
-            if self.step == (self.epoch + 1) * self.steps_per_epoch:
-                yield self._end_epoch()
-            if self.step >= self.steps or self.stopped:
-                return
-            began = time.perf_counter()
-            loss = self._step()
-            self._seconds += time.perf_counter() - began
-            yield StepReport(self.step, self.epoch + 1, loss)
+        training = self.training
+        with ThreadPool(min(training.threads, training.shards)) as pool:
+            while True:
+                if self.step == (self.epoch + 1) * self.steps_per_epoch:
+                    yield self._end_epoch()
+                if self.step >= self.steps or self.stopped:
+                    return
+                began = time.perf_counter()
+                loss = self._step(pool)
+                self._seconds += time.perf_counter() - began
+                yield StepReport(self.step, self.epoch + 1, loss)
 
     def checkpoint(self) -> Checkpoint:
         """Return a copy of all that a resume needs.
@@ -127,7 +131,7 @@ class TrainingLoop:
             state=self.net.state.copy(),
             kept={
                 **{name: vector.copy() for name, vector in self._kept.items()},
-                **self._cutting.carried(self._tape),
+                **self._cutting.carried(self._shards.tapes),
             },
             best=dict(self.best),
             loop={
@@ -135,7 +139,7 @@ class TrainingLoop:
                 "step": self.step,
                 "epoch": self.epoch,
                 "batch": self.step - self.epoch * self.steps_per_epoch,
-                "sums": self._tally.sums.astype("<f8").tobytes().hex(),
+                "sums": self._shards.tallies.sums.astype("<f8").tobytes().hex(),
                 "run": self._identity(),
                 **self._plateau.record,
                 **self._stopping.record,
@@ -153,35 +157,35 @@ class TrainingLoop:
         They are the best epoch's, if early stopping restores them, else the average, if there is
         one, else the last.  Returns: the restored epoch's {epoch, train, validation}, or None.
         """
-        self._tape.release()
+        self._shards.release()
         self._evaluator = None
         np.copyto(self.net.flat, self._update.judged)
         return self._stopping.restore_best()
 
-    def _step(self) -> float:
+    def _step(self, pool: ThreadPool) -> float:
         """Learn one batch and return its loss."""
-        number, tape, net = self.step + 1, self._tape, self.net
+        number = self.step + 1
         batch, window = divmod(self.step - self.epoch * self.steps_per_epoch, self._cutting.updates)
         place = Place(number, window, begins_epoch=batch == 0)
         with np.errstate(all="ignore"):  # overflow shows in the loss, which is looked at
-            taken = self._cutting.batch(net, self._train, self._rows(batch), tape, place)
-            y, backward = net.forward(taken.x, tape)
-            loss, dy = self.objective(
-                y, taken.target, tape, weights=taken.weights, tallies=self._tally
-            )
+            loss = self._shards.learn(self._rows(batch), place, pool)
             if not math.isfinite(loss):
                 raise DivergedError(self.epoch + 1, number)
-            backward(dy)
-            self._update.learn(tape.gradients, number, self._learning_rate(number))
-            tape.apply_moves()
+            self._update.learn(self._shards.gradients, number, self._learning_rate(number), pool)
+            self._shards.apply_moves()
         self.step = number
-        self._samples += taken.rows if window == 0 else 0
+        self._samples += self._size(batch) if window == 0 else 0
         return loss
+
+    def _size(self, batch: int) -> int:
+        """Return how many rows a batch has: the last one may have fewer."""
+        size = self.training.batch_size
+        return min(size, self._train.rows - batch * size)
 
     def _rows(self, batch: int) -> Array | slice:
         """Return a batch's rows: an epoch's order follows from the seed and its number."""
-        size = self.training.batch_size
-        rows = slice(batch * size, min((batch + 1) * size, self._train.rows))
+        start = batch * self.training.batch_size
+        rows = slice(start, start + self._size(batch))
         if not self.training.shuffle:
             return rows
         if self._order is None or self._order[0] != self.epoch:
@@ -202,7 +206,7 @@ class TrainingLoop:
         report = EpochReport(
             epoch=self.epoch + 1,
             step=self.step,
-            train=self._tally.result(),
+            train=self._shards.tallies.result(),
             validation=validation,
             learning_rate=self._learning_rate(self.step),
             seconds=self._seconds,
@@ -214,7 +218,7 @@ class TrainingLoop:
         self._plateau.judge(loss)
         self._stopping.judge(report, self._update.judged)
         self.epoch += 1
-        self._tally.clear()
+        self._shards.tallies.clear()
         self._seconds, self._samples = 0.0, 0
         return report
 
@@ -274,12 +278,12 @@ class TrainingLoop:
             vector[:] = checkpoint.slots[name]
         for name, vector in self._kept.items():
             vector[:] = checkpoint.kept[name]
-        self._cutting.restore(self._tape, checkpoint.kept)
+        self._cutting.restore(self._shards.tapes, checkpoint.kept)
         self.step, self.epoch = loop["step"], loop["epoch"]
         self.best = dict(checkpoint.best)
         self._plateau.restore(loop)
         self._stopping.restore(loop)
-        self._tally.sums[:] = np.frombuffer(bytes.fromhex(loop["sums"]), "<f8")
+        self._shards.tallies.sums[:] = np.frombuffer(bytes.fromhex(loop["sums"]), "<f8")
 
 
 def _checked(net: Network, objective: Objective, rows: Rows) -> Samples:

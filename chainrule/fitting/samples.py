@@ -29,7 +29,6 @@ class Batch(NamedTuple):
     x: Any
     target: Any
     weights: Array | None
-    rows: int
 
 
 class Samples:
@@ -72,8 +71,7 @@ class Samples:
         weights = self._weights
         if weights is not None:
             weights = _gather(weights, rows, tape, self._dtype)
-        count = len(next(iter(xs.values())))
-        return Batch(xs if len(xs) > 1 else next(iter(xs.values())), goal, weights, count)
+        return Batch(xs if len(xs) > 1 else next(iter(xs.values())), goal, weights)
 
     def _check_rows(self) -> None:
         if self.rows == 0:

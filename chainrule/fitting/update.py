@@ -8,17 +8,20 @@ average of the weights follows.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule import kernels
+from chainrule.fitting.pool import spans
 from chainrule.optimizers import optimizer_of
 from chainrule.tape import Array, aligned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from chainrule.fitting.pool import ThreadPool
     from chainrule.network import Network
     from chainrule.spec import TrainingSpec
     from chainrule.spec.training import ClipSpec
@@ -75,7 +78,7 @@ class Update:
         epoch, within = divmod(batch - 1, self._batches)
         return epoch * self._per_epoch + within // self._group + 1
 
-    def learn(self, gradients: Array, batch: int, learning_rate: float) -> None:
+    def learn(self, gradients: Array, batch: int, learning_rate: float, pool: ThreadPool) -> None:
         """Take a batch's gradient, which may be written to, and move the weights if it is time."""
         if self._group > 1 and not self._gather(gradients, batch):
             return
@@ -85,7 +88,8 @@ class Update:
         if training.clip is not None:
             _clip(gradients, self._spans, training.clip)
         number = self.number(batch)
-        self._optimizer.step(weights, gradients, self.slots, learning_rate, number)
+        cut = spans(weights.size, pool.threads)
+        pool.run([partial(self._move, gradients, span, learning_rate, number) for span in cut])
         if training.max_norm is not None:
             for kernel in self._bounded:
                 _bound(kernel, training.max_norm)
@@ -110,6 +114,12 @@ class Update:
             yield
         finally:
             kernels.swap(self._net.flat, average)
+
+    def _move(self, gradients: Array, span: slice, learning_rate: float, number: int) -> None:
+        """Let the optimizer move a part of the weights: every one goes its own way."""
+        weights = self._net.flat[span]
+        slots = {name: slot[span] for name, slot in self.slots.items()}
+        self._optimizer.step(weights, gradients[span], slots, learning_rate, number)
 
     def _gather(self, gradients: Array, batch: int) -> bool:
         """Add a batch to its group; at the group's end write the mean to ``gradients``."""

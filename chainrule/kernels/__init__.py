@@ -5,7 +5,10 @@ Each has a reference in numpy, in the modules of this package, and may have a tw
 the types it knows and leaves all others to its reference.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from threading import Lock, get_ident
 from types import FunctionType
 from typing import Any
 
@@ -29,6 +32,7 @@ from chainrule.kernels.normalization import (
     batch_norm_moments,
     layer_norm,
     layer_norm_backward,
+    reciprocal_root,
 )
 from chainrule.kernels.optimizers import (
     adagrad,
@@ -48,20 +52,22 @@ from chainrule.kernels.pooling import (
     max_pool_backward,
 )
 from chainrule.kernels.recurrent import (
-    gru_gates,
-    gru_output,
-    gru_output_backward,
-    gru_reset_backward,
-    lstm_step,
-    lstm_step_backward,
-    simple_rnn_step,
-    simple_rnn_step_backward,
+    gru,
+    gru_backward,
+    lstm,
+    lstm_backward,
+    simple_rnn,
+    simple_rnn_backward,
 )
 from chainrule.kernels.reference import (
     activation_backward,
+    add,
     bias_activation,
     column_sums,
+    copy,
+    count_right,
     matmul,
+    multiply,
     softmax,
     softmax_backward,
     softmax_cross_entropy,
@@ -77,6 +83,7 @@ __all__ = [
     "activation_backward",
     "adagrad",
     "adam",
+    "add",
     "add_penalty",
     "add_rows",
     "average",
@@ -90,31 +97,34 @@ __all__ = [
     "convolve",
     "convolve_input_gradient",
     "convolve_kernel_gradient",
+    "copy",
+    "count_right",
     "depthwise",
     "depthwise_backward",
     "depthwise_slope",
     "global_max_backward",
-    "gru_gates",
-    "gru_output",
-    "gru_output_backward",
-    "gru_reset_backward",
+    "gru",
+    "gru_backward",
     "in_use",
     "layer_norm",
     "layer_norm_backward",
     "lion",
-    "lstm_step",
-    "lstm_step_backward",
+    "lstm",
+    "lstm_backward",
     "matmul",
     "max_pool",
     "max_pool_backward",
     "momentum",
+    "multiply",
     "nadam",
     "nesterov",
     "norm",
+    "reciprocal_root",
+    "recording",
     "rmsprop",
     "sgd",
-    "simple_rnn_step",
-    "simple_rnn_step_backward",
+    "simple_rnn",
+    "simple_rnn_backward",
     "softmax",
     "softmax_backward",
     "softmax_cross_entropy",
@@ -129,6 +139,9 @@ REFERENCE: dict[str, Callable[..., Any]] = {
     if name in __all__ and isinstance(value, FunctionType)
 }
 _native: str | None = None
+_bound = REFERENCE  # what runs under the names
+_records: dict[int, list[partial[Any]]] = {}  # by the thread whose calls they are
+_recording = Lock()
 
 
 def in_use() -> str:
@@ -142,13 +155,43 @@ def use_native(variant: str | None = None) -> bool:
     if not variants:
         return False
     chosen = variants[0] if variant is None else variant
-    globals().update(REFERENCE, _native=chosen, **compiled.bind(chosen, REFERENCE))
+    _bind(chosen, {**REFERENCE, **compiled.bind(chosen, REFERENCE)})
     return True
 
 
 def use_reference() -> None:
     """Run all kernels in numpy from now on."""
-    globals().update(REFERENCE, _native=None)
+    _bind(None, REFERENCE)
+
+
+@contextmanager
+def recording() -> Iterator[list[partial[Any]]]:
+    """Note each kernel that this thread calls, with its arguments: to be called as it was."""
+    calls: list[partial[Any]] = []
+    with _recording:
+        _records[get_ident()] = calls
+        globals().update({name: _noted(kernel) for name, kernel in _bound.items()})
+    try:
+        yield calls
+    finally:
+        with _recording:
+            del _records[get_ident()]
+            if not _records:
+                globals().update(_bound)
+
+
+def _noted(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **named: Any) -> Any:
+        record = _records.get(get_ident())
+        if record is not None:
+            record.append(partial(kernel, *args, **named))
+        return kernel(*args, **named)
+
+    return call
+
+
+def _bind(native: str | None, kernels: dict[str, Callable[..., Any]]) -> None:
+    globals().update(kernels, _native=native, _bound=kernels)
 
 
 use_native()

@@ -20,9 +20,17 @@ __all__ = [
     "batch_norm_moments",
     "layer_norm",
     "layer_norm_backward",
+    "reciprocal_root",
 ]
 
 _BLOCK = 8192  # elements
+
+
+def reciprocal_root(variance: Array, epsilon: float, rstd: Array) -> None:
+    """Write 1 / sqrt(variance + epsilon)."""
+    np.add(variance, epsilon, out=rstd)
+    np.sqrt(rstd, out=rstd)
+    np.reciprocal(rstd, out=rstd)
 
 
 def layer_norm(  # noqa: PLR0913, PLR0917  (flat, as a compiled kernel is called)

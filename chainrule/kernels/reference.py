@@ -11,9 +11,13 @@ from chainrule.kernels.elementwise import ELEMENTWISE, Array
 
 __all__ = [
     "activation_backward",
+    "add",
     "bias_activation",
     "column_sums",
+    "copy",
+    "count_right",
     "matmul",
+    "multiply",
     "softmax",
     "softmax_backward",
     "softmax_cross_entropy",
@@ -38,9 +42,32 @@ def column_sums(x: Array, out: Array) -> None:
     np.add.reduce(x.reshape(-1, *out.shape), axis=0, out=out)
 
 
+def copy(x: Array, out: Array) -> None:
+    """Write x to out, which may have more axes before it."""
+    np.copyto(out, x)
+
+
+def add(a: Array, b: Array, out: Array) -> None:
+    """Write a + b to out, which may be either."""
+    np.add(a, b, out=out)
+
+
+def multiply(a: Array, b: Array | float, out: Array) -> None:
+    """Write a b, number by number, to out, which may be either."""
+    np.multiply(a, b, out=out)
+
+
 def matmul(a: Array, b: Array, out: Array) -> None:
     """Write the matrix product to out.  Shapes: as np.matmul's."""
     np.matmul(a, b, out=out)
+
+
+def count_right(y: Array, classes: Array) -> int:
+    """Return how many positions are largest at their class; of equals the first counts.
+
+    Shapes: y (..., n), classes (...) of intp -> ().
+    """
+    return int(np.count_nonzero(y.argmax(axis=-1) == classes))
 
 
 def softmax(x: Array, y: Array) -> None:

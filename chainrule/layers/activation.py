@@ -59,7 +59,7 @@ def activate(
 def _softmax(x: Array, bias: Array | None, tape: Tape) -> tuple[Array, Backward]:
     y = tape.empty(x.shape)
     if bias is not None:
-        x += bias
+        kernels.add(x, bias, x)
     kernels.softmax(x, y)
 
     def backward(dy: Array) -> Array:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from chainrule import kernels
 from chainrule.layers.activation import activate
 from chainrule.layers.base import Layer, Parameters, check_shape
 
@@ -40,7 +39,8 @@ class Dense:
         if x.ndim < 2 or x.shape[-1] != n_in:
             check_shape(x, ("batch", *x.shape[1:-1], n_in), owner="Dense")
         flat = x.reshape(-1, n_in)  # a step of a sequence is one more row
-        z = np.matmul(flat, kernel, out=tape.empty((len(flat), units)))
+        z = tape.empty((len(flat), units))
+        kernels.matmul(flat, kernel, z)
         y, deactivate = activate(self.activation, z, self.bias, tape, own=True)
         wants_dx = tape.wants_dx
 
@@ -51,6 +51,8 @@ class Dense:
                 tape.gradient(self.bias).add_sum(dz)
             if not wants_dx:
                 return dy
-            return np.matmul(dz, kernel.T, out=tape.empty(flat.shape)).reshape(x.shape)
+            dx = tape.empty(flat.shape)
+            kernels.matmul(dz, kernel.T, dx)
+            return dx.reshape(x.shape)
 
         return y.reshape(*x.shape[:-1], units), backward

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from chainrule import kernels
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -28,9 +30,10 @@ class Add:
         return cls()
 
     def forward(self, xs: list[Array], tape: Tape) -> tuple[Array, Backwards]:
-        y = np.add(xs[0], xs[1], out=tape.empty(xs[0].shape))
+        y = tape.empty(xs[0].shape)
+        kernels.add(xs[0], xs[1], y)
         for x in xs[2:]:
-            y += x
+            kernels.add(y, x, y)
 
         def backward(dy: Array) -> list[Array]:
             return [dy] * len(xs)
@@ -47,9 +50,10 @@ class Multiply:
         return cls()
 
     def forward(self, xs: list[Array], tape: Tape) -> tuple[Array, Backwards]:
-        y = np.multiply(xs[0], xs[1], out=tape.empty(xs[0].shape))
+        y = tape.empty(xs[0].shape)
+        kernels.multiply(xs[0], xs[1], y)
         for x in xs[2:]:
-            y *= x
+            kernels.multiply(y, x, y)
         wants_dx = tape.wants_dx
 
         def backward(dy: Array) -> list[Array]:
@@ -62,10 +66,10 @@ class Multiply:
     def _slope(self, xs: list[Array], place: int, dy: Array, tape: Tape) -> Array:
         """Return dy times all other inputs: dividing y by this one would fail at zero."""
         dx = tape.empty(dy.shape)
-        np.copyto(dx, dy)
+        kernels.copy(dy, dx)
         for other, x in enumerate(xs):
             if other != place:
-                dx *= x
+                kernels.multiply(dx, x, dx)
         return dx
 
 
@@ -85,8 +89,10 @@ class Concat:
     def forward(self, xs: list[Array], tape: Tape) -> tuple[Array, Backwards]:
         shape = list(xs[0].shape)
         shape[self.axis] = sum(x.shape[self.axis] for x in xs)
-        y = np.concatenate(xs, axis=self.axis, out=tape.empty(tuple(shape)))
+        y = tape.empty(tuple(shape))
         ends = np.cumsum([x.shape[self.axis] for x in xs])[:-1]
+        for x, into in zip(xs, np.split(y, ends, axis=self.axis), strict=True):
+            kernels.copy(x, into)
         wants_dx = tape.wants_dx
 
         def backward(dy: Array) -> list[Array]:
@@ -95,7 +101,7 @@ class Concat:
             parts = []
             for part in np.split(dy, ends, axis=self.axis):
                 parts.append(tape.empty(part.shape))  # contiguous, as every layer expects
-                np.copyto(parts[-1], part)
+                kernels.copy(part, parts[-1])
             return parts
 
         return y, backward

@@ -52,10 +52,8 @@ class BatchNorm:
         flat, training, wants_dx = x.reshape(-1, channels), tape.training, tape.wants_dx
         weights = _weights(x, tape) if training else None
         mean, variance = self._moments(flat, weights, tape) if training else self._moving
-        rstd = np.add(variance, self.epsilon, out=tape.empty(variance.shape))
-        np.sqrt(rstd, out=rstd)
-        np.reciprocal(rstd, out=rstd)
-        y = tape.empty(flat.shape)
+        rstd, y = tape.empty(variance.shape), tape.empty(flat.shape)
+        kernels.reciprocal_root(variance, self.epsilon, rstd)
         kernels.batch_norm(flat, self.gamma, self.beta, mean, rstd, y)
 
         def backward(dy: Array) -> Array:

@@ -1,4 +1,4 @@
-"""What recurrent layers share: all steps' inputs at once, the loop over time, and its way back."""
+"""What recurrent layers share: all steps' inputs at once, masks, dropout and carried states."""
 
 from __future__ import annotations
 
@@ -16,109 +16,56 @@ if TYPE_CHECKING:
     from chainrule.spec.layers import RecurrentBase
     from chainrule.tape import Array, Backward, Tape
 
-__all__ = ["Recurrent", "Run"]
+__all__ = ["Recurrent", "Run", "flat"]
+
+_PANEL = 31  # columns that fill up a last panel of the recurrent kernel
 
 
-class Run(ABC):
+@dataclass(frozen=True)
+class Run:
     """One batch of sequences on its way through a recurrent layer, time first.
 
-    ``z`` is the inputs' share of what goes into the gates, to which each step adds the state's;
-    ``states[:, t]`` is what step t starts from, the output first. ``kept`` is the recurrent
-    dropout. ``padded`` tells the steps that change nothing, ``shown`` those whose output is not
-    zero whatever the state; None where there are no such steps.
-    Shapes: z (steps, batch, gates), states (n, steps + 1, batch, units), kept (batch, units),
-    padded and shown (steps, batch, 1).
+    ``z`` is the inputs' share of what goes into the gates; ``states[:, t]`` is what step t starts
+    from, the output first. ``kept`` is the recurrent dropout, ``seen`` what it leaves of each
+    state. ``padded`` tells the steps that change nothing, ``shown`` those whose output is not
+    zero whatever the state. All but the first two are None where there is no such thing.
+    ``panels`` is scratch memory for the recurrent kernel.
+    Shapes: z (steps, batch, gates), states (n, steps + 1, batch, units), kept (batch, units), seen
+    (steps, batch, units), padded and shown (steps, batch, 1).
     """
 
-    def __init__(self, layer: Recurrent, z: Array, states: Array, kept: Array | None, tape: Tape):
-        self.layer, self.tape = layer, tape
-        self.z, self.states, self.kept = z, states, kept
-        self.padded: Array | None = None
-        self.shown: Array | None = None
-        self.h: Array = states[0]
-        self.shape = self.h.shape[1:]
-        self._seen: Array = self.h[:-1] if kept is None else tape.empty((len(z), *self.shape))
-
-    @abstractmethod
-    def step(self, t: int) -> None:
-        """Write ``states[:, t + 1]``."""
-
-    @abstractmethod
-    def step_back(self, t: int, d: Array, dz: Array) -> None:
-        """Write the gradient in z at a step; take that in the states after it to before, in place.
-
-        Shapes: d (n, batch, units), dz (batch, gates).
-        """
-
-    def end_backward(self, dz: Array) -> None:
-        """Add to the gradients of the recurrent kernel and the bias.
-
-        Shapes: dz (steps * batch, gates).
-        """
-        layer, tape = self.layer, self.tape
-        tape.gradient(layer.recurrent_kernel).add_matmul(self.all_seen.T, dz)
-        if layer.bias is not None:
-            tape.gradient(layer.bias).add_sum(dz)
-
-    def forward(self) -> None:
-        """Run through all steps."""
-        states, padded = self.states, self.padded
-        for t in range(len(self.z)):
-            self.step(t)
-            if padded is not None:
-                np.copyto(states[:, t + 1], states[:, t], where=padded[t])
-
-    def backward(self, dy: Array) -> Array:
-        """Return the gradient in z, from that in each step's output or in the last one's.
-
-        Shapes: dy (batch, steps, units) or (batch, units) -> (steps * batch, gates).
-        """
-        shown, padded = self.shown, self.padded
-        d = self.tape.empty((len(self.states), *self.shape))
-        d.fill(0.0)
-        passing = None if padded is None else self.tape.empty(d.shape)
-        if dy.ndim == 2:
-            d[0] = dy
-        dz = self.tape.empty(self.z.shape)
-        self.work = self.tape.empty(self.shape)
-        kernel = self.layer.recurrent_kernel.T
-        self.back_kernel = self.tape.empty(kernel.shape)  # used at each step: in its own order then
-        np.copyto(self.back_kernel, kernel)
-        for t in range(len(self.z) - 1, -1, -1):
-            if dy.ndim == 3:
-                np.add(d[0], dy[:, t], out=d[0], where=True if shown is None else shown[t])
-            if padded is None or passing is None:
-                self.step_back(t, d, dz[t])
-                continue
-            np.multiply(d, padded[t], out=passing)  # runs by the step untouched
-            np.copyto(d, 0.0, where=padded[t])
-            self.step_back(t, d, dz[t])
-            d += passing
-        flat = dz.reshape(-1, dz.shape[2])
-        self.end_backward(flat)
-        return flat
-
-    def seen(self, t: int) -> Array:
-        """Return the output before a step, as the recurrent kernel sees it."""
-        seen: Array = self._seen[t]
-        if self.kept is not None:
-            np.multiply(self.h[t], self.kept, out=seen)
-        return seen
+    z: Array
+    states: Array
+    kept: Array | None
+    seen: Array | None
+    padded: Array | None
+    shown: Array | None
+    panels: Array
 
     @property
-    def all_seen(self) -> Array:
-        """What ``seen`` returned at all steps.  Shapes: (steps * batch, units)."""
-        return self._seen.reshape(-1, self.shape[1])
+    def h(self) -> Array:
+        """The outputs, that before the first step first.  Shapes: (steps + 1, batch, units)."""
+        outputs: Array = self.states[0]
+        return outputs
 
-    def back_to_seen(self, dz: Array, out: Array) -> None:
-        """Write the gradient in the output before a step that runs through the recurrent kernel."""
-        np.matmul(dz, self.back_kernel, out=out)
-        if self.kept is not None:
-            out *= self.kept
+    @property
+    def before(self) -> Array:
+        """The outputs before each step, as the recurrent kernel sees them."""
+        return self.h[:-1] if self.seen is None else self.seen
 
-    def before_gates(self) -> Array:
-        """Return where the gates go: z's own memory, unless a slope needs what went in."""
-        return self.tape.empty(self.z.shape) if self.layer.spec.keeps_input else self.z
+    def back(self, dy: Array, tape: Tape) -> tuple[Array, Array, Array, Array, Array]:
+        """Return what the kernels that run back take last: dy, d, dz, work and the panels.
+
+        Shapes: dy (batch, steps, units) or (batch, units), of the last step alone.
+        """
+        states, shape = len(self.states), self.h.shape[1:]
+        return (
+            dy if dy.ndim == 2 else dy.transpose(1, 0, 2),
+            tape.empty((states, *shape) if states > 1 else shape),
+            tape.empty(self.z.shape),
+            tape.empty(shape),
+            self.panels,
+        )
 
 
 @dataclass(frozen=True)
@@ -141,10 +88,12 @@ class Recurrent(ABC):
     stream: int
     zeros: bool = False
 
-    @property
     @abstractmethod
-    def run(self) -> type[Run]:
-        """What takes a batch through it."""
+    def run(self, run: Run, tape: Tape) -> Backward:
+        """Take a batch through all steps, and return what takes the gradient in y to that in z.
+
+        The way back adds to the gradients of the recurrent kernel and the bias.
+        """
 
     @classmethod
     def build(cls, spec: RecurrentBase, number: int, parameters: Parameters) -> Layer:
@@ -169,26 +118,32 @@ class Recurrent(ABC):
         n_in, n_gates = self.kernel.shape
         check_shape(x, ("batch", "steps", n_in), owner=type(self).__name__)
         rows, steps, _ = x.shape
-        kept_inputs, kept_states = self._kept(rows, tape)
+        kept_inputs, kept = self._kept(rows, tape)
         xs = self._time_first(x, kept_inputs, tape)
-        z = np.matmul(xs, self.kernel, out=tape.empty((steps * rows, n_gates)))
-        if self.bias is not None:
-            bias = self.bias if self.bias.ndim == 1 else self.bias[0]
-            kernels.bias_activation(z, bias, "linear", z)
+        z = tape.empty((steps * rows, n_gates))
+        kernels.matmul(xs, self.kernel, z)
         states = self._states(rows, steps, tape)
-        run = self.run(self, z.reshape(steps, rows, n_gates), states, kept_states, tape)
-        run.padded, run.shown = self._masks(tape)
-        run.forward()
+        run = Run(
+            z.reshape(steps, rows, n_gates),
+            states,
+            kept,
+            None if kept is None else tape.empty((steps, *kept.shape)),
+            *self._masks(tape),
+            tape.empty((n_gates, len(self.recurrent_kernel) + _PANEL)),
+        )
+        back = self.run(run, tape)
         self._carry(states, tape)
         y = self._output(run, tape)
         wants_dx = tape.wants_dx
 
         def backward(dy: Array) -> Array:
-            dz = run.backward(dy)
+            dz = back(dy).reshape(z.shape)
             tape.gradient(self.kernel).add_matmul(xs.T, dz)
             if not wants_dx:
                 return dy
-            dxs = np.matmul(dz, self.kernel.T, out=tape.empty(xs.shape)).reshape(steps, rows, n_in)
+            flat = tape.empty(xs.shape)
+            kernels.matmul(dz, self.kernel.T, flat)
+            dxs = flat.reshape(steps, rows, n_in)
             if kept_inputs is not None:
                 dxs *= kept_inputs
             dx = tape.empty(x.shape)
@@ -196,6 +151,18 @@ class Recurrent(ABC):
             return dx
 
         return y, backward
+
+    def add_gradients(self, run: Run, dz: Array, tape: Tape) -> Array:
+        """Add to the gradients of the recurrent kernel and the bias; return dz."""
+        slopes = flat(dz)
+        tape.gradient(self.recurrent_kernel).add_matmul(flat(run.before).T, slopes)
+        if self.bias is not None:
+            tape.gradient(self.bias).add_sum(slopes)
+        return dz
+
+    def before_gates(self, z: Array, tape: Tape) -> Array:
+        """Return where the gates go: z's own memory, unless a slope needs what went in."""
+        return tape.empty(z.shape) if self.spec.keeps_input else z
 
     def _in_order(self, x: Array) -> Array:
         """Return a view of what has steps on its second axis, in the order in which they run."""
@@ -268,3 +235,8 @@ class Recurrent(ABC):
         if run.shown is not None:
             last = np.multiply(last, run.shown[-1], out=tape.empty(last.shape))
         return last
+
+
+def flat(steps: Array) -> Array:
+    """Return all steps below each other.  Shapes: (steps, batch, n) -> (steps * batch, n)."""
+    return steps.reshape(-1, steps.shape[2])

@@ -4,31 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from chainrule import kernels
 from chainrule.layers.recurrent import Recurrent, Run
 
 if TYPE_CHECKING:
-    from chainrule.tape import Array
+    from chainrule.tape import Array, Backward, Tape
 
 __all__ = ["SimpleRNN"]
-
-
-class _Run(Run):
-    def forward(self) -> None:
-        self.product = self.tape.empty(self.z.shape[1:])
-        super().forward()
-
-    def step(self, t: int) -> None:
-        np.matmul(self.seen(t), self.layer.recurrent_kernel, out=self.product)
-        h = self.h[t + 1]
-        kernels.simple_rnn_step(self.z[t], self.product, self.layer.spec.activation, h)
-
-    def step_back(self, t: int, d: Array, dz: Array) -> None:
-        activation, h = self.layer.spec.activation, self.h[t + 1]
-        kernels.simple_rnn_step_backward(self.z[t], h, activation, d[0], dz)
-        self.back_to_seen(dz, d[0])
 
 
 class SimpleRNN(Recurrent):
@@ -37,6 +19,14 @@ class SimpleRNN(Recurrent):
     Source: Elman (1990).
     """
 
-    @property
-    def run(self) -> type[Run]:
-        return _Run
+    def run(self, run: Run, tape: Tape) -> Backward:
+        z, h, kernel, f = run.z, run.h, self.recurrent_kernel, self.spec.activation
+        dropped = kernel, run.kept, run.padded
+        kernels.simple_rnn(z, self.bias, *dropped, f, run.seen, h, run.panels)
+
+        def backward(dy: Array) -> Array:
+            back = run.back(dy, tape)
+            kernels.simple_rnn_backward(z, *dropped, run.shown, f, h, *back)
+            return self.add_gradients(run, back[2], tape)
+
+        return backward

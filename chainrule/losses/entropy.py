@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -69,16 +69,26 @@ class SoftmaxCrossEntropy(Loss):
     kind: ClassVar[str] = "softmax_cross_entropy"
     averages: ClassVar[bool] = False
 
-    def __call__(
-        self, y: Array, target: Array, out: Array | None = None, **more: Any
+    def __call__(  # noqa: PLR0913
+        self,
+        y: Array,
+        target: Array,
+        out: Array | None = None,
+        *,
+        weights: Array | None = None,
+        count: int | None = None,
+        work: Array | None = None,
     ) -> tuple[float, Array]:
         """Return loss and gradient; of class numbers alone by one kernel."""
-        plain = more.get("weights") is None and more.get("count") is None
-        if not plain or self.label_smoothing or target.ndim == y.ndim:
-            return super().__call__(y, target, out, **more)
+        plain = weights is None and count is None and not self.label_smoothing
+        if not plain or target.ndim == y.ndim:
+            return super().__call__(y, target, out, weights=weights, count=count, work=work)
         dy = np.empty(y.shape, y.dtype) if out is None else out
-        classes, flat = self._fit(y, target).reshape(-1), dy.reshape(-1, y.shape[-1])
-        return kernels.softmax_cross_entropy(y.reshape(flat.shape), classes, flat), dy
+        target = self._fit(y, target)
+        if y.ndim == 2:
+            return kernels.softmax_cross_entropy(y, target, dy), dy
+        flat = dy.reshape(-1, y.shape[-1])
+        return kernels.softmax_cross_entropy(y.reshape(flat.shape), target.reshape(-1), flat), dy
 
     def metric(self, columns: int) -> Metric:
         return SoftmaxAccuracy()

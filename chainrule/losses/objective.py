@@ -151,7 +151,7 @@ class Objective:
             parts[name] = Tally(part.loss.metric(columns), columns, units[name])
         return Tallies(parts, {name: part.weight for name, part in self._parts.items()})
 
-    def __call__(
+    def __call__(  # noqa: PLR0913
         self,
         y: Values,
         target: Values,
@@ -159,9 +159,12 @@ class Objective:
         *,
         weights: Array | None = None,
         tallies: Tallies | None = None,
+        shares: Sequence[float] | None = None,
     ) -> tuple[float, Values]:
         """Return a batch's loss and its gradient in y, and note the metrics.
 
+        Of a part of a batch, ``shares`` say which share of all positions each output has in it, and
+        the loss is that part's share of the whole one.
         ``weights`` are those of the rows or their steps, for every output. A step that the
         network's mask leaves out (``tape.masks``, of its last forward pass) counts nowhere.
         Shapes: y as the network gives it, target as ``check`` returned it, weights (batch,) or
@@ -169,21 +172,30 @@ class Objective:
         """
         total, gradients = 0.0, {}
         ys, goals = _named(y, self.shapes), _named(target, self.shapes)
-        for (name, part), mask in zip(self._parts.items(), tape.masks, strict=True):
-            of_part = _fitting(mask, ys[name])
-            weighing, count = _weigh(part, ys[name], goals[name], weights, of_part)
-            work = tape.empty(ys[name].shape)
-            dy = tape.empty(ys[name].shape)
-            loss, dy = part.loss(
-                ys[name], goals[name], dy, weights=weighing, count=count, work=work
-            )
+        of_whole = [1.0] * len(self._parts) if shares is None else shares
+        outputs = zip(self._parts.items(), tape.masks, of_whole, strict=True)
+        for (name, part), mask, share in outputs:
+            y, goal = ys[name], goals[name]
+            of_part = _fitting(mask, y)
+            weighing, count = _weigh(part, y, goal, weights, of_part)
+            shape = y.shape
+            work, dy = tape.empty(shape), tape.empty(shape)
+            loss, dy = part.loss(y, goal, dy, weights=weighing, count=count, work=work)
             if tallies is not None:
-                tallies.parts[name].add(loss, ys[name], goals[name], work, of_part)
-            if part.weight != 1.0:
-                dy *= part.weight
-            total += part.weight * loss
+                tallies.parts[name].add(loss, y, goal, work, of_part)
+            scale = part.weight * share
+            if scale != 1.0:
+                dy *= scale
+            total += scale * loss
             gradients[name] = dy
         return total, unnamed(gradients)
+
+    def positions(self, y: Values, tape: Tape) -> list[int]:
+        """Return how many positions of each output count, as the network's masks have it."""
+        ys = _named(y, self.shapes).values()
+        return [
+            _positions(one, _fitting(mask, one)) for one, mask in zip(ys, tape.masks, strict=True)
+        ]
 
 
 def infer_loss(target: object) -> str:
@@ -233,8 +245,13 @@ def _weigh(
         found = _product(found, weigh_classes(part.class_weights, y, target))
     if mask is not None:
         found = _product(found, mask.astype(y.dtype))
-        count = int(np.count_nonzero(mask)) * (y.size // y.shape[-1] // mask.size)
+        count = _positions(y, mask)
     return found, count
+
+
+def _positions(y: Array, mask: Array | None) -> int:
+    whole: int = y.size // y.shape[-1]
+    return whole if mask is None else int(np.count_nonzero(mask)) * (whole // mask.size)
 
 
 def _product(a: Array | None, b: Array) -> Array:
@@ -247,6 +264,8 @@ def _product(a: Array | None, b: Array) -> Array:
 
 def _named(values: Values, shapes: Mapping[str, Shape]) -> dict[str, Any]:
     """Return targets or outputs by name.  Raises: DataError at ``target``."""
+    if isinstance(values, np.ndarray) and len(shapes) == 1:
+        return dict.fromkeys(shapes, values)
     try:
         return named(values, shapes)
     except ShapeError as error:

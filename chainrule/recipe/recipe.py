@@ -259,7 +259,8 @@ def _usable(
 ) -> Array:
     """Return the numbers of the rows that have all targets, ascending."""
     for name in targets:
-        everyone = np.intersect1d(everyone, present(tensors, schema_kind, name))
+        rows = present(tensors, schema_kind, name)
+        everyone = np.intersect1d(everyone, rows, assume_unique=True)
     return everyone
 
 

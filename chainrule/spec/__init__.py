@@ -8,7 +8,7 @@ from chainrule.spec.layers import KINDS, LayerSpec, Shape, Weight
 from chainrule.spec.summary import learning, scratch, starting, summarize
 from chainrule.spec.training import OptimizerSpec, ScheduleSpec, TrainingSpec, WarmStartSpec
 from chainrule.spec.training.losses import LossSpec, Task, default_loss
-from chainrule.spec.windows import Windows, windows
+from chainrule.spec.windows import Windows, makes_mask, windows
 
 __all__ = [
     "INPUT",
@@ -34,6 +34,7 @@ __all__ = [
     "complete",
     "default_loss",
     "learning",
+    "makes_mask",
     "nodes",
     "parse",
     "scratch",

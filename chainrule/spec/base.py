@@ -33,8 +33,10 @@ def named(value: object) -> object:
     return {"kind": value} if isinstance(value, str) else value
 
 
-def parse(kind: type[D], document: D | Mapping[str, Any] | str | bytes) -> D:
-    """Read a document.
+def parse(
+    kind: type[D], document: D | Mapping[str, Any] | str | bytes, text: bytes | None = None
+) -> D:
+    """Read a document.  ``text`` is a mapping as JSON, where that is at hand.
 
     Raises: SpecError, with the place of each complaint.
     """
@@ -46,7 +48,7 @@ def parse(kind: type[D], document: D | Mapping[str, Any] | str | bytes) -> D:
         except (ValueError, RecursionError) as error:
             raise SpecError(Problem("", f"must be JSON: {error}")) from error
     try:
-        return kind.model_validate_json(json.dumps(document))
+        return kind.model_validate_json(json.dumps(document) if text is None else text)
     except ValidationError as error:
         raise SpecError(*problems(error, document)) from error
     except (TypeError, ValueError, RecursionError) as error:

@@ -23,13 +23,18 @@ class Start(NamedTuple):
 
 
 def summarize(
-    spec: ArchitectureSpec, *, batch_size: int = 32, itemsize: int = 4, slots: int = 2
+    spec: ArchitectureSpec,
+    *,
+    batch_size: int = 32,
+    itemsize: int = 4,
+    slots: int = 2,
+    shards: int = 1,
 ) -> dict[str, Any]:
     """Return each layer's shapes and cost, and the whole network's.
 
     Units: bytes; FLOPs of one sample's forward pass. ``memory_bytes`` is what a training step
-    needs: parameters, gradients, ``slots`` vectors of the optimizer, state, and the tape: inputs,
-    targets, what forward and backward of each layer take, and two arrays for the loss.
+    needs: parameters, ``slots`` vectors of the optimizer, state, gradients by shard, and the tapes:
+    inputs, targets, what forward and backward of each layer take, and two arrays for the loss.
     """
     walked = nodes(spec)
     rows = [
@@ -50,7 +55,8 @@ def summarize(
     ends = sum(math.prod(node.output_shape) for node in walked if node.name in outputs)
     inputs = sum(math.prod(shape) for shape in spec.input_shapes.values())
     taken = scratch(walked)
-    values = parameters * (2 + slots) + state + taken.fixed
+    tapes = min(shards, batch_size)
+    values = parameters * (1 + slots) + state + tapes * (parameters + taken.fixed)
     values += batch_size * (taken.per_row + inputs + 3 * ends)
     return {
         "layers": rows,

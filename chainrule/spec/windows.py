@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from chainrule.spec.layers import Shape
     from chainrule.spec.training import TrainingSpec
 
-__all__ = ["Windows", "windows"]
+__all__ = ["Windows", "makes_mask", "windows"]
 
 
 class Windows(NamedTuple):
@@ -69,7 +69,7 @@ def windows(spec: ArchitectureSpec, walked: list[Node], training: TrainingSpec) 
     aligned = [name in running for name in outputs]
     if any(aligned) and not all(aligned):
         raise _refused("wants outputs that all have a value for each step, or none")
-    if not any(aligned) and any(_masks(node) for node in walked):
+    if not any(aligned) and any(makes_mask(node) for node in walked):
         raise _refused(
             "wants an output for each step (return_sequences) where padded steps are masked: "
             "the last window of a short sequence would be padding only"
@@ -94,7 +94,8 @@ def _is_across_steps(node: Node) -> bool:
     return len(node.input_shape) == 1 and node.spec.kind != "embedding"
 
 
-def _masks(node: Node) -> bool:
+def makes_mask(node: Node) -> bool:
+    """Return whether a layer finds steps that are padding."""
     return node.spec.kind == "masking" or bool(getattr(node.spec, "mask_zero", False))
 
 

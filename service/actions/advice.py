@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ def advice(config: Mapping[str, Any], recipe: Mapping[str, Any], steps: int) -> 
         *_out_of_reach(config, recipe),
         *_windows_without_effect(config),
         *_warmup_without_end(config, steps),
+        *_idle_threads(config),
     ]
 
 
@@ -98,6 +100,20 @@ def _warmup_without_end(config: Mapping[str, Any], steps: int) -> Iterator[str]:
             f"training.schedule.warmup_steps: {warmup:,}, the job has {steps:,} steps: "
             "the rate rises to the end"
         )
+
+
+def _idle_threads(config: Mapping[str, Any]) -> Iterator[str]:
+    """Find shards without a row, and threads without a shard or a core."""
+    training, cores = config["training"], os.cpu_count() or 1
+    shards, threads = training.get("shards", 1), training.get("threads", 1)
+    if shards > training["batch_size"]:
+        rows = training["batch_size"]
+        yield f"training.shards: {shards:,}, a batch has {rows:,} rows: the other shards are empty"
+    if threads > shards:
+        many = f"{shards:,} shards" if shards > 1 else "1 shard"
+        yield f"training.threads: {threads:,}, a batch has {many}: the other threads have no work"
+    if min(threads, shards) > cores:
+        yield f"training.threads: {threads:,}, this machine has {cores:,} cores for them"
 
 
 def _targets(config: Mapping[str, Any], recipe: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from typing import TYPE_CHECKING, Any
 
 from safetensors.numpy import load
@@ -13,7 +12,7 @@ from service.actions.cache import Cache
 from service.actions.paging import Page, newest
 from service.errors import NotFoundError
 from service.ids import new_id
-from service.store import blobs
+from service.store import blobs, transitions
 from service.store.tables import Dataset
 
 if TYPE_CHECKING:
@@ -24,9 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from service.parsing import Parser
-    from service.parsing.result import Parsed
-    from service.store.blobs import StagedBlob
-    from service.store.database import Database, UnitOfWork
+    from service.store.database import Database
 
     Tensors = dict[str, np.ndarray[Any, Any]]
 
@@ -63,7 +60,13 @@ def create(  # noqa: PLR0913 one keyword for each fact of an upload
                 blobs.stage(database, _pieces(path)),
                 blobs.stage(database, _pieces(parsed.prepared)),
             ),
-            lambda uow, staged: _store(uow, _row(tenant, name, format, parsed), dataset_id, staged),
+            lambda uow, staged: transitions.store_dataset(
+                uow.session,
+                tenant,
+                transitions.NewDataset(
+                    *staged, name, format, parsed.rows, parsed.schema, dataset_id
+                ),
+            ),
         )
     finally:
         parsed.prepared.unlink(missing_ok=True)
@@ -86,9 +89,9 @@ def list_page(
     return newest(session, Dataset, [Dataset.tenant_id == tenant], limit, cursor)
 
 
-def content(session: Session, dataset: Dataset) -> bytes:
-    """Return the bytes as uploaded.  Raises: CorruptError."""
-    return blobs.read(session, dataset.blob)
+def content(database: Database, dataset: Dataset) -> Iterator[bytes]:
+    """Yield the bytes as uploaded, piece by piece.  Raises: CorruptError."""
+    return blobs.stream(database, dataset.blob)
 
 
 def tensors(session: Session, dataset: Dataset) -> Tensors:
@@ -104,41 +107,6 @@ def tensors(session: Session, dataset: Dataset) -> Tensors:
 def _same(session: Session, tenant: str, sha256: str, format_: str) -> Dataset | None:
     same = (Dataset.tenant_id == tenant, Dataset.sha256 == sha256, Dataset.format == format_)
     return session.scalar(select(Dataset).where(*same))
-
-
-def _row(tenant: str, name: str, format_: str, parsed: Parsed) -> dict[str, Any]:
-    return {
-        "tenant_id": tenant,
-        "name": name,
-        "format": format_,
-        "state": "ready",
-        "rows": parsed.rows,
-        "schema": parsed.schema,
-        "created_at": time.time(),
-    }
-
-
-def _store(
-    uow: UnitOfWork, values: dict[str, Any], dataset_id: str, staged: tuple[StagedBlob, StagedBlob]
-) -> Dataset:
-    """Insert the row, unless somebody (this very call, perhaps) has stored the same bytes."""
-    upload, prepared = staged
-    known = _same(uow.session, values["tenant_id"], upload.sha256, values["format"])
-    if known is not None:
-        return known
-    blobs.attach(uow.session, upload)
-    blobs.attach(uow.session, prepared)
-    row = Dataset(
-        id=dataset_id,
-        sha256=upload.sha256,
-        bytes=upload.bytes,
-        blob=upload.sha256,
-        prepared=prepared.sha256,
-        **values,
-    )
-    uow.session.add(row)
-    uow.session.flush()
-    return row
 
 
 def _hash(path: Path) -> str:

@@ -82,6 +82,7 @@ def enqueue(uow: UnitOfWork, planned: Plan, bell: Bell) -> Job:
     job = Job(
         id=planned.job_id,
         tenant_id=planned.tenant,
+        kind=planned.kind,
         name=planned.name,
         dataset_id=planned.dataset_id,
         architecture_id=planned.architecture_id,
@@ -90,6 +91,7 @@ def enqueue(uow: UnitOfWork, planned: Plan, bell: Bell) -> Job:
         memory_bytes=planned.memory_bytes,
         config=planned.config,
         recipe=planned.recipe,
+        model_id=planned.model_id,
         published=now,
         created_at=now,
     )

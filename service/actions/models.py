@@ -7,7 +7,7 @@ import zipfile
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from chainrule import bundle
 from chainrule.export import to_onnx
@@ -20,10 +20,15 @@ from service.store.tables import Model
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from service.store.database import Database
+
 __all__ = ["FORMATS", "Format", "download", "get", "list_page", "predict"]
 
 Format = Literal["bundle", "safetensors", "npz", "onnx"]
 FORMATS: tuple[Format, ...] = ("bundle", "safetensors", "npz", "onnx")
+_BUNDLE = select(Model.bundle).where(
+    Model.id == bindparam("model_id"), Model.tenant_id == bindparam("tenant")
+)
 _loaded: Cache[bundle.Model] = Cache(max_bytes=256 * 2**20)
 
 
@@ -60,15 +65,22 @@ def download(session: Session, model: Model, format: Format = "bundle") -> bytes
     return file.getvalue()
 
 
-def predict(session: Session, model: Model, inputs: Any) -> dict[str, Any]:
+def predict(database: Database, tenant: str, model_id: str, inputs: Any) -> dict[str, Any]:
     """Predict for raw rows ({column: value} each), for an array of inputs, or {array: values}.
 
-    Returns: {predictions, probabilities?, classes?}.  Raises: DataError, at row and column.
+    A model in use costs the database one row, which says that it is still there.
+    Returns: {predictions, probabilities?, classes?}.
+    Raises: NotFoundError; CorruptError; DataError, at row and column.
     """
+    row = database.glance(_BUNDLE, tenant=tenant, model_id=model_id)
+    if row is None:
+        raise NotFoundError("model", model_id)
+    (sha256,) = row
 
-    def read() -> tuple[bundle.Model, int]:
-        data = blobs.read(session, model.bundle)
+    def load() -> tuple[bundle.Model, int]:
+        with database.read() as session:
+            data = blobs.read(session, sha256)
         return bundle.load(data), len(data)
 
-    answer: dict[str, Any] = _loaded.get(model.bundle, read).predict(inputs)
+    answer: dict[str, Any] = _loaded.get(sha256, load).predict(inputs)
     return answer

@@ -38,10 +38,11 @@ if TYPE_CHECKING:
     from service.settings import Settings
     from service.store.tables import Dataset
 
-__all__ = ["Plan", "plan"]
+__all__ = ["FLOPS_PER_S", "PROCESS_BYTES", "Plan", "admit", "plan"]
 
 MAX_STEPS = 10**9
 PROCESS_BYTES = 96 * 2**20  # an interpreter with numpy, before any data
+THREAD_BYTES = 48 * 2**20  # a thread's stack, its heap, and what OpenBLAS keeps for it
 FLOPS_PER_S = 5e9  # of one core on small layers; for the estimate of time alone
 STEP_S = 60e-6
 
@@ -63,6 +64,8 @@ class Plan:
     memory_bytes: int
     seconds: float
     warm_start: Source | None = None
+    kind: str = "training"
+    model_id: str | None = None  # which predicts
     job_id: str = field(default_factory=lambda: new_id("job"))
 
 
@@ -88,7 +91,7 @@ def plan(session: Session, tenant: str, request: JobRequest, settings: Settings)
     if source is not None:
         training = training.model_copy(update={"warm_start": source.spec})
         memory_bytes += source.memory_bytes
-    _admit(steps, memory_bytes, settings.max_job_memory_bytes)
+    admit(steps, memory_bytes, settings.max_job_memory_bytes)
     name = request.name or architecture.name
     return Plan(
         tenant=tenant,
@@ -209,7 +212,13 @@ def _complete(
     units = {name: one.shape[-1] for name, one in recipe.learnt(_outputs(given)).items()}
     try:
         spec = complete(given, recipe.input_shape, units)
-        summary = summarize(spec, batch_size=training.batch_size, itemsize=itemsize, slots=slots)
+        summary = summarize(
+            spec,
+            batch_size=training.batch_size,
+            itemsize=itemsize,
+            slots=slots,
+            shards=training.shards,
+        )
     except SpecError as error:
         raise error.under("architecture") from None
     heads.check(spec, recipe)
@@ -236,7 +245,10 @@ def _memory(
     recipe: Recipe,
     training: TrainingSpec,
 ) -> int:
-    """Estimate the trainer's memory: process, data twice over, network, checkpoint, evaluation."""
+    """Estimate the trainer's memory.
+
+    It has a process and threads, the data twice over, the network, a checkpoint, an evaluation.
+    """
     itemsize = 8 if training.precision == "float64" else 4
     rows = sum(recipe.rows[part] for part in ("train", "validation", "test"))
     inputs = recipe.input_shape
@@ -250,7 +262,8 @@ def _memory(
     evaluation = _evaluation(scratch(walked), itemsize, training.batch_size)
     learning = int(summary["memory_bytes"]) + checkpoint + evaluation
     filling = itemsize * int(summary["parameters"]) + starting(walked).n_bytes
-    return PROCESS_BYTES + features + prepared + max(learning, filling)
+    threads = THREAD_BYTES * (min(training.threads, training.shards) - 1)
+    return PROCESS_BYTES + threads + features + prepared + max(learning, filling)
 
 
 def _evaluation(taken: Scratch, itemsize: int, batch_size: int) -> int:
@@ -260,7 +273,7 @@ def _evaluation(taken: Scratch, itemsize: int, batch_size: int) -> int:
     return rows * row // 2 + itemsize * taken.fixed
 
 
-def _admit(steps: int, memory_bytes: int, most_bytes: int) -> None:
+def admit(steps: int, memory_bytes: int, most_bytes: int) -> None:
     """Raise AdmissionError, naming each bound that the job exceeds."""
     problems = []
     if steps > MAX_STEPS:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from chainrule.spec import ArchitectureSpec, DataSpec, Document, TrainingSpec
 
-__all__ = ["JobRequest"]
+__all__ = ["JobRequest", "PredictionRequest"]
+
+
+class PredictionRequest(Document):
+    """A batch prediction: of which rows, and as what kind of file."""
+
+    name: str | None = Field(None, min_length=1, max_length=200)
+    dataset_id: str = Field(min_length=1, max_length=100)
+    format: Literal["csv", "ndjson", "npy"] = "csv"
 
 
 class JobRequest(Document):

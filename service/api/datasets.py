@@ -9,10 +9,10 @@ from pydantic import Field
 
 from service.actions import datasets
 from service.api.context import parts, tenant
-from service.api.downloads import attachment
+from service.api.downloads import streamed
 from service.api.paging import PageQuery, page
 from service.api.schemas import Blueprint, Query, content
-from service.api.uploads import FORMATS, MEDIA_TYPES, spooled
+from service.api.uploads import MEDIA_TYPES, spooled
 from service.api.views import DatasetPage, DatasetView, timestamp
 
 if TYPE_CHECKING:
@@ -68,14 +68,19 @@ def read_dataset(dataset_id: str) -> Any:
 
 
 @bp.get("/<ds:dataset_id>/content")
-@bp.doc(responses=content("The bytes as uploaded", *FORMATS))
+@bp.doc(responses=content("The bytes as uploaded", *MEDIA_TYPES.values()))
 def read_content(dataset_id: str) -> Response:
     """Download a dataset, byte for byte as it was uploaded, whole or a range of it."""
-    with parts().database.read() as session:
+    database = parts().database
+    with database.read() as session:
         dataset = datasets.get(session, tenant(), dataset_id)
-        data = datasets.content(session, dataset)
-    name = f"{dataset.id}.{dataset.format}"
-    return attachment(data, name=name, media_type=MEDIA_TYPES[dataset.format])
+    return streamed(
+        datasets.content(database, dataset),
+        size=dataset.bytes,
+        sha256=dataset.sha256,
+        name=f"{dataset.id}.{dataset.format}",
+        media_type=MEDIA_TYPES[dataset.format],
+    )
 
 
 def dataset_view(dataset: Dataset) -> DatasetView:

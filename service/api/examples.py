@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["ARCHITECTURE", "JOB", "PREDICTION"]
+__all__ = ["ARCHITECTURE", "BATCH", "JOB", "PREDICTION"]
 
 ARCHITECTURE: dict[str, Any] = {
     "name": "classifier",
@@ -24,3 +24,4 @@ JOB: dict[str, Any] = {
 PREDICTION: dict[str, Any] = {
     "rows": [{"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}]
 }
+BATCH: dict[str, Any] = {"dataset_id": "ds_01930a6f4c1e7b2a9d5e8f3047c6b1a2", "format": "csv"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import time
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -55,13 +56,16 @@ def job_item(job: Job) -> JobItem:
 
 def job_view(session: Session, job: Job) -> JobView:
     """Return a job in full; its newest epoch tells how fast it goes."""
+    rest: dict[str, Any] = {"warnings": []}
+    if job.kind == "training":
+        rest["warnings"] = advice(job.config, job.recipe, job.steps)
+        rest["warm_start"] = _warm_start(job.config, warm_starts.find(session, job.id))
     return JobView(
         **_common(job, jobs.last_epoch(session, job.id)),
+        **rest,
         queue_position=jobs.queue_position(session, job),
         best=job.best,
         config=job.config,
-        warnings=advice(job.config, job.recipe, job.steps),
-        warm_start=_warm_start(job.config, warm_starts.find(session, job.id)),
         transitions=[_transition(event) for event in jobs.events(session, job.id)],
     )
 
@@ -134,13 +138,17 @@ def checkpoint_view(row: Checkpoint) -> CheckpointView:
 
 def _common(job: Job, last: EpochMetrics | None) -> dict[str, Any]:
     place = url_for("jobs.read_job", job_id=job.id)
-    links = {
-        name: f"{place}/{name}" for name in ("metrics", "checkpoints", "certificate", "cancel")
-    }
+    parts = ("metrics", "checkpoints", "certificate") if job.kind == "training" else ()
+    links = {name: f"{place}/{name}" for name in (*parts, "cancel")}
+    more = {}
+    if job.result is not None:
+        more["result"] = job.result
+        links["result"] = url_for("datasets.read_dataset", dataset_id=job.result["dataset_id"])
     if job.model_id:
         links["model"] = url_for("models.read_model", model_id=job.model_id)
     return {
         "id": job.id,
+        "kind": job.kind,
         "name": job.name,
         "state": job.state,
         "attempt": job.attempt,
@@ -153,11 +161,19 @@ def _common(job: Job, last: EpochMetrics | None) -> dict[str, Any]:
         "started_at": timestamp(job.started_at),
         "ended_at": timestamp(job.ended_at),
         "links": {"self": place, **links},
+        **more,
     }
 
 
 def _progress(job: Job, last: EpochMetrics | None) -> ProgressView:
     """Return how far a job is, and by its last epoch's pace how long it still takes."""
+    if job.kind == "prediction":
+        return ProgressView(
+            row=job.step,
+            rows=job.steps,
+            fraction=round(job.step / job.steps, 6),
+            **_pace(job),
+        )
     eta_s = None
     if job.state == "running" and last is not None and last.seconds is not None and job.steps:
         steps_per_epoch = job.steps / job.epochs
@@ -171,6 +187,15 @@ def _progress(job: Job, last: EpochMetrics | None) -> ProgressView:
         eta_s=eta_s,
         samples_per_s=last.samples_per_s if last else None,
     )
+
+
+def _pace(job: Job) -> dict[str, float | None]:
+    """Return how many rows a second are predicted since the job began, and what that leaves."""
+    pace = None
+    if job.state == "running" and job.started_at is not None and job.step:
+        pace = job.step / max(time.time() - job.started_at, 0.001)
+    eta_s = None if pace is None else round((job.steps - job.step) / pace, 3)
+    return {"eta_s": eta_s, "samples_per_s": None if pace is None else round(pace, 1)}
 
 
 def _warm_start(config: dict[str, Any], source: Source | WarmStart | None) -> WarmStartView | None:

@@ -8,14 +8,16 @@ from flask import url_for
 from pydantic import Field, model_validator
 
 from chainrule.spec import Document
-from service.actions import models
+from service.actions import models, predictions
 from service.actions.models import FORMATS, Format
+from service.actions.requests import PredictionRequest
 from service.api.context import parts, tenant
 from service.api.downloads import attachment
-from service.api.examples import PREDICTION
+from service.api.examples import BATCH, PREDICTION
+from service.api.job_views import job_view
 from service.api.paging import PageQuery, page
 from service.api.schemas import Blueprint, Query, content
-from service.api.views import ModelPage, ModelView, PredictionView, timestamp
+from service.api.views import JobView, ModelPage, ModelView, PredictionView, timestamp
 
 if TYPE_CHECKING:
     from flask import Response
@@ -95,10 +97,26 @@ def predict(model_id: str, document: PredictRequest) -> Any:
     Labels and units are the training file's; the model's own preprocessing is applied. Of a network
     with several outputs each part of the answer is {output: ...}.
     """
-    with parts().database.read() as session:
-        model = models.get(session, tenant(), model_id)
-        inputs = document.inputs if document.rows is None else document.rows
-        return PredictionView(**models.predict(session, model, inputs))
+    inputs = document.inputs if document.rows is None else document.rows
+    return PredictionView(**models.predict(parts().database, tenant(), model_id, inputs))
+
+
+@bp.post("/<mdl:model_id>/predictions")
+@bp.input(PredictionRequest, arg_name="document", example=BATCH)
+@bp.output(JobView, 202)
+def create_prediction(model_id: str, document: PredictionRequest) -> Any:
+    """Queue a prediction of all rows of a dataset.
+
+    The job's result is another dataset, a row for each row, in order: the class and what is
+    probable, or values in the target's units. Columns are found by their names.
+    """
+    p = parts()
+    job = predictions.submit(
+        p.database, p.bell, p.settings, tenant=tenant(), model_id=model_id, request=document
+    )
+    with p.database.read() as session:
+        view = job_view(session, job)
+    return view, 202, {"Location": view.links["self"], "Retry-After": "1"}
 
 
 def model_view(model: Model) -> ModelView:
@@ -121,6 +139,7 @@ def model_view(model: Model) -> ModelView:
             "self": place,
             "download": f"{place}/download",
             "predict": f"{place}/predict",
+            "predictions": f"{place}/predictions",
             **job,
         },
     )

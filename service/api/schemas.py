@@ -50,10 +50,11 @@ class DocumentAdapter(PydanticAdapter):
         if location == "query":
             return _read_query(kind, request)
         media_type(request, ["application/json"])
-        document = strict_json.loads(request.get_data(cache=False))
+        text = request.get_data(cache=False)
+        document = strict_json.loads(text)
         if not isinstance(document, dict):  # a string would be read as JSON text once more
             raise SpecError.at("", "must be an object")
-        return parse(kind, document)
+        return parse(kind, document, text)
 
     def serialize_output(self, data: Any, many: bool = False) -> Any:
         """Return a view as plain JSON."""

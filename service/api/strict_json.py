@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from flask.json.provider import JSONProvider
@@ -39,8 +40,6 @@ def loads(data: bytes | str) -> Any:
         value = json.loads(
             text,
             parse_constant=_constant,
-            parse_int=_integer,
-            parse_float=_number,
             object_pairs_hook=_object,
         )
     except json.JSONDecodeError as error:
@@ -48,26 +47,16 @@ def loads(data: bytes | str) -> Any:
         raise JsonError(f"must be JSON; {place}: {error.msg}") from None
     except RecursionError:
         raise JsonError(f"must be nested at most {MAX_DEPTH} deep") from None
-    _check(value, MAX_DEPTH)
+    except JsonError:
+        raise
+    except ValueError:  # Python refuses to convert thousands of digits
+        raise JsonError("integers must be within +-2^53") from None
+    _check(value)
     return value
 
 
 def _constant(name: str) -> NoReturn:
     raise JsonError(f"must be JSON; {name} is not a JSON number")
-
-
-def _integer(digits: str) -> int:
-    # The length first: Python refuses to convert very long digits, and takes its time on long ones.
-    if len(digits) > 17 or abs(int(digits)) > MAX_INTEGER:
-        raise JsonError(f"integers must be within +-2^53, got {digits[:20]}")
-    return int(digits)
-
-
-def _number(digits: str) -> float:
-    value = float(digits)
-    if not math.isfinite(value):
-        raise JsonError(f"numbers must fit a double, got {digits[:20]}")
-    return value
 
 
 def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -79,19 +68,36 @@ def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-def _check(value: Any, depth: int) -> None:
-    """Refuse what only the finished value shows: too many levels, and text that is not Unicode."""
-    if isinstance(value, str):
-        check_text(value)
-    elif isinstance(value, list | dict):
-        if not depth:
-            raise JsonError(f"must be nested at most {MAX_DEPTH} deep")
-        if isinstance(value, dict):
-            for key in value:
+def _check(value: Any) -> None:
+    """Refuse what only the finished value shows: levels, sizes, and text that is not Unicode.
+
+    It goes level by level, not value by value: a picture is thousands of lists and numbers.
+    """
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        kinds = set(map(type, level))
+        if str in kinds:
+            for text in _of(str, level):
+                check_text(text)
+        if float in kinds and (math.inf in level or -math.inf in level):
+            raise JsonError("numbers must fit a double")
+        if int in kinds:
+            for number in _of(int, level):
+                if abs(number) > MAX_INTEGER:
+                    raise JsonError(f"integers must be within +-2^53, got {str(number)[:20]}")
+        if not kinds & {list, dict}:
+            return
+        inner = list(chain.from_iterable(_of(list, level)))
+        for one in _of(dict, level):
+            for key in one:
                 check_text(key)
-        for item in value.values() if isinstance(value, dict) else value:
-            if not isinstance(item, float):  # by far the most, where a body is large
-                _check(item, depth - 1)
+            inner += one.values()
+        level = inner
+    raise JsonError(f"must be nested at most {MAX_DEPTH} deep")
+
+
+def _of(kind: type[Any], values: list[Any]) -> list[Any]:
+    return [value for value in values if type(value) is kind]
 
 
 def check_text(text: str) -> None:

@@ -128,12 +128,14 @@ class ArchitecturePage(BaseModel):
 
 
 class ProgressView(BaseModel):
-    """How far a job is: completed epochs and committed steps."""
+    """How far a job is: completed epochs and committed steps; of a prediction committed rows."""
 
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
+    epoch: int = 0
+    epochs: int = 0
+    step: int = 0
+    steps: int = 0
+    row: int = 0
+    rows: int = 0
     fraction: float
     eta_s: float | None
     samples_per_s: float | None
@@ -149,10 +151,17 @@ class TransitionView(BaseModel):
     detail: dict[str, Any] | None
 
 
+class ResultView(BaseModel):
+    """What a batch prediction has made: a dataset with a row for each row, in order."""
+
+    dataset_id: str
+
+
 class JobItem(BaseModel):
-    """A job, as lists show it."""
+    """A job, as lists show it.  ``model_id``: what it has trained, or what predicts."""
 
     id: str
+    kind: Literal["training", "prediction"]
     name: str
     state: State
     attempt: int
@@ -161,6 +170,7 @@ class JobItem(BaseModel):
     metrics: dict[str, Metrics | None] | None
     error: dict[str, Any] | None
     model_id: str | None
+    result: ResultView | None = None
     created_at: str
     started_at: str | None
     ended_at: str | None
@@ -197,7 +207,7 @@ class JobView(JobItem):
     best: dict[str, Any] | None
     config: dict[str, Any]
     warnings: list[str]
-    warm_start: WarmStartView | None
+    warm_start: WarmStartView | None = None
     transitions: list[TransitionView]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,8 @@ import numpy as np
 import polars as pl
 
 from chainrule.errors import DataError, Problem, step
-from chainrule.recipe.values import BLANKS, MISSING, counted, shown
+from chainrule.recipe.values import BLANKS, MISSING, shown
+from service.parsing.columns import number_column, text_column, warn
 from service.parsing.layout import Layout, lay_out
 from service.parsing.result import FILE
 
@@ -26,10 +26,8 @@ MAX_CATEGORIES = 10_000
 MAX_CATEGORIES_IN_ALL = 100_000
 MAX_LABEL_CHARACTERS = 1000
 MAX_PROBLEMS = 20
-MAX_WHOLE = 2**53  # beyond it a float64 no longer tells neighbours apart
 _STRIPPED = tuple(bytes([mark]) for mark in BLANKS.replace("\n", '"').encode())
 _FRACTIONAL = r"[0-9][.eE]|\.[0-9]"
-_ID_ROWS = 20  # fewer rows than this say nothing about a column's being an id
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ def read_csv(data: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
                 break
             continue
         columns.append(column)
-        _warn(column, layout.rows, warnings)
+        warn(column, layout.rows, warnings)
         if values is not None:
             tensors[cells.name] = values
     if problems:
@@ -111,41 +109,16 @@ def _column(
         place = f"line {layout.line(row)}, column {cells.name!r}"
         detail = f"{place}: {shown(cells.texts[row])} {detail}"
         raise DataError.at(f"rows[{row}]{step(cells.name)}", detail)
-    return _numbers(cells, seen, warnings), cells.numbers
-
-
-def _numbers(cells: _Cells, seen: Array, warnings: list[str]) -> dict[str, Any]:
-    integer = bool(seen.size) and not cells.fractional and bool((seen == np.floor(seen)).all())
-    if integer and np.abs(seen).max() >= MAX_WHOLE:
-        warnings.append(f"column {cells.name!r}: whole numbers beyond 2^53 are rounded")
-        integer = False
-    with np.errstate(over="ignore"):
-        mean = float(seen.mean()) if seen.size else math.nan
-    exact = int if integer else float
-    low, high = (exact(seen.min()), exact(seen.max())) if seen.size else (None, None)
-    return {
-        "name": cells.name,
-        "type": "integer" if integer else "number",
-        "missing": len(cells.numbers) - len(seen),
-        "unique": cells.unique,
-        "min": low,
-        "max": high,
-        "mean": mean if math.isfinite(mean) else None,
-    }
+    column = number_column(
+        cells.name, cells.numbers, warnings, unique=cells.unique, fractional=cells.fractional
+    )
+    return column, cells.numbers
 
 
 def _categories(cells: _Cells) -> tuple[dict[str, Any], Array | None]:
     text = cells.texts
     labels = text.drop_nulls().unique().sort()
-    column = {
-        "name": cells.name,
-        "type": "categorical",
-        "missing": text.null_count(),
-        "unique": len(labels),
-        "min": None,
-        "max": None,
-        "mean": None,
-    }
+    column = text_column(cells.name, unique=len(labels), missing=text.null_count())
     longest = int(labels.str.len_chars().to_numpy().max())
     if len(labels) > MAX_CATEGORIES or longest > MAX_LABEL_CHARACTERS:
         return {**column, "type": "text"}, None
@@ -172,18 +145,3 @@ def _layout_warnings(layout: Layout) -> list[str]:
     if all(name.replace(".", "", 1).lstrip("+-").isdigit() for name in layout.names):
         warnings.append("the column names are all numbers: is the header line missing?")
     return warnings
-
-
-def _warn(column: dict[str, Any], rows: int, warnings: list[str]) -> None:
-    """Say what a person would want to know before training on a column."""
-    place, unique = f"column {column['name']!r}", column["unique"]
-    running = column["type"] == "integer" and column["max"] - column["min"] == rows - 1
-    if unique == 0:
-        warnings.append(f"{place} has no values")
-    elif unique == 1 and rows > 1:
-        warnings.append(f"{place} has the same value in every row that has one")
-    elif column["type"] == "text":
-        values = counted(unique, "different value")
-        warnings.append(f"{place} is text with {values}: it cannot be used")
-    elif unique == rows >= _ID_ROWS and (running or column["type"] == "categorical"):
-        warnings.append(f"{place} has a different value in every row: an id teaches nothing")

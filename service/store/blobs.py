@@ -16,7 +16,18 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from service.errors import CorruptError
-from service.store.tables import Blob, BlobChunk, Checkpoint, Chunk, Dataset, Model, WarmStart
+from service.store.tables import (
+    FINAL,
+    Blob,
+    BlobChunk,
+    Checkpoint,
+    Chunk,
+    Dataset,
+    Job,
+    Model,
+    Part,
+    WarmStart,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -31,11 +42,13 @@ __all__ = [
     "StagedBlob",
     "attach",
     "attached",
+    "chunks",
     "collect",
     "discard",
     "insert_new",
     "read",
     "stage",
+    "stream",
 ]
 
 S = TypeVar("S")
@@ -110,20 +123,48 @@ def read(session: Session, sha256: str) -> bytes:
     return data
 
 
+def stream(database: Database, sha256: str) -> Iterator[bytes]:
+    """Yield a blob chunk by chunk, each read by itself: no snapshot is held, no whole in memory.
+
+    Raises: CorruptError, at the first chunk that is not what was written.
+    """
+    with database.read() as session:
+        names = chunks(session, sha256)
+    whole = hashlib.sha256()
+    for name in names:
+        with database.read() as session:
+            data = session.scalar(select(Chunk.data).where(Chunk.sha256 == name))
+        if data is None or hashlib.sha256(data).hexdigest() != name:
+            raise CorruptError(f"chunk {name[:12]}…: the stored bytes are not those written")
+        whole.update(data)
+        yield data
+    if whole.hexdigest() != sha256:
+        raise CorruptError(f"blob {sha256[:12]}…: the stored bytes are not those that were written")
+
+
+def chunks(session: Session, sha256: str) -> list[str]:
+    """Return the names of a blob's chunks, in order."""
+    of_blob = select(BlobChunk.chunk).where(BlobChunk.blob == sha256)
+    return list(session.scalars(of_blob.order_by(BlobChunk.position)))
+
+
 def discard(session: Session, sha256: str) -> bool:
     """Delete a blob that nothing refers to, and its chunks that no other blob has."""
-    chunks = session.scalars(select(BlobChunk.chunk).where(BlobChunk.blob == sha256)).all()
+    names = chunks(session, sha256)
     if not _run(session, delete(Blob).where(Blob.sha256 == sha256, *_unreferenced())).rowcount:
         return False
-    _run(session, delete(Chunk).where(Chunk.sha256.in_(chunks), _orphaned()))
+    _run(session, delete(Chunk).where(Chunk.sha256.in_(names), _orphaned()))
     return True
 
 
 def collect(database: Database, older_than_s: float = 3600.0) -> int:
     """Delete blobs and chunks that nothing refers to.  Returns: how many there were of both.
 
-    A chunk staged less than ``older_than_s`` ago may be about to be attached, and stays.
+    Parts of jobs that have ended go first: only a job that succeeds has made a result of them. A
+    chunk staged less than ``older_than_s`` ago may be about to be attached, and stays.
     """
+    ended = select(Job.id).where(Job.state.in_(FINAL))
+    database.transact(lambda uow: _run(uow.session, delete(Part).where(Part.job_id.in_(ended))))
     with database.read() as session:
         blobs = session.scalars(select(Blob.sha256).where(*_unreferenced())).all()
     removed = sum(database.transact(lambda uow, b=b: discard(uow.session, b)) for b in blobs)  # type: ignore[misc]
@@ -131,8 +172,8 @@ def collect(database: Database, older_than_s: float = 3600.0) -> int:
     now = time.time()
     stale = ~Chunk.staged_at.between(now - older_than_s, now + older_than_s)
     with database.read() as session:
-        chunks = session.scalars(select(Chunk.sha256).where(stale, _orphaned())).all()
-    for chunk in chunks:
+        orphans = session.scalars(select(Chunk.sha256).where(stale, _orphaned())).all()
+    for chunk in orphans:
         drop = delete(Chunk).where(Chunk.sha256 == chunk, stale, _orphaned())
         removed += database.transact(lambda uow, d=drop: _run(uow.session, d).rowcount)  # type: ignore[misc]
     return removed
@@ -180,7 +221,14 @@ def _insert(session: Session) -> Any:
 
 
 def _unreferenced() -> list[Any]:
-    users = (Dataset.blob, Dataset.prepared, Checkpoint.blob, Model.bundle, WarmStart.blob)
+    users = (
+        Dataset.blob,
+        Dataset.prepared,
+        Checkpoint.blob,
+        Model.bundle,
+        Part.blob,
+        WarmStart.blob,
+    )
     return [~exists().where(user == Blob.sha256) for user in users]
 
 

@@ -39,6 +39,7 @@ __all__ = [
     "Job",
     "JobEvent",
     "Model",
+    "Part",
     "Step",
     "WarmStart",
     "Worker",
@@ -168,10 +169,11 @@ class Architecture(Base):
 
 
 class Job(Base):
-    """A training job: the truth about it, whatever any message or process believes.
+    """A job, of training or of prediction: the truth, whatever any message or process believes.
 
     ``attempt`` counts claims and fences late writers; ``hb`` counts heartbeats; ``crashes`` counts
-    attempts in a row that committed no step; ``step`` counts committed batches of ``steps``.
+    attempts in a row that committed no step; ``step`` counts committed batches of ``steps``, or
+    rows, if ``kind`` is prediction.
     ``owner`` is ``<worker id>:<nonce>`` while running. Only ``store.transitions`` writes ``state``.
     """
 
@@ -191,6 +193,7 @@ class Job(Base):
     seq: Mapped[int] = mapped_column(primary_key=True)
     id: Mapped[str] = mapped_column(unique=True)
     tenant_id: Mapped[str]
+    kind: Mapped[str] = mapped_column(default="training", server_default="training")
     name: Mapped[str]
     dataset_id: Mapped[str | None] = mapped_column(
         ForeignKey("datasets.id", ondelete="SET NULL"), index=True
@@ -222,6 +225,7 @@ class Job(Base):
     # Read when asked for only: it has a row for each layer.
     certificate: Mapped[dict[str, Any] | None] = mapped_column(Json, deferred=True)
     model_id: Mapped[str | None]
+    result: Mapped[dict[str, Any] | None] = mapped_column(Json)
     created_at: Mapped[float]
     started_at: Mapped[float | None]
     ended_at: Mapped[float | None]
@@ -230,8 +234,9 @@ class Job(Base):
 class WarmStart(Base):
     """What a job begins with, in the place of weights drawn by its seed.
 
-    ``blob`` is the bundle of a model, or a checkpoint of a network of this ``architecture``. It
-    stays for as long as the job does, whatever becomes of that model or of that other job.
+    ``blob`` is the bundle of a model (of a prediction: the one that predicts), or a checkpoint of a
+    network of this ``architecture``. It stays for as long as the job does, whatever becomes of that
+    model or of that other job.
     """
 
     __tablename__ = "warm_starts"
@@ -272,6 +277,20 @@ class Step(Base):
     loss: Mapped[float | None]
     checkpoint_sha256: Mapped[str]
     at: Mapped[float]
+
+
+class Part(Base):
+    """What the rows of one step add to a prediction's result, until that is whole.
+
+    ``position`` 0 is the file's text or bytes, each later one a column's tensor.
+    """
+
+    __tablename__ = "parts"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    blob: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"), index=True)
 
 
 class EpochMetrics(Base):

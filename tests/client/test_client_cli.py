@@ -199,6 +199,36 @@ def test_an_npz_is_predicted_as_it_was_trained_on(say, configured, tmp_path):
     assert say("predict", bundle, path) == remote
 
 
+def test_a_file_is_predicted_in_a_job(say, configured, job, table, tmp_path):
+    path = tmp_path / "result.ndjson"
+    words = ["predict", job["model_id"], "--dataset", table, "--output", path]
+    code, out, err = say(*words)
+    assert (code, err) == (0, "")
+    assert "predicts 200 rows" in out
+    assert f"saved {path}" in " ".join(out.split())
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert (len(lines), lines[0].keys() >= {"prediction"}) == (200, True)
+    code, out, _ = say(*words, "--json")
+    view = json.loads(out)
+    assert (code, view["kind"], view["path"]) == (0, "prediction", str(path))
+    assert re.search(rf"{view['id']} .* 200/200", say("jobs")[1])
+    watched = say("watch", view["id"])[1]
+    assert "prediction of 200 rows" in watched
+    assert view["result"]["dataset_id"] in watched
+
+
+def test_what_a_batch_prediction_lacks_is_a_usage_error(say, configured, job, table, tmp_path):
+    (tmp_path / "bad.csv").write_text("y\n1\n")
+    model, out = job["model_id"], ["--output", tmp_path / "r.csv"]
+    assert say("predict", model)[0] == 2
+    assert say("predict", model, "--dataset", table)[0] == 2
+    code, _, err = say("predict", model, "--dataset", table, "--output", tmp_path / "r.xls")
+    assert (code, "must end in one of csv, ndjson, npy" in err) == (2, True)
+    code, _, err = say("predict", model, "--dataset", tmp_path / "bad.csv", *out)
+    assert (code, "has no column 'x'" in err) == (2, True)
+    assert say("predict", model, "--dataset", "ds_" + "0" * 32, *out)[0] == 3
+
+
 def test_a_refused_key_is_exit_code_4_and_says_what_to_set(say, configured):
     code, _, err = say("jobs", "--key", "wrong")
     assert code == 4

@@ -68,6 +68,22 @@ def test_the_downloaded_bundle_predicts_the_same_without_the_service(trained, tm
     assert np.allclose(remote["probabilities"], local["probabilities"], atol=1e-6)
 
 
+def test_a_dataset_is_predicted_in_a_job_and_its_result_saved(client, table, trained, tmp_path):
+    seen = []
+    job = trained.model().predict_dataset(client.upload(table), name="again")
+    assert repr(job).endswith("row 0/200>")
+    job.wait(lambda job: seen.append(job.progress()), timeout_s=60)
+    assert (job.state, seen[-1], job.view["name"]) == ("succeeded", "row 200/200", "again")
+    result = job.result()
+    path = result.download(tmp_path)
+    assert (path.name, result.rows) == (f"{result.id}.csv", 200)
+    head, *lines = path.read_text().splitlines()
+    assert head == "prediction,probability_amber,probability_blue"
+    assert [line.partition(",")[0] for line in lines] == ["amber", "blue"] * 100
+    with pytest.raises(ClientError, match="has no result"):
+        trained.result()
+
+
 @pytest.mark.parametrize("format_", ["safetensors", "npz", "onnx"])
 def test_a_model_is_downloaded_in_other_formats(trained, tmp_path, format_):
     assert trained.download(tmp_path / f"w.{format_}", format_).stat().st_size > 100

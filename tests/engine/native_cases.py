@@ -1,4 +1,4 @@
-"""Arguments, of any size, for every compiled kernel but those of images."""
+"""Arguments, of any size, for every compiled kernel but those of images and of sequences."""
 
 from __future__ import annotations
 
@@ -116,75 +116,11 @@ def softmax_cross_entropy(rng, size, dtype):
     return [x, rng.integers(0, max(size, 1), 6), np.empty_like(x)], {}
 
 
-def gates_of(rng, size, blocks, dtype):
-    """Draw gates as sigmoid and tanh leave them: between 0 and 1."""
-    return rng.uniform(0.05, 0.95, (5, blocks * size)).astype(dtype)
-
-
-def simple_rnn_step(kind):
-    def draw(rng, size, dtype):
-        z, product = (normal(rng, 5, size, dtype=dtype) for _ in range(2))
-        return [z, product, kind, np.empty_like(z)], {}
-
-    return draw
-
-
-def simple_rnn_step_backward(kind):
-    def draw(rng, size, dtype):
-        z, dh = (normal(rng, 5, size, dtype=dtype) for _ in range(2))
-        h = np.empty_like(z)
-        ELEMENTWISE[kind].value(z, h)
-        return [z, h, kind, dh, np.empty_like(z)], {}
-
-    return draw
-
-
-def lstm_step(rng, size, dtype):
-    z, product = (normal(rng, 5, 4 * size, dtype=dtype) for _ in range(2))
-    before = normal(rng, 5, size, dtype=dtype)
-    after = [np.empty_like(before) for _ in range(3)]
-    return [z, product, before, "tanh", "sigmoid", z, *after], {}
-
-
-def lstm_step_backward(rng, size, dtype):
-    gates = gates_of(rng, size, 4, dtype)
-    c_before, c, dh, dc = (normal(rng, 5, size, dtype=dtype) for _ in range(4))
-    known = [gates, gates, c_before, c, np.tanh(c), "tanh", "sigmoid"]
-    return [*known, dh, dc, np.empty_like(gates), np.zeros((5, size), dtype)], {}
-
-
-def gru_gates(kind, *, in_place):
-    def draw(rng, size, dtype):
-        z, product = (normal(rng, 5, 3 * size, dtype=dtype) for _ in range(2))
-        return [z, product, kind, z if in_place else np.zeros_like(z)], {}
-
-    return draw
-
-
-def gru_output(kind, *, in_place):
-    def draw(rng, size, dtype):
-        z, wide = (normal(rng, 5, 3 * size, dtype=dtype) for _ in range(2))
-        before, h = (normal(rng, 5, size, dtype=dtype) for _ in range(2))
-        gates = z if in_place else gates_of(rng, size, 3, dtype)
-        product = h if in_place else wide[:, size : 2 * size]
-        return [z, product, before, kind, gates, h], {}
-
-    return draw
-
-
-def gru_output_backward(kind, gate):
-    def draw(rng, size, dtype):
-        z, gates = normal(rng, 5, 3 * size, dtype=dtype), gates_of(rng, size, 3, dtype)
-        before, dh = (normal(rng, 5, size, dtype=dtype) for _ in range(2))
-        return [z, gates, before, kind, gate, dh, np.zeros_like(z), np.zeros((5, size), dtype)], {}
-
-    return draw
-
-
-def gru_reset_backward(rng, size, dtype):
-    gates, wide = gates_of(rng, size, 3, dtype), normal(rng, 5, 2 * size, dtype=dtype)
-    value, d = wide[:, :size], wide[:, size:]
-    return [gates, gates, value, d, "sigmoid", np.zeros_like(gates)], {}
+def count_right(rng, size, dtype):
+    """Draw numbers of which many are equal, and one row in three has NaN."""
+    y = rng.integers(0, 4, (60, size)).astype(dtype)
+    y[::3, size // 2] = np.nan
+    return [y, rng.integers(0, max(size, 1), 60)], {}
 
 
 def scales(rng, size, dtype, *, given):
@@ -279,28 +215,7 @@ CASES = [
     Case("softmax", softmax, SINGLE, least=1),
     Case("softmax_backward", softmax_backward, SINGLE, least=1),
     Case("softmax_cross_entropy", softmax_cross_entropy, SINGLE, least=1),
-    Case("simple_rnn_step", simple_rnn_step("tanh"), SINGLE),
-    Case("simple_rnn_step", simple_rnn_step("gelu"), SINGLE, variety="gelu"),
-    Case("simple_rnn_step_backward", simple_rnn_step_backward("tanh"), SINGLE),
-    Case("simple_rnn_step_backward", simple_rnn_step_backward("swish"), SINGLE, variety="swish"),
-    Case("lstm_step", lstm_step, SINGLE, least=1),
-    Case("lstm_step_backward", lstm_step_backward, SINGLE, least=1, scratch=(10,)),
-    Case("gru_gates", gru_gates("sigmoid", in_place=True), SINGLE, least=1, variety="in place"),
-    Case("gru_gates", gru_gates("gelu", in_place=False), SINGLE, least=1, variety="gelu"),
-    Case("gru_output", gru_output("tanh", in_place=True), SINGLE, least=1, variety="in place"),
-    Case("gru_output", gru_output("swish", in_place=False), SINGLE, least=1, variety="swish"),
-    *(
-        Case(
-            "gru_output_backward",
-            gru_output_backward(*kinds),
-            SINGLE,
-            least=1,
-            variety=" ".join(kinds),
-            scratch=(7,),
-        )
-        for kinds in [("tanh", "sigmoid"), ("swish", "softplus")]
-    ),
-    Case("gru_reset_backward", gru_reset_backward, SINGLE, least=1),
+    Case("count_right", count_right, SINGLE, least=1),
     *(
         case
         for given in (True, False)

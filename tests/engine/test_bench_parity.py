@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.engine.cases import ADAM, CASES, find, gflop
+from benchmarks.engine.cases import ADAM, CASES, find
 from benchmarks.engine.ours import Ours
 from benchmarks.engine.runs import CHECKED_STEPS, TOLERANCE, difference
 
@@ -56,10 +56,3 @@ def test_another_learning_rate_is_seen_as_a_difference(monkeypatch):
     ours = losses(Ours(case, 1))
     monkeypatch.setitem(ADAM, "learning_rate", 2 * ADAM["learning_rate"])
     assert difference(ours, losses(Ours(case, 1))) > TOLERANCE
-
-
-def test_the_operations_of_a_perceptron_are_those_of_its_products():
-    """Forward and both gradients, the first layer's inputs needing none; biases and ReLU aside."""
-    case = find("MLP 1024")[0]
-    products = 2 * 256 * (2 * 1024 * 1024 + 3 * (1024 * 1024 + 1024 * 10))
-    assert gflop(case) == pytest.approx(products / 1e9, rel=0.01)

@@ -107,8 +107,8 @@ def test_the_memory_estimate_is_what_a_step_takes(spec, shape):
     training = {"loss": "mean_squared_error", "batch_size": rows, "epochs": 1, "optimizer": "adam"}
     loop = TrainingLoop(net, (x, target), training)
     list(loop.run())
-    tape = loop._tape
-    vectors = net.flat.nbytes + net.state.nbytes + tape.gradients.nbytes + 2 * net.flat.nbytes
-    measured = vectors + tape.scratch_bytes
+    tapes = loop._shards.tapes
+    measured = net.flat.nbytes + net.state.nbytes + 2 * net.flat.nbytes
+    measured += sum(tape.gradients.nbytes + tape.scratch_bytes for tape in tapes)
     estimate = summarize(net.spec, batch_size=rows, slots=2)["memory_bytes"]
     assert estimate == pytest.approx(measured, rel=0.1)

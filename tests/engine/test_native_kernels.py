@@ -11,8 +11,9 @@ from chainrule import kernels
 from chainrule.kernels import compiled
 from tests.engine.native_cases import CASES as OF_VECTORS
 from tests.engine.native_image_cases import CASES as OF_IMAGES
+from tests.engine.native_recurrent_cases import CASES as OF_SEQUENCES
 
-CASES = OF_VECTORS + OF_IMAGES
+CASES = OF_VECTORS + OF_IMAGES + OF_SEQUENCES
 SIZES = [0, 1, 7, 8, 9, 31, 1000]
 TOLERANCE: Any = {
     "float32": {"rtol": 2e-5, "atol": 2e-6},

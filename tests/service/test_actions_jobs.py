@@ -82,7 +82,7 @@ def test_an_upload_is_parsed_and_comes_back_byte_for_byte(scene, shop):
     assert [c["name"] for c in row.schema["columns"]] == ["size", "colour", "price", "kind"]
     with scene.database.read() as session:
         stored = datasets.get(session, "default", row.id)
-        assert datasets.content(session, stored) == TABLE
+        assert b"".join(datasets.content(scene.database, stored)) == TABLE
         assert set(datasets.tensors(session, stored)) == {"size", "colour", "price", "kind"}
     assert not list(shop.folder.glob("*.prepared"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -56,10 +57,32 @@ def test_a_model_is_downloaded_in_each_format(scene, trained):
 def test_a_model_predicts_as_the_network_does(scene, trained):
     net, _, row = trained
     x = np.array([[0.5, -1.0], [2.0, 3.0]], np.float32)
-    for _ in range(2):  # the second time from the cache
-        with scene.database.read() as session:
-            answer = models.predict(session, row, x.tolist())
-        np.testing.assert_allclose(answer["predictions"], net.predict(x), rtol=1e-6)
+    answer = models.predict(scene.database, "default", row.id, x.tolist())
+    np.testing.assert_allclose(answer["predictions"], net.predict(x), rtol=1e-6)
+
+
+def test_a_model_in_use_is_not_read_again_but_must_still_be_there(scene, trained):
+    row = trained[2]
+    first = models.predict(scene.database, "default", row.id, [[0.5, -1.0]])
+    scene.sql("DELETE FROM blob_chunks")  # without its bytes only a loaded one can answer
+    assert models.predict(scene.database, "default", row.id, [[0.5, -1.0]]) == first
+    with pytest.raises(NotFoundError):
+        models.predict(scene.database, "other", row.id, [[0.5, -1.0]])
+    scene.sql("DELETE FROM models")
+    with pytest.raises(NotFoundError):
+        models.predict(scene.database, "default", row.id, [[0.5, -1.0]])
+
+
+def test_threads_may_share_a_model(scene, trained):
+    net, _, row = trained
+    x = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
+
+    def predict(one):
+        return models.predict(scene.database, "default", row.id, [one.tolist()])["predictions"][0]
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(predict, x))
+    np.testing.assert_allclose(found, net.predict(x), rtol=1e-5, atol=1e-7)
 
 
 def test_a_damaged_model_is_not_handed_out(scene, trained):

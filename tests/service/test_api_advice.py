@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 
 import numpy as np
 
@@ -247,3 +248,19 @@ def test_a_warmup_as_long_as_the_job_is_pointed_out(api):
     ):
         training = {**base, "schedule": {"kind": "constant", "warmup_steps": warmup}}
         assert api.submit(training=training)["warnings"] == expected
+
+
+def test_shards_and_threads_without_work_are_pointed_out(api):
+    cores, base = os.cpu_count(), {"epochs": 1, "batch_size": 16}
+    for shards, threads, expected in (
+        (2, 1, []),
+        (17, 1, ["training.shards: 17, a batch has 16 rows: the other shards are empty"]),
+        (1, 2, ["training.threads: 2, a batch has 1 shard: the other threads have no work"]),
+        (2, 3, ["training.threads: 3, a batch has 2 shards: the other threads have no work"]),
+    ):
+        training = {**base, "shards": shards, "threads": threads}
+        found = api.submit(training=training)["warnings"]
+        assert [one for one in found if "cores" not in one] == expected
+    training = {"batch_size": 1024, "shards": cores + 1, "threads": cores + 1}
+    (warning,) = api.submit(training=training)["warnings"]
+    assert warning == f"training.threads: {cores + 1}, this machine has {cores} cores for them"

@@ -74,6 +74,10 @@ def test_a_foreign_thing_reads_like_a_missing_one(api):
     }
     stranger = api.other_tenant()
     adapter = api.client.application.url_map.bind("localhost")
+    bodies = {
+        "predict": {"rows": [{"length": 1}]},
+        "predictions": {"dataset_id": job["dataset_id"]},
+    }
     asked = 0
     for rule, method, _ in routes(api):
         if not rule.arguments & {"dataset_id", "architecture_id", "job_id", "model_id"}:
@@ -81,9 +85,9 @@ def test_a_foreign_thing_reads_like_a_missing_one(api):
         answers = []
         for source in (foreign, VALUES):
             values = {name: source[name] for name in rule.arguments}
-            body = {"json": {"rows": [{"length": 1}]}} if rule.rule.endswith("/predict") else {}
+            body = bodies.get(rule.rule.rpartition("/")[2])
             address = adapter.build(rule.endpoint, values, method)
-            answer = api.call(method, address, key=stranger, **body)
+            answer = api.call(method, address, key=stranger, **({"json": body} if body else {}))
             assert answer.status_code == 404, address
             problem = answer.json
             del problem["request_id"]
@@ -91,7 +95,7 @@ def test_a_foreign_thing_reads_like_a_missing_one(api):
             answers.append(problem)
         assert answers[0] == answers[1]
         asked += 1
-    assert asked == 12
+    assert asked == 13
     assert api.get("/v1/jobs", key=stranger).json == {"items": [], "next": None}
     assert api.get("/v1/datasets", key=stranger).json == {"items": [], "next": None}
     submitted = api.post("/v1/jobs", json=api.job_request(), key=stranger)

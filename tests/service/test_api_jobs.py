@@ -19,6 +19,7 @@ from service.store import transitions
 from tests.api_testing import network, trained, training
 
 VIEW = {
+    "kind",
     "id",
     "name",
     "state",

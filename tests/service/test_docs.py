@@ -23,7 +23,7 @@ from chainrule.spec import (
 )
 from chainrule.spec.layers import ACTIVATIONS, INITIALIZERS
 from chainrule.spec.training import ClipSpec, EarlyStoppingSpec
-from service.actions.requests import JobRequest
+from service.actions.requests import JobRequest, PredictionRequest
 from service.api.models import PredictRequest
 from service.api.views import PredictionView
 from service.parsing.json_arrays import read_json
@@ -33,6 +33,7 @@ BLOCK = re.compile(r"(?:<!-- (\w+) -->\n)?```json\n(.*?)```", re.DOTALL)
 READERS = {
     "answer": PredictionView.model_validate_json,
     "architecture": lambda text: parse(ArchitectureSpec, text),
+    "batch": lambda text: parse(PredictionRequest, text),
     "data": lambda text: parse(DataSpec, text),
     "dataset": lambda text: read_json(text.encode()),
     "job": lambda text: parse(JobRequest, text),
@@ -77,6 +78,7 @@ def test_every_word_of_the_architecture_language_is_documented():
         ("/v1/jobs", JobRequest),
         ("/v1/architectures", ArchitectureSpec),
         ("/v1/models/{model_id}/predict", PredictRequest),
+        ("/v1/models/{model_id}/predictions", PredictionRequest),
     ],
 )
 def test_the_reference_shows_a_good_request(api, path, kind):

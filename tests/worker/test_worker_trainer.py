@@ -24,7 +24,7 @@ from tests.waiting import eventually
 from worker.frames import Frame
 from worker.process import Ended, TrainerProcess, Wake
 from worker.spare import Spare
-from worker.trainer import training
+from worker.trainer import serving, training
 
 ROOM = 1 << 30
 
@@ -174,7 +174,7 @@ def run_here(job):
     def act(check, **changes):
         job["config"]["training"]["gradient_check"] = check
         channel = Heard(job | changes)
-        training.serve(channel)
+        serving.serve(channel)
         return channel.frames
 
     yield act
@@ -371,6 +371,7 @@ IMAGE = {"kind": "reshape", "target_shape": [8, 8, 1]}
 CONVOLUTION = {"kind": "conv2d", "filters": 64, "kernel_size": 3, "padding": "same"}
 
 
+@pytest.mark.parametrize("several", [{}, {"shards": 3, "threads": 3}], ids=["one", "three"])
 @pytest.mark.parametrize(
     "layers",
     [
@@ -383,15 +384,17 @@ CONVOLUTION = {"kind": "conv2d", "filters": 64, "kernel_size": 3, "padding": "sa
     ],
     ids=["convolution", "lstm", "orthogonal"],
 )
-def test_a_job_takes_no_more_memory_than_was_estimated(job, layers):
+def test_a_job_takes_no_more_memory_than_was_estimated(job, layers, several):
     layers = [*layers, {"kind": "flatten"}, {"kind": "dense", "units": 10}]
     job["config"]["architecture"]["layers"] = layers
     job["config"]["training"] |= {"batch_size": 256, "epochs": 1, "optimizer": {"kind": "sgd"}}
+    job["config"]["training"] |= several
     spec, training = (
         parse(kind, job["config"][name])
         for kind, name in ((ArchitectureSpec, "architecture"), (TrainingSpec, "training"))
     )
-    summary = summarize(spec, batch_size=256, slots=kept_vectors(training))
+    of_run = {"slots": kept_vectors(training), "shards": training.shards}
+    summary = summarize(spec, batch_size=256, **of_run)
     tensors, recipe = training_jobs.digits()[0], Recipe.from_json(job["recipe"])
     estimate = plans._memory(spec, summary, tensors, recipe, training)
     frames = run(job, memory_bytes=estimate)

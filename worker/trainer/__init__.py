@@ -1,7 +1,7 @@
-"""The process that trains: one job, a pipe, no database, no network, no secrets.
+"""The process that trains or predicts: one job, a pipe, no database, no network, no secrets.
 
 It imports ``chainrule`` and numpy only.  It speaks to its supervisor in frames:
 
-- to it: ``train`` once, then ``committed`` {step, cost_s} and ``stop`` {reason};
+- to it: ``train`` or ``predict`` once, then ``committed`` {step, cost_s} and ``stop`` {reason};
 - from it: ``ready``, ``started``, ``unit``, ``progress``; last ``done``, ``stopped`` or ``failed``.
 """

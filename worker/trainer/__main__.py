@@ -25,7 +25,7 @@ def main(parent: int) -> None:
     os.dup2(2, 1)  # what a library prints must not end up between two frames
 
     from worker.trainer.channel import Channel  # noqa: PLC0415 numpy takes 0.1 s: the ties come first
-    from worker.trainer.training import serve  # noqa: PLC0415
+    from worker.trainer.serving import serve  # noqa: PLC0415
 
     serve(Channel(source, sink))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import resource
 import statistics
 import time
 import traceback
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from chainrule.bundle import weights_safetensors, write_bundle
 from chainrule.certificate import certify, uncertified
 from chainrule.checkpoint import Checkpoint
-from chainrule.errors import CheckpointError, DivergedError, LocatedError, ShapeError
 from chainrule.fingerprint import fingerprint
 from chainrule.fitting import EpochReport, TrainingLoop, evaluate
 from chainrule.network import EVALUATION_ROWS, Network
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
     from worker.frames import Frame
     from worker.trainer.channel import Channel
 
-__all__ = ["serve"]
+__all__ = ["GradientCheckError", "NonReproducibleError", "Training"]
 
 PROGRESS_S = 0.2
 RECENT_BATCHES = 50
@@ -38,40 +36,11 @@ WORTH_TELLING_S = 10.0
 PATIENCE = 20  # a silence is suspect only after so many times what was to be expected
 
 
-def serve(channel: Channel) -> None:
-    """Say ``ready``, take one job, and report it to its end."""
-    channel.send("ready")
-    frame = channel.first()
-    try:
-        job = Training(channel, frame)
-        del frame  # a checkpoint in it would stay beside the run's own vectors
-        job.run()
-    except DivergedError as error:
-        _fail(channel, "diverged", error.detail, epoch=error.epoch, step=error.step)
-    except MemoryError:
-        _fail_for_memory(channel)
-    except CheckpointError as error:
-        _fail(channel, "data_corrupt", str(error))
-    except NonReproducibleError as error:
-        _fail(channel, "non_reproducible", str(error))
-    except GradientCheckError as error:
-        _fail(channel, "gradient_check_failed", str(error), layer=error.layer)
-    except (LocatedError, ShapeError) as error:
-        _fail(channel, "data_invalid", str(error))
-    except BaseException as error:  # whatever it is, the job's owner is to know
-        if type(error).__name__ == "PanicException":  # Rust where Python raises MemoryError
-            _fail_for_memory(channel)
-            return
-        traceback.print_exc()
-        _fail(channel, "internal", f"{type(error).__name__}: {error}")
-
-
 class Training:
     """The job of one ``train`` message."""
 
     def __init__(self, channel: Channel, frame: Frame) -> None:
         header = frame.header
-        _limit_memory(header["memory_bytes"])
         self._channel = channel
         self._last: dict[str, Any] | None = header["last"]
         self._config = header["config"]
@@ -318,25 +287,6 @@ class GradientCheckError(Exception):
         super().__init__(detail)
 
 
-def _limit_memory(allowed_bytes: int) -> None:
-    """Let the process grow by so much and no more; memory-mapped files do not count."""
-    fields = Path("/proc/self/status").read_text("ascii").split()
-    used = int(fields[fields.index("VmData:") + 1]) * 1024
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (used + allowed_bytes, hard))
-
-
-def _fail_for_memory(channel: Channel) -> None:
-    """Report it with the limit lifted: where nothing can be allocated, nothing can be said."""
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
-    _fail(channel, "out_of_memory", "the job needs more memory than it was given")
-
-
 def _finite(metrics: Any) -> dict[str, float | None]:
     """Return the numbers as JSON knows them: one that is not finite is null."""
     return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-
-
-def _fail(channel: Channel, code: str, detail: str, **place: Any) -> None:
-    channel.send("failed", error={"code": code, "detail": detail, **place})

@@ -219,6 +219,12 @@ PyObject *finish_with(Call *call, double value)
     return PyFloat_FromDouble(value);
 }
 
+PyObject *finish_with_count(Call *call, Py_ssize_t count)
+{
+    end(call);
+    return PyLong_FromSsize_t(count);
+}
+
 PyObject *fall_back(Call *call)
 {
     end(call);

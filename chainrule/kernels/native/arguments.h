@@ -26,7 +26,7 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { MOST_ARRAYS = 12 };
+enum { MOST_ARRAYS = 16 };
 
 typedef struct {
     Py_buffer view;
@@ -128,6 +128,7 @@ void run(Call *call, Py_ssize_t elements);
 /* End the call: with None, with a number, or with what the reference returns. */
 PyObject *finish(Call *call);
 PyObject *finish_with(Call *call, double value);
+PyObject *finish_with_count(Call *call, Py_ssize_t count);
 PyObject *fall_back(Call *call);
 
 #endif

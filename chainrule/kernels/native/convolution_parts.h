@@ -41,7 +41,7 @@ static Py_ssize_t padded_size(const Images *x)
     return x->height * x->width * x->channels;
 }
 
-static int is_padded(const Images *x)
+static int has_border(const Images *x)
 {
     return x->height != x->rows || x->width != x->columns;
 }
@@ -55,7 +55,7 @@ static Work share(const Array *work, const Images *x, Py_ssize_t depth, Py_ssize
     Work found = {(Py_ssize_t *)table, table + taken, table + taken + panels,
                   table + taken + panels + tiles, x->batch};
     Py_ssize_t rest = work->size - gap - taken - panels - tiles;
-    if (is_padded(x))
+    if (has_border(x))
         found.block = rest / padded_size(x);
     if (rest < 0)
         found.block = 0;
@@ -67,7 +67,7 @@ static const float *padded(const Images *x, Py_ssize_t first, Py_ssize_t count, 
 {
     Py_ssize_t line = x->columns * x->channels, image = x->rows * line;
     const float *from = x->data + first * image;
-    if (!is_padded(x))
+    if (!has_border(x))
         return from;
     float *row = to + (x->top * x->width + x->left) * x->channels;
     for (Py_ssize_t n = 0; n < count; n++, row += (x->height - x->rows) * x->width * x->channels)
@@ -78,7 +78,7 @@ static const float *padded(const Images *x, Py_ssize_t first, Py_ssize_t count, 
 
 static void clear(const Images *x, const Work *work)
 {
-    if (is_padded(x))
+    if (has_border(x))
         memset(work->images, 0,
                (size_t)(least(work->block, x->batch) * padded_size(x)) * sizeof(float));
 }

@@ -25,8 +25,12 @@
 #include "convolution.h"
 #include "depthwise.h"
 
-#include "recurrent.h"
 #include "softmax.h"
+
+#include "recurrent.h"
+
+#include "gru.h"
+#include "lstm.h"
 
 #define KERNEL(name) {#name, (PyCFunction)(void (*)(void))name, METH_FASTCALL | METH_KEYWORDS, NULL}
 
@@ -43,25 +47,24 @@ PyMethodDef TABLE[] = {
     KERNEL(convolve),
     KERNEL(convolve_input_gradient),
     KERNEL(convolve_kernel_gradient),
+    KERNEL(count_right),
     KERNEL(depthwise),
     KERNEL(depthwise_backward),
     KERNEL(depthwise_slope),
-    KERNEL(gru_gates),
-    KERNEL(gru_output),
-    KERNEL(gru_output_backward),
-    KERNEL(gru_reset_backward),
+    KERNEL(gru),
+    KERNEL(gru_backward),
     KERNEL(layer_norm),
     KERNEL(layer_norm_backward),
-    KERNEL(lstm_step),
-    KERNEL(lstm_step_backward),
+    KERNEL(lstm),
+    KERNEL(lstm_backward),
     KERNEL(matmul),
     KERNEL(max_pool),
     KERNEL(max_pool_backward),
     KERNEL(momentum),
     KERNEL(nesterov),
     KERNEL(sgd),
-    KERNEL(simple_rnn_step),
-    KERNEL(simple_rnn_step_backward),
+    KERNEL(simple_rnn),
+    KERNEL(simple_rnn_backward),
     KERNEL(softmax),
     KERNEL(softmax_backward),
     KERNEL(softmax_cross_entropy),

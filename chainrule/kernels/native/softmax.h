@@ -88,6 +88,29 @@ static int are_classes(const Array *classes, Py_ssize_t count)
     return 1;
 }
 
+/* count_right(y, classes) -> how many rows are largest at their class, the first of equals */
+static PyObject *count_right(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
+{
+    Call call;
+    begin(&call, self, args, n, names, 2);
+    Array *y = array(&call, 0);
+    want(&call, is_real(y) && y->type == 'f' && y->axes > 0 && y->size > 0);
+    Array *classes = array(&call, 1);
+    want(&call, classes->type == 'l' && classes->view.itemsize == 8 && classes->is_contiguous);
+    if (call.unfit || classes->size * y->shape[y->axes - 1] != y->size)
+        return fall_back(&call);
+    Py_ssize_t columns = y->shape[y->axes - 1], right = 0;
+    run(&call, y->size);
+    for (Py_ssize_t row = 0; row < classes->size; row++) {
+        const float *x = (float *)y->data + row * columns;
+        Py_ssize_t most = 0;
+        for (Py_ssize_t i = 1; i < columns && x[most] == x[most]; i++) /* NaN counts as largest */
+            most = x[i] <= x[most] ? most : i;
+        right += most == ((int64_t *)classes->data)[row];
+    }
+    return finish_with_count(&call, right);
+}
+
 static double cross_entropy_loop(const float *x, const int64_t *classes, Py_ssize_t rows,
                                  Py_ssize_t n, float *dy)
 {

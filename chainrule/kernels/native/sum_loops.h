@@ -87,6 +87,7 @@ static void OF(column_sums_loop)(const REAL *x, Py_ssize_t rows, Py_ssize_t colu
     for (Py_ssize_t i = wide_rows * width; i < rows * columns; i++) /* the last, broken one */
         sums[i - wide_rows * width] += x[i];
     memset(out, 0, (size_t)columns * sizeof *out);
-    for (Py_ssize_t i = 0; i < width; i++)
-        out[i % columns] += sums[i];
+    for (Py_ssize_t part = 0; part < width; part += columns)
+        for (Py_ssize_t c = 0; c < columns; c++)
+            out[c] += sums[part + c];
 }

@@ -34,6 +34,7 @@ __all__ = [
 ElementwiseName = Literal[
     "linear", "relu", "leaky_relu", "elu", "gelu", "sigmoid", "tanh", "softplus", "swish"
 ]
+_PANEL = 31  # columns that fill up the recurrent kernel's last panel
 _KEEPS_INPUT = ("gelu", "swish")  # activations whose slope is not told by the output
 _SEQUENCE = ("steps", "features")
 
@@ -113,11 +114,11 @@ class RecurrentBase(LayerBase):
         width = self.gates * units
         inputs = steps * features * (1 + 2 * wants_dx)  # time first; gradient either way round
         inputs += 2 * features * bool(self.dropout)
-        states = self.states * units * (steps + 2) + units
+        states = self.states * units * (steps + 2) + units  # as many gradients; work
         states += (steps + 2) * units * bool(self.recurrent_dropout)
         gates = steps * width * (2 + self.keeps_input)
         output = steps * units * self.return_sequences
-        return Scratch(inputs + states + gates + output, width * units)
+        return Scratch(inputs + states + gates + output, width * (units + _PANEL))
 
 
 class SimpleRNNSpec(RecurrentBase):
@@ -129,9 +130,6 @@ class SimpleRNNSpec(RecurrentBase):
     @property
     def keeps_input(self) -> bool:
         return False  # what goes in never shares memory with what comes out
-
-    def scratch(self, shape: Shape, /, *, wants_dx: bool) -> Scratch:
-        return _more(super().scratch(shape, wants_dx=wants_dx), self.units)
 
 
 class LSTMSpec(RecurrentBase):
@@ -160,9 +158,7 @@ class LSTMSpec(RecurrentBase):
         return replace(plain, initializer=((start, units), ("ones", units), (start, 2 * units)))
 
     def scratch(self, shape: Shape, /, *, wants_dx: bool) -> Scratch:
-        steps, units = shape[0], self.units
-        more = steps * units + self.gates * units  # activated cells; a step's product
-        return _more(super().scratch(shape, wants_dx=wants_dx), more)
+        return _more(super().scratch(shape, wants_dx=wants_dx), shape[0] * self.units)  # cells
 
 
 class GRUSpec(RecurrentBase):
@@ -190,11 +186,8 @@ class GRUSpec(RecurrentBase):
     def scratch(self, shape: Shape, /, *, wants_dx: bool) -> Scratch:
         steps, units = shape[0], self.units
         common = super().scratch(shape, wants_dx=wants_dx)
-        if self.reset_after:  # each step's product with the state, and its gradient
-            fixed = 6 * units * self.use_bias
-            return _more(common, 2 * steps * 3 * units, fixed)
-        # Each step's reset state; one step's product, and a gradient in it.
-        return _more(common, steps * units + 3 * units + units, 3 * units * units)
+        fixed = 9 * units * (self.reset_after and self.use_bias) + 3 * units * units
+        return _more(common, 2 * steps * units, fixed)  # what the reset acts on, and its gradient
 
 
 class BidirectionalSpec(LayerBase):

@@ -174,7 +174,7 @@ def couple(value: int | list[int]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def slide(  # noqa: PLR0913, PLR0917  (a window's own numbers)
     size: int, kernel: int, stride: int, dilation: int, padding: str, field: str
 ) -> Axis:

@@ -87,6 +87,12 @@ class TrainingSpec(Document):
     )
     epochs: int = Field(10, ge=1, le=1_000_000, description="Passes over the training rows.")
     batch_size: int = Field(32, ge=1, le=1_000_000, description="Rows of one step.")
+    shards: int = Field(
+        1, ge=1, le=1024, description="Parts of a batch that are learnt apart, then summed."
+    )
+    threads: int = Field(
+        1, ge=1, le=1024, description="That learn the shards; how many changes no result."
+    )
     bptt_steps: int | None = Field(
         None,
         ge=1,

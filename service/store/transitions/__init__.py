@@ -27,11 +27,13 @@ from service.store.transitions.queue import (
     due_for_ring,
     next_queued,
 )
+from service.store.transitions.results import NewDataset, commit_part, deliver, store_dataset
 
 __all__ = [
     "MAX_CRASHES",
     "CheckpointRef",
     "Claim",
+    "NewDataset",
     "NewModel",
     "Signals",
     "WarmStartRef",
@@ -39,7 +41,9 @@ __all__ = [
     "cancel",
     "certify",
     "claim",
+    "commit_part",
     "commit_unit",
+    "deliver",
     "due_for_ring",
     "fail",
     "finite",
@@ -50,5 +54,6 @@ __all__ = [
     "record",
     "release",
     "retry",
+    "store_dataset",
     "succeed",
 ]

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from service.store.blobs import StagedBlob
+    from service.store.transitions.guards import Values
 
-__all__ = ["NewModel", "certify", "commit_unit", "succeed"]
+__all__ = ["NewModel", "Unit", "advance", "certify", "commit_unit", "succeed"]
 
 KEPT = 2  # the last checkpoints, besides the best
 
@@ -38,8 +39,8 @@ class NewModel:
 
 
 @dataclass(frozen=True)
-class _Unit:
-    """The batches after ``prev`` up to ``step``, as one attempt did them."""
+class Unit:
+    """The batches (or rows) after ``prev`` up to ``step``, as one attempt did them."""
 
     job_id: str
     attempt: int
@@ -71,23 +72,37 @@ def commit_unit(  # noqa: PLR0913 one keyword for each fact of a unit
     is no progress. None: the attempt is over and nothing was written.
     Raises: IntegrityError, if a staged chunk is gone; ``blobs.attached`` stages it again.
     """
-    unit = _Unit(job_id, attempt, prev, step, epoch, finite(loss), blob, time.time())
-    values: dict[Any, Any] = {Job.step: step, Job.epoch: epoch, Job.hb: Job.hb + 1}
-    if step > prev:
-        values[Job.crashes] = 0
+    unit = Unit(job_id, attempt, prev, step, epoch, finite(loss), blob, time.time())
+    values: dict[Any, Any] = {Job.epoch: epoch}
     if metrics_rows:
         last = metrics_rows[-1]
         values[Job.metrics] = finite({"train": last["train"], "validation": last["validation"]})
-    row = change(session, Fence(job_id, attempt, also=Job.step == prev).where, values)
+    new, asked = advance(session, unit, values)
+    if new:
+        session.add_all(_epoch(unit, each) for each in metrics_rows)
+        session.flush()
+        _add_checkpoint(session, unit)
+        _prune(session, unit)
+    return asked
+
+
+def advance(session: Session, unit: Unit, values: Values) -> tuple[bool, Signals | None]:
+    """Move the job on by a unit (T4), unless an earlier run of this unit of work has.
+
+    Returns: whether what belongs to the unit is still to be written, and what is asked of the
+    attempt; None, if that is over.
+    """
+    moved: dict[Any, Any] = {**values, Job.step: unit.step, Job.hb: Job.hb + 1}
+    if unit.step > unit.prev:
+        moved[Job.crashes] = 0
+    fence = Fence(unit.job_id, unit.attempt, also=Job.step == unit.prev)
+    row = change(session, fence.where, moved)
     if row is None:
-        return _committed(session, unit)
-    if step > prev:
+        return False, _committed(session, unit)
+    if unit.step > unit.prev:
         session.add(_step(unit))
-    session.add_all(_epoch(unit, each) for each in metrics_rows)
     session.flush()
-    _add_checkpoint(session, unit)
-    _prune(session, unit)
-    return signals(row)
+    return True, signals(row)
 
 
 def certify(
@@ -129,7 +144,7 @@ def succeed(  # noqa: PLR0913 one keyword for each fact of the end
     return True
 
 
-def _committed(session: Session, unit: _Unit) -> Signals | None:
+def _committed(session: Session, unit: Unit) -> Signals | None:
     """Answer for a unit whose COMMIT had gone through although its answer was lost."""
     same = (
         Step.step == unit.step,
@@ -142,7 +157,7 @@ def _committed(session: Session, unit: _Unit) -> Signals | None:
     return signals(session.execute(wanted.where(fence.where, *same)).first())
 
 
-def _step(unit: _Unit) -> Step:
+def _step(unit: Unit) -> Step:
     return Step(
         job_id=unit.job_id,
         step=unit.step,
@@ -155,7 +170,7 @@ def _step(unit: _Unit) -> Step:
     )
 
 
-def _epoch(unit: _Unit, row: Mapping[str, Any]) -> EpochMetrics:
+def _epoch(unit: Unit, row: Mapping[str, Any]) -> EpochMetrics:
     return EpochMetrics(
         job_id=unit.job_id,
         epoch=row["epoch"],
@@ -169,7 +184,7 @@ def _epoch(unit: _Unit, row: Mapping[str, Any]) -> EpochMetrics:
     )
 
 
-def _add_checkpoint(session: Session, unit: _Unit) -> None:
+def _add_checkpoint(session: Session, unit: Unit) -> None:
     blobs.attach(session, unit.blob)
     checkpoint = {
         "job_id": unit.job_id,
@@ -184,7 +199,7 @@ def _add_checkpoint(session: Session, unit: _Unit) -> None:
     blobs.insert_new(session, Checkpoint, [checkpoint])
 
 
-def _prune(session: Session, unit: _Unit) -> None:
+def _prune(session: Session, unit: Unit) -> None:
     """Drop all checkpoints but the best and the last two, bytes and all; note a new best."""
     columns = (Checkpoint.step, Checkpoint.epoch, Checkpoint.loss, Checkpoint.blob)
     newest_first = select(*columns).where(Checkpoint.job_id == unit.job_id)

@@ -44,6 +44,7 @@ class Claim:
     """All that an attempt needs to know.  ``checkpoints``: those that are kept, newest first."""
 
     job_id: str
+    kind: str
     attempt: int
     owner: str
     step: int
@@ -52,6 +53,7 @@ class Claim:
     config: dict[str, Any]
     recipe: dict[str, Any]
     prepared: str
+    schema: dict[str, Any]
     checkpoints: tuple[CheckpointRef, ...]
     max_seconds: float | None
     memory_bytes: int
@@ -113,10 +115,12 @@ def _read(session: Session, job_id: str, owner: str) -> Claim | None:
     job = session.scalar(mine.options(undefer(Job.certificate)))
     if job is None:
         return None
-    prepared = session.scalar(select(Dataset.prepared).where(Dataset.id == job.dataset_id))
+    wanted = select(Dataset.prepared, Dataset.schema).where(Dataset.id == job.dataset_id)
+    prepared, schema = session.execute(wanted).one()
     kept = select(Checkpoint.blob, Checkpoint.step).where(Checkpoint.job_id == job_id)
     return Claim(
         job_id=job_id,
+        kind=job.kind,
         attempt=job.attempt,
         owner=owner,
         step=job.step,
@@ -124,12 +128,13 @@ def _read(session: Session, job_id: str, owner: str) -> Claim | None:
         epoch=job.epoch,
         config=job.config,
         recipe=job.recipe,
-        prepared=str(prepared),
+        prepared=prepared,
+        schema=schema,
         checkpoints=tuple(
             CheckpointRef(row.blob, row.step)
             for row in session.execute(kept.order_by(Checkpoint.step.desc()))
         ),
-        max_seconds=job.config["training"].get("max_seconds"),
+        max_seconds=job.config.get("training", {}).get("max_seconds"),
         memory_bytes=job.memory_bytes,
         certificate=job.certificate,
         warm_start=_warm_start(session, job_id),

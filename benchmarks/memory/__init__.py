@@ -1,0 +1,1 @@
+"""Memory and cost over many steps and many rows: ``make bench-memory``."""

@@ -1,0 +1,126 @@
+"""Arguments for the compiled kernels of sequences, of any number of units or of rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chainrule.kernels import REFERENCE
+from tests.engine.native_cases import SINGLE, Case, normal
+
+STEPS, SOME = 3, 5
+BLOCKS = {"simple_rnn": 1, "lstm": 4, "gru": 3}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a layer is like; ``wide`` is the axis that has the size, "units" or "batch"."""
+
+    name: str
+    wide: str = "units"
+    activation: str = "tanh"
+    gate: str = "sigmoid"
+    masked: bool = False
+    dropped: bool = False
+    bias: bool = True
+    reset_after: bool = True
+    last: bool = False
+
+    def __str__(self) -> str:
+        told = (name for name in ("masked", "dropped", "bias", "reset_after", "last"))
+        flags = (name for name in told if getattr(self, name))
+        return " ".join((self.wide, self.activation, self.gate, *flags))
+
+    @property
+    def functions(self) -> tuple[Any, ...]:
+        return {
+            "simple_rnn": (self.activation,),
+            "lstm": (self.activation, self.gate),
+            "gru": (self.activation, self.gate, self.reset_after),
+        }[self.name]
+
+    def draw(self, rng, size, dtype):
+        """Draw what the forward kernel takes."""
+        units, batch = (size, SOME) if self.wide == "units" else (SOME, size)
+        width, states = BLOCKS[self.name] * units, 2 if self.name == "lstm" else 1
+        z = normal(rng, STEPS, batch, width, dtype=dtype)
+        bias = normal(rng, width, dtype=dtype) if self.bias else None
+        scale = np.float32(1 / (3 * units**0.5))  # states do not grow from step to step
+        kernel = normal(rng, units, width, dtype=dtype) * scale
+        h = np.zeros((states, STEPS + 1, batch, units), dtype)
+        h[:, 0] = normal(rng, states, batch, units, dtype=dtype)
+        kept = 2 * rng.integers(0, 2, (batch, units)).astype(dtype) if self.dropped else None
+        seen = np.zeros((STEPS, batch, units), dtype) if self.dropped else None
+        padded = rng.random((STEPS, batch, 1)) < 0.3 if self.masked else None
+        in_place = {self.activation, self.gate}.isdisjoint({"gelu", "swish"})
+        gates = z if in_place else np.zeros_like(z)
+        steps = np.zeros((STEPS, batch, units), dtype)
+        panels = np.zeros(width * (units + 31), dtype)
+        if self.name == "simple_rnn":
+            return [z, bias, kernel, kept, padded, *self.functions, seen, h[0], panels]
+        if self.name == "lstm":
+            return [z, bias, kernel, kept, padded, *self.functions, seen, gates, h, steps, panels]
+        inner = normal(rng, units, dtype=dtype) if self.bias and self.reset_after else None
+        common = [z, bias, inner, kernel, kept, padded, *self.functions, seen, gates, h[0]]
+        return [*common, steps, panels]
+
+    def draw_back(self, rng, size, dtype):
+        """Draw what the backward kernel takes: what the reference left, forward."""
+        arguments = self.draw(rng, size, dtype)
+        with np.errstate(all="ignore"):
+            REFERENCE[self.name](*arguments)
+        z, panels = arguments[0], arguments[-1]
+        kernel, kept, padded = arguments[2 + (self.name == "gru") :][:3]
+        known = arguments[-5:-1] if self.name == "gru" else arguments[5 + len(self.functions) : -1]
+        if self.name == "gru":
+            seen, gates, h, inner = known
+            known = [h[:-1] if seen is None else seen, gates, h, inner]
+        else:
+            known = known[1:]  # without what it saw
+        shown = rng.random((STEPS, z.shape[1], 1)) < 0.7 if self.masked else None
+        batch, units = z.shape[1], kernel.shape[0]
+        dy = normal(rng, *([batch, units] if self.last else [batch, STEPS, units]), dtype=dtype)
+        dy = dy if self.last else dy.transpose(1, 0, 2)
+        states = (2,) if self.name == "lstm" else ()
+        d, work = np.zeros((*states, batch, units), dtype), np.zeros((batch, units), dtype)
+        common = [z, kernel, kept, padded, shown, *self.functions, *known, dy, d]
+        written = [np.zeros_like(z)]
+        if self.name == "gru":
+            written.append(np.zeros((STEPS, batch, units), dtype))
+        return [*common, *written, work, panels]
+
+
+def cases(kind):
+    """Return the cases of both ways, whose scratch memory comes last."""
+
+    def back(rng, size, dtype):
+        return kind.draw_back(rng, size, dtype), {}
+
+    def forth(rng, size, dtype):
+        return kind.draw(rng, size, dtype), {}
+
+    n = len(forth(np.random.default_rng(0), 1, "float32")[0])
+    n_back = len(back(np.random.default_rng(0), 1, "float32")[0])
+    d = n_back - 4 - (kind.name == "gru")
+    more: dict[str, Any] = {"least": 1, "variety": str(kind)}
+    return [
+        Case(kind.name, forth, SINGLE, scratch=(n - 1,), **more),
+        Case(f"{kind.name}_backward", back, SINGLE, scratch=(d, n_back - 2, n_back - 1), **more),
+    ]
+
+
+KINDS = [
+    kind
+    for name in BLOCKS
+    for kind in (
+        Kind(name),
+        Kind(name, "batch", last=True),
+        Kind(name, "batch", masked=True, dropped=True, reset_after=False),
+        Kind(name, "units", "swish", "softplus", bias=False, dropped=True),
+        Kind(name, "batch", "relu", "gelu", masked=True, last=True),
+        Kind(name, "units", "elu", bias=False, reset_after=False),
+    )
+]
+CASES = [case for kind in KINDS for case in cases(kind)]
