@@ -38,7 +38,7 @@ class Convolution:
         rows, columns = windows.rows, windows.columns
         images = x.reshape(-1, rows.size, columns.size, x.shape[-1])
         kernel = self.kernel.reshape(rows.kernel, columns.kernel, *self.kernel.shape[-2:])
-        channels, filters = kernel.shape[-2:]
+        channels, filters = kernel.shape[2:]
         work = tape.empty((windows.work(channels, filters, self.spec.groups),))
         z = tape.empty((len(x), rows.windows, columns.windows, filters))
         kernels.convolve(images, kernel, windows, z, work)
@@ -58,4 +58,4 @@ class Convolution:
             kernels.convolve_input_gradient(dz, kernel, windows, dx, work)
             return dx.reshape(x.shape)
 
-        return y.reshape(len(x), *self.spec.output_shape(x.shape[1:])), backward
+        return y.reshape(len(x), *z.shape[5 - x.ndim :]), backward  # a sequence has no rows

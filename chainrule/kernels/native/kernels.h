@@ -18,6 +18,8 @@
 #include "normalization.h"
 #include "pooling.h"
 
+#include "convolution_parts.h"
+#include "narrow.h"
 #include "sweeps.h"
 #include "winograd.h"
 #include "convolution.h"

@@ -103,11 +103,6 @@ class Windows:
         return Windows(_inflated(self.rows), _inflated(self.columns))
 
     @property
-    def is_identity(self) -> bool:
-        """Whether each cell is a window."""
-        return self.size == 1 and self.count == self.cells
-
-    @property
     def place_bytes(self) -> int:
         """The bytes of a whole number that tells a window's taps apart."""
         return 1 if self.size <= 1 << 8 else 2 if self.size <= 1 << 16 else 4
