@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,6 +66,7 @@ class Network:
             LAYERS[node.spec.kind].build(node.spec, node.index, owned[node.shares or node.name])
             for node in self.nodes
         ]
+        self._row_bytes = self.dtype.itemsize * max(scratch(self.nodes).per_row, 1)
         self._inputs, self._outputs = [*self.input_shapes], [*self.output_shapes]
         self._graph = Graph(self.nodes, self.layers, self._inputs, self._outputs)
 
@@ -128,10 +128,6 @@ class Network:
     def block_rows(self, most: int = _BLOCK_ROWS) -> int:
         """Return how many rows to run forward at once: ``most``, or fewer where layers are wide."""
         return max(1, min(most, BLOCK_BYTES // self._row_bytes))
-
-    @cached_property
-    def _row_bytes(self) -> int:
-        return self.dtype.itemsize * max(scratch(self.nodes).per_row, 1)
 
     def predict(
         self, x: ArrayLike | Mapping[str, ArrayLike], batch_size: int | None = None
