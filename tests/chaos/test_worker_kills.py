@@ -102,7 +102,8 @@ def test_a_second_signal_ends_a_worker_at_once(new_worker, database):
     os.kill(worker.pid, signal.SIGCONT)
     time.sleep(1.5)
     os.kill(worker.pid, signal.SIGTERM)
-    assert worker.process.wait(60) in {0, 128 + signal.SIGTERM}
+    # It may be leaving by itself by then, and Python in its last moments has no handlers any more.
+    assert worker.process.wait(60) in {0, 128 + signal.SIGTERM, -signal.SIGTERM}
     eventually(lambda: not group(worker.pid), within_s=20)
 
 

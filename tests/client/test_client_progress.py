@@ -7,6 +7,7 @@ from rich.console import Console
 
 from chainrule.cli import progress
 from chainrule.cli.shared import Session, best_line
+from chainrule.client import Job
 
 
 class Scripted:
@@ -16,6 +17,8 @@ class Scripted:
         self.shown = [self.view_of(*each) for each in shown]
         self.view = self.shown[0]
         self.state, self.done = "running", False
+
+    progress = Job.progress
 
     @staticmethod
     def view_of(attempt, epoch):

@@ -66,7 +66,8 @@ def test_the_command_line_trains_the_readmes_network(paste):
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl")
 def test_curl_alone_goes_from_a_file_to_a_prediction(paste):
-    setup, upload, submit, read, download, predict = re.split(r"\n(?=curl)", block("KEY=").strip())
+    setup, *calls = re.split(r"\n(?=curl)", block("KEY=").strip())
+    upload, submit, read, download, predict, predict_all = calls
     ids = {}
 
     def curl(call):
@@ -79,6 +80,8 @@ def test_curl_alone_goes_from_a_file_to_a_prediction(paste):
     ids["mdl_…"] = eventually(lambda: curl(read)["model_id"])
     assert curl(download) is None
     assert curl(predict)["predictions"] == ["setosa"]
+    ids["job_…"] = curl(predict_all)["id"]
+    assert eventually(lambda: curl(read).get("result"))["dataset_id"]
 
 
 def test_python_gets_the_same_from_the_bundle(paste):

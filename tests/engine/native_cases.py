@@ -21,7 +21,8 @@ class Case:
     """One kernel: ``draw(rng, size, dtype)`` returns its arguments and its named arguments.
 
     ``dtypes`` are those that it takes itself, from size ``own`` on; ``least`` is the least size,
-    ``scratch`` the places of arguments whose content afterwards means nothing.
+    ``scratch`` the places of arguments whose content afterwards means nothing, ``atol`` what
+    numbers near zero may be off by, where they end sums of many in single precision.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Case:
     own: int = 0
     variety: str = ""
     scratch: tuple[int, ...] = ()
+    atol: float = 0.0
 
     def __str__(self) -> str:
         return f"{self.name} {self.variety}".strip()
