@@ -132,7 +132,7 @@ static void multiply(Left left, Right right, Py_ssize_t rows, Py_ssize_t depth, 
 }
 
 /* Above so many multiplications the BLAS is faster; where neither matrix is transposed, far above.
-   In sums of more than LONG, as in the gradients of a sequence's weights, its speed hangs on where
+   In sums of LONG and more, as in the gradients of a sequence's weights, its speed hangs on where
    memory lies: from 5 to 35 GFLOP/s were seen, beside 25 here. */
 enum {
     MOST_PRODUCTS = 1 << 21, MOST_OF_ROWS = 1 << 25, MOST_OF_LONG = 1 << 26,
@@ -156,7 +156,7 @@ static PyObject *matmul(PyObject *self, PyObject *const *args, Py_ssize_t n, PyO
     want(&call, b->shape[0] == depth && is_matrix(out, rows, columns));
     want(&call, rows <= MOST_SIDE && depth <= MOST_DEPTH && columns <= MOST_PRODUCTS);
     int of_rows = a->strides[1] == 4 && b->strides[1] == 4;
-    Py_ssize_t most = of_rows ? MOST_OF_ROWS : depth > LONG ? MOST_OF_LONG : MOST_PRODUCTS;
+    Py_ssize_t most = of_rows ? MOST_OF_ROWS : depth >= LONG ? MOST_OF_LONG : MOST_PRODUCTS;
     want(&call, rows * depth * columns <= most);
     if (call.unfit)
         return fall_back(&call);
