@@ -115,14 +115,61 @@ def softmax_backward(rng, size, dtype):
 
 def softmax_cross_entropy(rng, size, dtype):
     x = 5 * normal(rng, 6, size, dtype=dtype)
-    return [x, rng.integers(0, max(size, 1), 6), np.empty_like(x)], {}
+    return [x, rng.integers(0, max(size, 1), 6), np.empty_like(x), np.zeros(())], {}
+
+
+def of_target(distribution):
+    """Return a drawer for a loss of numbers of either sign and what they should be."""
+
+    def draw(rng, size, dtype):
+        y, target = 5 * normal(rng, 6, size, dtype=dtype), distribution(rng, size).astype(dtype)
+        return [y, target, np.empty_like(y), np.zeros(())], {}
+
+    return draw
+
+
+def accumulate(rng, size, dtype):
+    return [np.array(rng.random()), size, rng.random(2)], {}
+
+
+def count_agreeing(rng, size, dtype):
+    y = normal(rng, 6, size, dtype=dtype)
+    y[:, ::3] = 0.0
+    y[:, 1::5] = np.nan
+    target = rng.integers(0, 3, (6, size)) / 2
+    return [y, target.astype(dtype), rng.random(2)], {}
+
+
+def regression_sums(columns):
+    """Return a drawer of rows: as many as the size says, if no columns are given."""
+
+    def draw(rng, size, dtype):
+        shape = (size, columns) if columns else (40, size)
+        y, target = (5 * normal(rng, *shape, dtype=dtype) for _ in range(2))
+        return [y, target, np.empty_like(y), rng.random(1 + 4 * shape[1])], {}
+
+    return draw
+
+
+def take_rows(rng, size, dtype):
+    values = normal(rng, 50, 2, size, dtype=dtype)
+    rows = rng.integers(0, 50, 9)
+    return [values, rows, np.empty((9, 2, size), dtype)], {}
+
+
+def cast(kind):
+    def draw(rng, size, dtype):
+        x = rng.integers(0, 255, (3, size)).astype(kind)
+        return [x / 7 if kind == "f8" else x, np.empty((3, size), dtype)], {}
+
+    return draw
 
 
 def count_right(rng, size, dtype):
     """Draw numbers of which many are equal, and one row in three has NaN."""
     y = rng.integers(0, 4, (60, size)).astype(dtype)
     y[::3, size // 2] = np.nan
-    return [y, rng.integers(0, max(size, 1), 60)], {}
+    return [y, rng.integers(0, max(size, 1), 60), rng.random(2)], {}
 
 
 def scales(rng, size, dtype, *, given):
@@ -218,6 +265,26 @@ CASES = [
     Case("softmax_backward", softmax_backward, SINGLE, least=1),
     Case("softmax_cross_entropy", softmax_cross_entropy, SINGLE, least=1),
     Case("count_right", count_right, SINGLE, least=1),
+    Case("count_agreeing", count_agreeing, SINGLE),
+    Case("accumulate", accumulate),
+    Case(
+        "binary_cross_entropy",
+        of_target(lambda rng, size: rng.random((6, size))),
+        SINGLE,
+        least=1,
+    ),
+    Case(
+        "mean_squared_error",
+        of_target(lambda rng, size: rng.standard_normal((6, size))),
+        SINGLE,
+        least=1,
+    ),
+    *(
+        Case("regression_sums", regression_sums(n), SINGLE, variety=f"columns {n}", scratch=(2,))
+        for n in (None, 1, 5)
+    ),
+    Case("take_rows", take_rows, least=1),
+    *(Case("cast", cast(kind), SINGLE, variety=f"from {kind}") for kind in ("f8", "u1")),
     *(
         case
         for given in (True, False)

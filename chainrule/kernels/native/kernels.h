@@ -27,6 +27,9 @@
 
 #include "softmax.h"
 
+#include "losses.h"
+#include "rows.h"
+
 #include "recurrent.h"
 
 #include "gru.h"
@@ -35,6 +38,7 @@
 #define KERNEL(name) {#name, (PyCFunction)(void (*)(void))name, METH_FASTCALL | METH_KEYWORDS, NULL}
 
 PyMethodDef TABLE[] = {
+    KERNEL(accumulate),
     KERNEL(activation_backward),
     KERNEL(adam),
     KERNEL(avg_pool),
@@ -43,10 +47,13 @@ PyMethodDef TABLE[] = {
     KERNEL(batch_norm_backward),
     KERNEL(batch_norm_moments),
     KERNEL(bias_activation),
+    KERNEL(binary_cross_entropy),
+    KERNEL(cast),
     KERNEL(column_sums),
     KERNEL(convolve),
     KERNEL(convolve_input_gradient),
     KERNEL(convolve_kernel_gradient),
+    KERNEL(count_agreeing),
     KERNEL(count_right),
     KERNEL(depthwise),
     KERNEL(depthwise_backward),
@@ -60,13 +67,16 @@ PyMethodDef TABLE[] = {
     KERNEL(matmul),
     KERNEL(max_pool),
     KERNEL(max_pool_backward),
+    KERNEL(mean_squared_error),
     KERNEL(momentum),
     KERNEL(nesterov),
+    KERNEL(regression_sums),
     KERNEL(sgd),
     KERNEL(simple_rnn),
     KERNEL(simple_rnn_backward),
     KERNEL(softmax),
     KERNEL(softmax_backward),
     KERNEL(softmax_cross_entropy),
+    KERNEL(take_rows),
     {NULL, NULL, 0, NULL},
 };
