@@ -78,23 +78,10 @@ class Regression:
         return 1 + 4 * columns
 
     def add(self, sums: Array, y: Array, target: Array, work: Array) -> None:
-        columns = y.shape[-1]
-        of = sums[1:].reshape(4, columns)
-        target, work = target.reshape(-1, columns), work.reshape(-1, columns)
-        y = y.reshape(-1, columns)
+        shape = -1, y.shape[-1]
         if self.exponential:
-            np.exp(y, out=work)
-            work -= target
-        else:
-            np.subtract(y, target, out=work)
-        np.abs(work, out=work)
-        of[1] += np.add.reduce(work, axis=0, dtype=np.float64)
-        np.multiply(work, work, out=work)
-        of[0] += np.add.reduce(work, axis=0, dtype=np.float64)
-        of[2] += np.add.reduce(target, axis=0, dtype=np.float64)
-        np.multiply(target, target, out=work)
-        of[3] += np.add.reduce(work, axis=0, dtype=np.float64)
-        sums[0] += len(work)
+            y = np.exp(y, out=work)
+        kernels.add_errors(y.reshape(shape), target.reshape(shape), work.reshape(shape), sums)
 
     def result(self, sums: Array, unit: Array | float) -> dict[str, float]:
         rows = max(float(sums[0]), 1.0)

@@ -87,12 +87,14 @@ class Replay:
         with kernels.recording() as forward:
             y, back = self._net.forward(x, tape)
         program = _Program(inputs, y, forward, tape.place, [*tape.moves])
+        masked = any(mask is not None for mask in tape.masks)  # what is left is the loss's to see
 
         def backward(dy: Values) -> None:
             with kernels.recording() as program.backward:
                 back(dy)
             program.slopes = _listed(dy)
-            self._programs[len(inputs[0])] = program if self._may_repeat(program) else None
+            fits = not masked and self._may_repeat(program)
+            self._programs[len(inputs[0])] = program if fits else None
 
         return y, backward
 

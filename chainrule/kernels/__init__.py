@@ -25,7 +25,8 @@ from chainrule.kernels.depthwise import (
     depthwise_slope,
 )
 from chainrule.kernels.elementwise import ELEMENTWISE, Array, Elementwise
-from chainrule.kernels.embedding import add_rows
+from chainrule.kernels.embedding import add_rows, take_rows
+from chainrule.kernels.errors import add_errors, mean_squared_error
 from chainrule.kernels.normalization import (
     batch_norm,
     batch_norm_backward,
@@ -47,6 +48,7 @@ from chainrule.kernels.optimizers import (
 from chainrule.kernels.pooling import (
     avg_pool,
     avg_pool_backward,
+    global_max,
     global_max_backward,
     max_pool,
     max_pool_backward,
@@ -66,7 +68,9 @@ from chainrule.kernels.reference import (
     column_sums,
     copy,
     count_right,
+    fill,
     matmul,
+    middle_sums,
     multiply,
     softmax,
     softmax_backward,
@@ -84,6 +88,7 @@ __all__ = [
     "adagrad",
     "adam",
     "add",
+    "add_errors",
     "add_penalty",
     "add_rows",
     "average",
@@ -102,6 +107,8 @@ __all__ = [
     "depthwise",
     "depthwise_backward",
     "depthwise_slope",
+    "fill",
+    "global_max",
     "global_max_backward",
     "gru",
     "gru_backward",
@@ -114,6 +121,8 @@ __all__ = [
     "matmul",
     "max_pool",
     "max_pool_backward",
+    "mean_squared_error",
+    "middle_sums",
     "momentum",
     "multiply",
     "nadam",
@@ -129,6 +138,7 @@ __all__ = [
     "softmax_backward",
     "softmax_cross_entropy",
     "swap",
+    "take_rows",
     "use_native",
     "use_reference",
 ]

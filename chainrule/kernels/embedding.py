@@ -1,4 +1,4 @@
-"""The loop of an embedding's gradient in plain numpy."""
+"""The loops of an embedding in plain numpy."""
 
 from __future__ import annotations
 
@@ -9,9 +9,21 @@ import numpy as np
 if TYPE_CHECKING:
     from chainrule.kernels.elementwise import Array
 
-__all__ = ["add_rows"]
+__all__ = ["add_rows", "take_rows"]
 
 _BLOCK = 8192  # elements
+
+
+def take_rows(table: Array, x: Array, rows: Array, y: Array) -> None:
+    """Write the whole numbers that x holds to rows, and the row that each names to y.
+
+    Shapes: table (n, width), x and rows (...), y (..., width).
+    Raises: IndexError, if there is no such row.
+    """
+    np.copyto(rows, x, casting="unsafe")
+    if rows.size and not 0 <= rows.min() <= rows.max() < len(table):
+        raise IndexError(f"there are rows from 0 to {len(table) - 1:,}")
+    table.take(rows, 0, y, "clip")  # any other mode makes a copy of y
 
 
 def add_rows(rows: Array, values: Array, out: Array) -> None:

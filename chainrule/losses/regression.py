@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from chainrule import kernels
 from chainrule.errors import DataError
 from chainrule.losses.base import Loss
 from chainrule.metrics import Metric, Regression
@@ -35,15 +36,11 @@ class MeanSquaredError(Differences):
     def __call__(
         self, y: Array, target: Array, out: Array | None = None, **more: Any
     ) -> tuple[float, Array]:
-        """Return loss and gradient; without weights in three passes."""
+        """Return loss and gradient; without weights by one kernel."""
         if more.get("weights") is not None or more.get("count") is not None:
             return super().__call__(y, target, out, **more)
         dy = np.empty(y.shape, y.dtype) if out is None else out
-        np.subtract(y, self._fit(y, target), out=dy)
-        flat = dy.reshape(-1)
-        loss = float(np.dot(flat, flat)) / dy.size
-        dy *= 2.0 / dy.size
-        return loss, dy
+        return kernels.mean_squared_error(y, self._fit(y, target), dy), dy
 
     def _each(self, y: Array, target: Array, dy: Array, work: Array) -> Array:
         np.subtract(y, target, out=dy)

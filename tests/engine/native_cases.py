@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,6 +80,39 @@ def column_sums(*shape):
         return [normal(rng, 300, *kept, dtype=dtype) / 30, np.empty(kept, dtype)], {}
 
     return draw
+
+
+def elementwise(rng, size, dtype):
+    a, b = normal(rng, 5, size, dtype=dtype), normal(rng, 5, size, dtype=dtype)
+    return [a, b, np.empty_like(a)], {}
+
+
+def by_number(rng, size, dtype):
+    return [normal(rng, 5, size, dtype=dtype), 0.7, np.empty((5, size), dtype)], {}
+
+
+def copy(rng, size, dtype):
+    return [normal(rng, size, 3, dtype=dtype), np.empty((5, size, 3), dtype)], {}
+
+
+def fill(rng, size, dtype):
+    return [np.empty((5, size), dtype), 0.1], {}
+
+
+def middle_sums(rng, size, dtype):
+    return [normal(rng, 3, 50, size, dtype=dtype) / 30, np.empty((3, size), dtype)], {}
+
+
+def mean_squared_error(rng, size, dtype):
+    y, target = normal(rng, 3, size, dtype=dtype), normal(rng, 3, size, dtype=dtype)
+    return [y, target, np.empty_like(y)], {}
+
+
+def add_errors(rng, size, dtype, *, turned):
+    shape = (size, 3) if turned else (40, size)
+    y, target = normal(rng, *shape, dtype=dtype), normal(rng, *shape, dtype=dtype)
+    sums = np.abs(rng.standard_normal(1 + 4 * shape[1]))
+    return [y, target, np.empty_like(y), sums], {}
 
 
 def matmul(axis, *, turned=()):
@@ -209,6 +243,17 @@ CASES = [
     ),
     Case("column_sums", column_sums(), least=1),
     Case("column_sums", column_sums(3, 5), variety="of matrices"),
+    Case("middle_sums", middle_sums, least=1),
+    Case("add", elementwise),
+    Case("multiply", elementwise),
+    Case("multiply", by_number, variety="by a number"),
+    Case("copy", copy),
+    Case("fill", fill),
+    Case("mean_squared_error", mean_squared_error, least=1),
+    *(
+        Case("add_errors", partial(add_errors, turned=turned), scratch=(2,), variety=wide)
+        for turned, wide in [(False, "columns"), (True, "rows")]
+    ),
     *(
         Case("matmul", matmul(axis, turned=turned), SINGLE, variety=f"{axis} turned {turned}")
         for axis in "mkn"
