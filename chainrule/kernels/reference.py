@@ -70,7 +70,10 @@ def multiply(a: Array, b: Array | float, out: Array) -> None:
 
 
 def matmul(a: Array, b: Array, out: Array) -> None:
-    """Write the matrix product to out.  Shapes: as np.matmul's."""
+    """Write the product of two matrices to out, or those of two stacks of them, one by one.
+
+    Shapes: a (..., m, k), b (..., k, n) -> (..., m, n).
+    """
     np.matmul(a, b, out=out)
 
 

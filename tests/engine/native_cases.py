@@ -115,21 +115,28 @@ def add_errors(rng, size, dtype, *, turned):
     return [y, target, np.empty_like(y), sums], {}
 
 
-def matmul(axis, *, turned=()):
-    """Draw matrices of which one axis has the size; those turned are views of their transposes."""
+def matmul(axis, *, turned=(), stacked=False):
+    """Draw matrices of which one axis has the size; those turned are views of their transposes.
+
+    Those of a stack lie in each other, row by row, as the heads of an attention do.
+    """
+
+    def matrices(rng, rows, columns, dtype):
+        if stacked:
+            return normal(rng, 2, rows, 3, columns, dtype=dtype).transpose(0, 2, 1, 3) / 30
+        return normal(rng, rows, columns, dtype=dtype) / 30
 
     def draw(rng, size, dtype):
         m, k, n = (
             size if axis == name else some for name, some in zip("mkn", (7, 5, 19), strict=True)
         )
-        shapes = [(m, k), (k, n)]
         a, b = (
-            normal(rng, *shape[::-1], dtype=dtype).T / 30
+            matrices(rng, *shape[::-1], dtype).swapaxes(-1, -2)
             if place in turned
-            else normal(rng, *shape, dtype=dtype) / 30
-            for place, shape in enumerate(shapes)
+            else matrices(rng, *shape, dtype)
+            for place, shape in enumerate([(m, k), (k, n)])
         )
-        return [a, b, np.empty((m, n), dtype)], {}
+        return [a, b, matrices(rng, m, n, dtype)], {}
 
     return draw
 
@@ -255,9 +262,15 @@ CASES = [
         for turned, wide in [(False, "columns"), (True, "rows")]
     ),
     *(
-        Case("matmul", matmul(axis, turned=turned), SINGLE, variety=f"{axis} turned {turned}")
+        Case(
+            "matmul",
+            matmul(axis, turned=turned, stacked=stacked),
+            SINGLE,
+            variety=f"{axis} turned {turned}{' stacked' * stacked}",
+        )
         for axis in "mkn"
         for turned in [(), (0,), (1,)]
+        for stacked in (False, True)
     ),
     Case("softmax", softmax, SINGLE, least=1),
     Case("softmax_backward", softmax_backward, SINGLE, least=1),
