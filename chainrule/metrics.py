@@ -76,12 +76,10 @@ class Regression:
         return 1 + 4 * columns
 
     def add(self, sums: Array, y: Array, target: Array, work: Array) -> None:
-        columns = y.shape[-1]
-        target, work = target.reshape(-1, columns), work.reshape(-1, columns)
-        y = y.reshape(-1, columns)
+        shape = -1, y.shape[-1]
         if self.exponential:
-            y = np.exp(y)
-        kernels.regression_sums(y, target, work, sums)
+            y = np.exp(y, out=work)
+        kernels.add_errors(y.reshape(shape), target.reshape(shape), work.reshape(shape), sums)
 
     def result(self, sums: Array, unit: Array | float) -> dict[str, float]:
         rows = max(float(sums[0]), 1.0)

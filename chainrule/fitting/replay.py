@@ -95,6 +95,8 @@ class Replay:
         tape = self._tape
         if tape.scratch_bytes + tape.gradients.nbytes > _MOST_BYTES:
             return False
+        if any(mask is not None for mask in tape.masks):
+            return False  # only the loss looks at what they leave out, and not by kernels alone
         homes = [*tape.scratch, tape.gradients, self._rows, *self._kept]
         used = [loss, *_arrays([call.args for call in calls])]
         return all(any(np.may_share_memory(a, home) for home in homes) for a in used)

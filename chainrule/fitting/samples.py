@@ -136,7 +136,7 @@ def _gather(array: Array, rows: Array | slice, tape: Tape, dtype: np.dtype[Any])
         taken = array[rows]
     else:
         taken = tape.empty((len(rows), *array.shape[1:]), array.dtype)
-        kernels.take_rows(array, rows, taken)
+        kernels.gather(array, rows, taken)
     if taken.dtype == dtype and taken.flags.c_contiguous:
         return taken
     out = tape.empty(taken.shape, dtype)

@@ -26,11 +26,11 @@ from chainrule.kernels.depthwise import (
 from chainrule.kernels.elementwise import ELEMENTWISE, Array, Elementwise
 from chainrule.kernels.losses import (
     accumulate,
+    add_errors,
     binary_cross_entropy,
     count_agreeing,
     count_right,
     mean_squared_error,
-    regression_sums,
     softmax_cross_entropy,
 )
 from chainrule.kernels.normalization import (
@@ -54,6 +54,7 @@ from chainrule.kernels.optimizers import (
 from chainrule.kernels.pooling import (
     avg_pool,
     avg_pool_backward,
+    global_max,
     global_max_backward,
     max_pool,
     max_pool_backward,
@@ -72,12 +73,14 @@ from chainrule.kernels.reference import (
     bias_activation,
     column_sums,
     copy,
+    fill,
     matmul,
+    middle_sums,
     multiply,
     softmax,
     softmax_backward,
 )
-from chainrule.kernels.rows import add_rows, cast, take_rows
+from chainrule.kernels.rows import add_rows, cast, gather, take_rows
 from chainrule.kernels.vectors import add_penalty, average, norm, swap
 
 __all__ = [
@@ -92,6 +95,7 @@ __all__ = [
     "adagrad",
     "adam",
     "add",
+    "add_errors",
     "add_penalty",
     "add_rows",
     "average",
@@ -113,6 +117,9 @@ __all__ = [
     "depthwise",
     "depthwise_backward",
     "depthwise_slope",
+    "fill",
+    "gather",
+    "global_max",
     "global_max_backward",
     "gru",
     "gru_backward",
@@ -126,6 +133,7 @@ __all__ = [
     "max_pool",
     "max_pool_backward",
     "mean_squared_error",
+    "middle_sums",
     "momentum",
     "multiply",
     "nadam",
@@ -134,7 +142,6 @@ __all__ = [
     "program",
     "reciprocal_root",
     "recording",
-    "regression_sums",
     "rmsprop",
     "sgd",
     "simple_rnn",

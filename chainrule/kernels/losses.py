@@ -11,11 +11,11 @@ from chainrule.kernels.elementwise import ELEMENTWISE, Array
 
 __all__ = [
     "accumulate",
+    "add_errors",
     "binary_cross_entropy",
     "count_agreeing",
     "count_right",
     "mean_squared_error",
-    "regression_sums",
     "softmax_cross_entropy",
 ]
 
@@ -92,12 +92,14 @@ def count_agreeing(y: Array, target: Array, sums: Array) -> None:
     sums[1] += y.size
 
 
-def regression_sums(y: Array, target: Array, work: Array, sums: Array) -> None:
-    """Add, by column, errors squared, errors' sizes, targets and their squares; first the rows.
+def add_errors(y: Array, target: Array, work: Array, sums: Array) -> None:
+    """Add to the number of rows, and by column to the sums that follow it.
 
-    Shapes: y, target and work (rows, columns), sums (1 + 4 columns,) of float64.
+    They are those of the errors squared, of the errors' sizes, of the targets and of their squares.
+    Shapes: y, target and the scratch ``work``, which may be y, (rows, columns); sums
+    (1 + 4 columns,) of float64.
     """
-    of = sums[1:].reshape(4, -1)
+    of = sums[1:].reshape(4, y.shape[1])
     np.subtract(y, target, out=work)
     np.abs(work, out=work)
     of[1] += np.add.reduce(work, axis=0, dtype=np.float64)
@@ -106,4 +108,4 @@ def regression_sums(y: Array, target: Array, work: Array, sums: Array) -> None:
     of[2] += np.add.reduce(target, axis=0, dtype=np.float64)
     np.multiply(target, target, out=work)
     of[3] += np.add.reduce(work, axis=0, dtype=np.float64)
-    sums[0] += len(work)
+    sums[0] += len(y)

@@ -15,7 +15,9 @@ __all__ = [
     "bias_activation",
     "column_sums",
     "copy",
+    "fill",
     "matmul",
+    "middle_sums",
     "multiply",
     "softmax",
     "softmax_backward",
@@ -40,23 +42,36 @@ def column_sums(x: Array, out: Array) -> None:
     np.add.reduce(x.reshape(-1, *out.shape), axis=0, out=out)
 
 
+def middle_sums(x: Array, out: Array) -> None:
+    """Write the sums over the middle axis.  Shapes: x (batch, n, channels) -> (batch, channels)."""
+    np.add.reduce(x, axis=1, out=out)
+
+
 def copy(x: Array, out: Array) -> None:
-    """Write x to out, which may have more axes before it."""
+    """Write x, repeated along axes that only out has, to out."""
     np.copyto(out, x)
 
 
+def fill(out: Array, value: float) -> None:
+    """Write one number everywhere."""
+    out.fill(value)
+
+
 def add(a: Array, b: Array, out: Array) -> None:
-    """Write a + b to out, which may be either."""
+    """Write a + b, repeated along axes that only out has, to out, which may be either."""
     np.add(a, b, out=out)
 
 
 def multiply(a: Array, b: Array | float, out: Array) -> None:
-    """Write a b, number by number, to out, which may be either."""
+    """Write a b, number by number, as ``add`` does."""
     np.multiply(a, b, out=out)
 
 
 def matmul(a: Array, b: Array, out: Array) -> None:
-    """Write the matrix product to out.  Shapes: as np.matmul's."""
+    """Write the product of two matrices to out, or those of two stacks of them, one by one.
+
+    Shapes: a (..., m, k), b (..., k, n) -> (..., m, n).
+    """
     np.matmul(a, b, out=out)
 
 

@@ -9,9 +9,21 @@ import numpy as np
 if TYPE_CHECKING:
     from chainrule.kernels.elementwise import Array
 
-__all__ = ["add_rows", "cast", "take_rows"]
+__all__ = ["add_rows", "cast", "gather", "take_rows"]
 
 _BLOCK = 8192  # elements
+
+
+def take_rows(table: Array, x: Array, rows: Array, y: Array) -> None:
+    """Write the whole numbers that x holds to rows, and the row that each names to y.
+
+    Shapes: table (n, width), x and rows (...), y (..., width).
+    Raises: IndexError, if there is no such row.
+    """
+    np.copyto(rows, x, casting="unsafe")
+    if rows.size and not 0 <= rows.min() <= rows.max() < len(table):
+        raise IndexError(f"there are rows from 0 to {len(table) - 1:,}")
+    table.take(rows, 0, y, "clip")  # any other mode makes a copy of y
 
 
 def add_rows(rows: Array, values: Array, out: Array) -> None:
@@ -29,7 +41,7 @@ def add_rows(rows: Array, values: Array, out: Array) -> None:
         np.add.at(flat, places.reshape(-1), values[block].reshape(-1))
 
 
-def take_rows(values: Array, rows: Array, out: Array) -> None:
+def gather(values: Array, rows: Array, out: Array) -> None:
     """Write some rows to ``out``.
 
     Shapes: values (any, ...), rows (n,) of intp, out (n, ...) of the same type.

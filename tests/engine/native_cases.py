@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,21 +82,56 @@ def column_sums(*shape):
     return draw
 
 
-def matmul(axis, *, turned=()):
-    """Draw matrices of which one axis has the size; those turned are views of their transposes."""
+def elementwise(rng, size, dtype):
+    a, b = normal(rng, 5, size, dtype=dtype), normal(rng, 5, size, dtype=dtype)
+    return [a, b, np.empty_like(a)], {}
+
+
+def by_number(rng, size, dtype):
+    return [normal(rng, 5, size, dtype=dtype), 0.7, np.empty((5, size), dtype)], {}
+
+
+def copy(rng, size, dtype):
+    return [normal(rng, size, 3, dtype=dtype), np.empty((5, size, 3), dtype)], {}
+
+
+def fill(rng, size, dtype):
+    return [np.empty((5, size), dtype), 0.1], {}
+
+
+def middle_sums(rng, size, dtype):
+    return [normal(rng, 3, 50, size, dtype=dtype) / 30, np.empty((3, size), dtype)], {}
+
+
+def add_errors(rng, size, dtype, *, turned):
+    shape = (size, 3) if turned else (40, size)
+    y, target = normal(rng, *shape, dtype=dtype), normal(rng, *shape, dtype=dtype)
+    sums = np.abs(rng.standard_normal(1 + 4 * shape[1]))
+    return [y, target, np.empty_like(y), sums], {}
+
+
+def matmul(axis, *, turned=(), stacked=False):
+    """Draw matrices of which one axis has the size; those turned are views of their transposes.
+
+    Those of a stack lie in each other, row by row, as the heads of an attention do.
+    """
+
+    def matrices(rng, rows, columns, dtype):
+        if stacked:
+            return normal(rng, 2, rows, 3, columns, dtype=dtype).transpose(0, 2, 1, 3) / 30
+        return normal(rng, rows, columns, dtype=dtype) / 30
 
     def draw(rng, size, dtype):
         m, k, n = (
             size if axis == name else some for name, some in zip("mkn", (7, 5, 19), strict=True)
         )
-        shapes = [(m, k), (k, n)]
         a, b = (
-            normal(rng, *shape[::-1], dtype=dtype).T / 30
+            matrices(rng, *shape[::-1], dtype).swapaxes(-1, -2)
             if place in turned
-            else normal(rng, *shape, dtype=dtype) / 30
-            for place, shape in enumerate(shapes)
+            else matrices(rng, *shape, dtype)
+            for place, shape in enumerate([(m, k), (k, n)])
         )
-        return [a, b, np.empty((m, n), dtype)], {}
+        return [a, b, matrices(rng, m, n, dtype)], {}
 
     return draw
 
@@ -140,18 +176,7 @@ def count_agreeing(rng, size, dtype):
     return [y, target.astype(dtype), rng.random(2)], {}
 
 
-def regression_sums(columns):
-    """Return a drawer of rows: as many as the size says, if no columns are given."""
-
-    def draw(rng, size, dtype):
-        shape = (size, columns) if columns else (40, size)
-        y, target = (5 * normal(rng, *shape, dtype=dtype) for _ in range(2))
-        return [y, target, np.empty_like(y), rng.random(1 + 4 * shape[1])], {}
-
-    return draw
-
-
-def take_rows(rng, size, dtype):
+def gather(rng, size, dtype):
     values = normal(rng, 50, 2, size, dtype=dtype)
     rows = rng.integers(0, 50, 9)
     return [values, rows, np.empty((9, 2, size), dtype)], {}
@@ -256,10 +281,26 @@ CASES = [
     ),
     Case("column_sums", column_sums(), least=1),
     Case("column_sums", column_sums(3, 5), variety="of matrices"),
+    Case("middle_sums", middle_sums, least=1),
+    Case("add", elementwise),
+    Case("multiply", elementwise),
+    Case("multiply", by_number, variety="by a number"),
+    Case("copy", copy),
+    Case("fill", fill),
     *(
-        Case("matmul", matmul(axis, turned=turned), SINGLE, variety=f"{axis} turned {turned}")
+        Case("add_errors", partial(add_errors, turned=turned), scratch=(2,), variety=wide)
+        for turned, wide in [(False, "columns"), (True, "rows")]
+    ),
+    *(
+        Case(
+            "matmul",
+            matmul(axis, turned=turned, stacked=stacked),
+            SINGLE,
+            variety=f"{axis} turned {turned}{' stacked' * stacked}",
+        )
         for axis in "mkn"
         for turned in [(), (0,), (1,)]
+        for stacked in (False, True)
     ),
     Case("softmax", softmax, SINGLE, least=1),
     Case("softmax_backward", softmax_backward, SINGLE, least=1),
@@ -276,14 +317,9 @@ CASES = [
     Case(
         "mean_squared_error",
         of_target(lambda rng, size: rng.standard_normal((6, size))),
-        SINGLE,
         least=1,
     ),
-    *(
-        Case("regression_sums", regression_sums(n), SINGLE, variety=f"columns {n}", scratch=(2,))
-        for n in (None, 1, 5)
-    ),
-    Case("take_rows", take_rows, least=1),
+    Case("gather", gather, least=1),
     *(Case("cast", cast(kind), SINGLE, variety=f"from {kind}") for kind in ("f8", "u1")),
     *(
         case

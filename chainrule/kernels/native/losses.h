@@ -19,11 +19,6 @@ static int are_numbers(const Array *classes, Py_ssize_t rows)
            classes->size == rows;
 }
 
-static int are_sums(const Array *a, Py_ssize_t size)
-{
-    return a->type == 'd' && a->is_contiguous && a->size == size;
-}
-
 static double cross_entropy_loop(const float *x, const int64_t *classes, Py_ssize_t rows,
                                  Py_ssize_t n, float *dy)
 {
@@ -117,38 +112,6 @@ static PyObject *binary_cross_entropy(PyObject *self, PyObject *const *args, Py_
     return finish(&call);
 }
 
-/* mean_squared_error(y, target, dy, loss) */
-static PyObject *mean_squared_error(PyObject *self, PyObject *const *args, Py_ssize_t n,
-                                    PyObject *names)
-{
-    Call call;
-    begin(&call, self, args, n, names, 4);
-    Array *y = array(&call, 0), *target = array(&call, 1), *dy = output(&call, 2);
-    want(&call, are_vectors(&call) && y->type == 'f' && y->size > 0);
-    Array *loss = output(&call, 3);
-    want(&call, are_sums(loss, 1));
-    if (call.unfit)
-        return fall_back(&call);
-    run(&call, y->size);
-    const float *from = (float *)y->data, *wanted = (float *)target->data;
-    float *to = (float *)dy->data, scale = 2.0f / (float)y->size;
-    double parts[PARTS] = {0};
-    Py_ssize_t i = 0;
-    for (; i + PARTS <= y->size; i += PARTS)
-        for (int k = 0; k < PARTS; k++) {
-            float difference = from[i + k] - wanted[i + k];
-            parts[k] += (double)difference * (double)difference;
-            to[i + k] = difference * scale;
-        }
-    for (; i < y->size; i++) {
-        float difference = from[i] - wanted[i];
-        parts[0] += (double)difference * (double)difference;
-        to[i] = difference * scale;
-    }
-    *(double *)loss->data = total_of(parts) / (double)y->size;
-    return finish(&call);
-}
-
 /* accumulate(value, count, sums) */
 static PyObject *accumulate(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
 {
@@ -208,50 +171,5 @@ static PyObject *count_agreeing(PyObject *self, PyObject *const *args, Py_ssize_
         right += (((float *)y->data)[i] > 0.0f) == (((float *)target->data)[i] > 0.5f);
     ((double *)sums->data)[0] += (double)right;
     ((double *)sums->data)[1] += (double)y->size;
-    return finish(&call);
-}
-
-/* Add an entry to its column's four sums. */
-INLINE void add_errors(float y, float target, double *squares, double *sizes, double *targets,
-                       double *target_squares)
-{
-    float difference = y - target;
-    *squares += (double)(difference * difference);
-    *sizes += (double)(difference < 0.0f ? -difference : difference);
-    *targets += (double)target;
-    *target_squares += (double)(target * target);
-}
-
-/* regression_sums(y, target, work, sums) */
-static PyObject *regression_sums(PyObject *self, PyObject *const *args, Py_ssize_t n,
-                                 PyObject *names)
-{
-    Call call;
-    begin(&call, self, args, n, names, 4);
-    Array *y = array(&call, 0), *target = array(&call, 1);
-    want(&call, are_vectors(&call) && y->type == 'f' && y->axes == 2);
-    Array *sums = output(&call, 3);
-    want(&call, y->axes == 2 && are_sums(sums, 1 + 4 * y->shape[1]));
-    if (call.unfit)
-        return fall_back(&call);
-    run(&call, y->size);
-    const float *from = (float *)y->data, *wanted = (float *)target->data;
-    Py_ssize_t rows = y->shape[0], columns = y->shape[1], i = 0;
-    double *of = (double *)sums->data + 1;
-    if (columns == 1) {
-        double parts[4][PARTS] = {{0}};
-        for (; i + PARTS <= rows; i += PARTS)
-            for (int k = 0; k < PARTS; k++)
-                add_errors(from[i + k], wanted[i + k], parts[0] + k, parts[1] + k, parts[2] + k,
-                           parts[3] + k);
-        for (int k = 0; k < 4; k++)
-            of[k] += total_of(parts[k]);
-    }
-    for (; i < rows; i++)
-        LOOP
-        for (Py_ssize_t j = 0; j < columns; j++)
-            add_errors(from[i * columns + j], wanted[i * columns + j], of + j, of + columns + j,
-                       of + 2 * columns + j, of + 3 * columns + j);
-    *(double *)sums->data += (double)rows;
     return finish(&call);
 }

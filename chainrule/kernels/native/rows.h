@@ -1,7 +1,7 @@
 /* Rows by their numbers, and numbers as another type. */
 
-/* take_rows(values, rows, out): numbers beyond the ends count as these */
-static PyObject *take_rows(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
+/* gather(values, rows, out): numbers beyond the ends count as these */
+static PyObject *gather(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
 {
     Call call;
     begin(&call, self, args, n, names, 3);
