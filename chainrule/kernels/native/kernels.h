@@ -66,7 +66,7 @@ PyMethodDef TABLE[] = {
     KERNEL(depthwise),
     KERNEL(depthwise_backward),
     KERNEL(depthwise_slope),
-    KERNEL(fill),
+    NAMED(fill, fill_numbers),
     KERNEL(gather),
     KERNEL(global_max),
     KERNEL(global_max_backward),
