@@ -133,6 +133,28 @@ static Py_ssize_t read_from(const Place *at, const Images *x, const Line *rows,
     return ((at->image * x->height + row) * x->width + column) * x->channels;
 }
 
+/* Where the next cells read and, if that is asked, where in images like y they are written. */
+static void trace(Place *at, Py_ssize_t count, const Images *x, const Line *rows,
+                  const Line *columns, Py_ssize_t *from, const Images *y, Py_ssize_t *into)
+{
+    while (count > 0) {
+        Py_ssize_t run = least(count, columns->cells - at->column);
+        Py_ssize_t read = read_from(at, x, rows, columns), step = columns->step * x->channels;
+        for (Py_ssize_t i = 0; i < run; i++)
+            *from++ = read + i * step;
+        if (into != NULL) {
+            Py_ssize_t row = at->image * y->rows + rows->into + at->row * rows->stride;
+            Py_ssize_t column = columns->into + at->column * columns->stride;
+            Py_ssize_t write = (row * y->columns + column) * y->channels;
+            for (Py_ssize_t i = 0; i < run; i++)
+                *into++ = write + i * columns->stride * y->channels;
+        }
+        count -= run;
+        at->column += run - 1;
+        next(at, rows, columns);
+    }
+}
+
 /* c = left panels; c's rows are ``pitch`` apart. */
 static void multiply_panels(Left left, Py_ssize_t rows, Py_ssize_t depth, const float *panels,
                             Py_ssize_t columns, float *c, Py_ssize_t pitch)

@@ -96,9 +96,13 @@ typedef struct {
 /* Write so many rows of up to WIDTH columns as a panel, filled up with zeros. */
 static void pack(const Right *from, Py_ssize_t depth, Py_ssize_t columns, float *panel)
 {
-    if (from->column == 1 && columns == WIDTH) {
-        for (Py_ssize_t p = 0; p < depth; p++, panel += WIDTH)
-            memcpy(panel, from->data + p * from->row, WIDTH * sizeof *panel);
+    if (from->column == 1 && columns % FLOATS == 0) { /* a second vector may stay as it is */
+        for (Py_ssize_t p = 0; p < depth; p++, panel += WIDTH) {
+            const Vector *row = (const Vector *)(from->data + p * from->row);
+            *(Vector *)panel = row[0];
+            if (columns == WIDTH)
+                *(Vector *)(panel + FLOATS) = row[1];
+        }
         return;
     }
     if (columns < WIDTH)

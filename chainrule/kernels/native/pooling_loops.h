@@ -4,26 +4,40 @@ typedef REAL OF(strip) __attribute__((vector_size(STRIP * sizeof(REAL))));
 typedef WHOLE OF(whole) __attribute__((vector_size(STRIP * sizeof(REAL))));
 typedef uint8_t OF(places) __attribute__((vector_size(STRIP)));
 
-/* The largest cell of one window, for the channels of one strip, and its tap. */
-INLINE void OF(largest_of_strip)(const REAL *x, const Strides *steps, const Windows *w,
-                                 const Reach *at, REAL *y, uint8_t *place)
+/* The taps of a window that are real cells: how many rows and columns of them, the elements from one
+   to the next, and the number of the first tap and of the one below it. */
+typedef struct {
+    Py_ssize_t rows, columns, down, right, first, below;
+} OF(Cells);
+
+INLINE OF(Cells) OF(cells)(const Strides *steps, const Windows *w, const Reach *at)
 {
-    OF(strip) most = {0}, cells;
-    OF(whole) winner = {0};
-    for (Py_ssize_t i = at->top; i < at->bottom; i++)
-        for (Py_ssize_t j = at->left; j < at->right; j++) {
-            memcpy(&cells, x + cell(&w->rows, at->row, i) * steps->row +
-                               cell(&w->columns, at->column, j) * steps->column, sizeof cells);
-            OF(whole) tap = (OF(whole)){0} + (WHOLE)(i * w->columns.kernel + j);
+    OF(Cells) found = {
+        at->bottom - at->top, at->right - at->left,
+        w->rows.dilation * steps->row, w->columns.dilation * steps->column,
+        at->top * w->columns.kernel + at->left, w->columns.kernel,
+    };
+    return found;
+}
+
+/* The largest cell of one window, for the channels of one strip, and its tap. */
+INLINE void OF(largest_of_strip)(const REAL *x, const OF(Cells) *c, Py_ssize_t rows,
+                                 Py_ssize_t columns, REAL *y, uint8_t *place)
+{
+    OF(strip) most, cells;
+    OF(whole) winner = (OF(whole)){0} + (WHOLE)c->first;
+    memcpy(&most, x, sizeof most);
+    for (Py_ssize_t i = 0; i < rows; i++)
+        for (Py_ssize_t j = 0; j < columns; j++) {
+            memcpy(&cells, x + i * c->down + j * c->right, sizeof cells);
+            OF(whole) tap = (OF(whole)){0} + (WHOLE)(c->first + i * c->below + j);
             OF(whole) more = (cells > most) | (cells != cells);
-            if (i == at->top && j == at->left)
-                more = ~(OF(whole)){0};
             most = (OF(strip))((more & (OF(whole))cells) | (~more & (OF(whole))most));
             winner = (more & tap) | (~more & winner);
         }
     memcpy(y, &most, sizeof most);
-    for (int k = 0; k < STRIP; k++)
-        place[k] = (uint8_t)winner[k];
+    OF(places) narrow = __builtin_convertvector(winner, OF(places));
+    memcpy(place, &narrow, sizeof narrow);
 }
 
 INLINE void OF(largest)(const REAL *x, const Strides *steps, const Windows *w, const Reach *at,
@@ -51,9 +65,16 @@ static void OF(max_pool_loop)(const REAL *x, Py_ssize_t batch, Py_ssize_t channe
         for (Py_ssize_t row = 0; row < w->rows.windows; row++)
             for (Py_ssize_t column = 0; column < w->columns.windows; column++) {
                 Reach at = reach(w, row, column);
+                OF(Cells) under = OF(cells)(&steps, w, &at);
+                const REAL *from = x + cell(&w->rows, row, at.top) * steps.row +
+                                   cell(&w->columns, column, at.left) * steps.column;
                 Py_ssize_t c = 0;
+                if (under.rows == 2 && under.columns == 2)
+                    for (; c + STRIP <= channels; c += STRIP)
+                        OF(largest_of_strip)(from + c, &under, 2, 2, y + c, place + c);
                 for (; c + STRIP <= channels; c += STRIP)
-                    OF(largest_of_strip)(x + c, &steps, w, &at, y + c, place + c);
+                    OF(largest_of_strip)(from + c, &under, under.rows, under.columns, y + c,
+                                         place + c);
                 for (; c < channels; c++)
                     OF(largest)(x + c, &steps, w, &at, y + c, place + c);
                 y += channels;
@@ -61,25 +82,35 @@ static void OF(max_pool_loop)(const REAL *x, Py_ssize_t batch, Py_ssize_t channe
             }
 }
 
-/* Give the gradient of one window to one of its taps, where that was the largest; ``first`` says
-   that nothing was given to the tap's cell yet. */
-INLINE void OF(give)(const REAL *dy, const uint8_t *place, Py_ssize_t channels, int tap, int first,
-                     REAL *dx)
+/* Give the gradient of one window to its largest cells; ``once`` says that no cell is in two. */
+INLINE void OF(give)(const REAL *dy, const uint8_t *place, Py_ssize_t channels,
+                     const OF(Cells) *under, Py_ssize_t rows, Py_ssize_t columns, int once, REAL *dx)
 {
     Py_ssize_t c = 0;
     for (; c + STRIP <= channels; c += STRIP) {
-        OF(places) winner;
-        OF(strip) slope, into = {0};
-        memcpy(&winner, place + c, sizeof winner);
+        OF(places) narrow;
+        OF(strip) slope;
+        memcpy(&narrow, place + c, sizeof narrow);
         memcpy(&slope, dy + c, sizeof slope);
-        if (!first)
-            memcpy(&into, dx + c, sizeof into);
-        OF(whole) chosen = __builtin_convertvector(winner, OF(whole)) == (WHOLE)tap;
-        into += (OF(strip))(chosen & (OF(whole))slope);
-        memcpy(dx + c, &into, sizeof into);
+        OF(whole) winner = __builtin_convertvector(narrow, OF(whole));
+        for (Py_ssize_t i = 0; i < rows; i++)
+            for (Py_ssize_t j = 0; j < columns; j++) {
+                REAL *to = dx + i * under->down + j * under->right + c;
+                OF(strip) into = {0};
+                if (!once)
+                    memcpy(&into, to, sizeof into);
+                OF(whole) chosen = winner == (WHOLE)(under->first + i * under->below + j);
+                into += (OF(strip))(chosen & (OF(whole))slope);
+                memcpy(to, &into, sizeof into);
+            }
     }
     for (; c < channels; c++)
-        dx[c] = (first ? 0 : dx[c]) + (place[c] == tap ? dy[c] : 0);
+        for (Py_ssize_t i = 0; i < rows; i++)
+            for (Py_ssize_t j = 0; j < columns; j++) {
+                REAL *to = dx + i * under->down + j * under->right + c;
+                REAL given = place[c] == under->first + i * under->below + j ? dy[c] : 0;
+                *to = (once ? 0 : *to) + given;
+            }
 }
 
 static void OF(max_pool_back_loop)(const REAL *dy, Py_ssize_t batch, Py_ssize_t channels,
@@ -93,12 +124,13 @@ static void OF(max_pool_back_loop)(const REAL *dy, Py_ssize_t batch, Py_ssize_t 
         for (Py_ssize_t row = 0; row < w->rows.windows; row++)
             for (Py_ssize_t column = 0; column < w->columns.windows; column++) {
                 Reach at = reach(w, row, column);
-                for (Py_ssize_t i = at.top; i < at.bottom; i++)
-                    for (Py_ssize_t j = at.left; j < at.right; j++) {
-                        REAL *into = dx + cell(&w->rows, row, i) * steps.row +
-                                     cell(&w->columns, column, j) * steps.column;
-                        OF(give)(dy, place, channels, (int)(i * w->columns.kernel + j), once, into);
-                    }
+                OF(Cells) under = OF(cells)(&steps, w, &at);
+                REAL *into = dx + cell(&w->rows, row, at.top) * steps.row +
+                             cell(&w->columns, column, at.left) * steps.column;
+                if (once && under.rows == 2 && under.columns == 2)
+                    OF(give)(dy, place, channels, &under, 2, 2, 1, into);
+                else
+                    OF(give)(dy, place, channels, &under, under.rows, under.columns, once, into);
                 dy += channels;
                 place += channels;
             }

@@ -19,19 +19,15 @@ static void sweep(const Images *x, const Kernels *k, const Line *rows, const Lin
         Py_ssize_t images = least(work->block, x->batch - first);
         const float *data = padded(x, first, images, work->images);
         Py_ssize_t windows = images * rows->cells * columns->cells;
+        float *block = out + first * y->rows * y->columns * y->channels;
         Place at = {0, 0, 0};
         for (Py_ssize_t done = 0; done < windows; done += CHUNK) {
             Py_ssize_t from[CHUNK], into[CHUNK], count = least(windows - done, CHUNK);
-            for (Py_ssize_t i = 0; i < count; i++, next(&at, rows, columns)) {
-                from[i] = read_from(&at, x, rows, columns);
-                into[i] = (((first + at.image) * y->rows + rows->into + at.row * rows->stride) *
-                               y->columns + columns->into + at.column * columns->stride) *
-                          y->channels;
-            }
+            trace(&at, count, x, rows, columns, from, y, into);
             for (Py_ssize_t g = 0; g < k->groups; g++) {
                 Left left = {data + g * k->read, from, work->depth};
                 const float *panels = work->panels + g * group_size;
-                float *to = out + g * k->written;
+                float *to = block + g * k->written;
                 if (narrow)
                     dots(&left, count, depth, panels, k->written, to, into);
                 else if (rows->stride == 1 && columns->stride == 1) /* all of y, cell by cell */
@@ -61,8 +57,7 @@ static void learn(const Images *x, const Line *rows, const Line *columns, const 
         Place at = {0, 0, 0};
         for (Py_ssize_t done = 0; done < images * cells; done += DEPTH) {
             Py_ssize_t from[DEPTH], count = least(images * cells - done, DEPTH);
-            for (Py_ssize_t i = 0; i < count; i++, next(&at, rows, columns))
-                from[i] = read_from(&at, x, rows, columns);
+            trace(&at, count, x, rows, columns, from, NULL, NULL);
             for (Py_ssize_t g = 0; g < k->groups; g++)
                 for (Py_ssize_t j = 0; j < k->written; j += narrow ? 1 : WIDTH) {
                     Py_ssize_t wide = least(k->written - j, WIDTH), at_filter = g * k->written + j;
