@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev up demo test test-reference coverage check fix migrate bench bench-engine bench-h2o bench-memory bench-predictions bench-service clean
+.PHONY: help install install-dev up demo test test-reference coverage check fix migrate bench bench-engine bench-h2o bench-memory bench-predictions bench-service clean simulate
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -30,6 +30,9 @@ test: install-dev  ## run the tests, two at a time (PYTEST="-k name" for a few)
 
 test-reference: install-dev  ## run the engine's tables of cases without the compiled kernels
 	$(BIN)/pytest --numprocesses 2 --reference-kernels tests/engine/test_cases.py tests/engine/test_kind_parity.py
+
+simulate: install-dev  ## play 20,000 seeded schedules of the state machine (SEED=n tells one, SEEDS=n plays so many)
+	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS))
 
 coverage: install-dev  ## run the tests and show which lines and branches none of them took
 	$(BIN)/pytest --cov $(PYTEST)
