@@ -13,6 +13,8 @@
 #include "optimizers.h"
 #include "sums.h"
 
+#include "tiles.h"
+
 #include "matmul.h"
 
 #include "normalization.h"
