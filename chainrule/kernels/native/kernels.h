@@ -14,6 +14,8 @@
 #include "strided.h"
 #include "sums.h"
 
+#include "tiles.h"
+
 #include "matmul.h"
 
 #include "normalization.h"
