@@ -13,6 +13,7 @@ from types import FunctionType
 from typing import Any
 
 from chainrule.kernels import compiled
+from chainrule.kernels.attention import attend, attend_backward
 from chainrule.kernels.convolution import (
     convolve,
     convolve_input_gradient,
@@ -65,6 +66,7 @@ from chainrule.kernels.reference import (
     activation_backward,
     add,
     bias_activation,
+    bias_activation_slope,
     column_sums,
     copy,
     count_right,
@@ -91,6 +93,8 @@ __all__ = [
     "add_errors",
     "add_penalty",
     "add_rows",
+    "attend",
+    "attend_backward",
     "average",
     "avg_pool",
     "avg_pool_backward",
@@ -98,6 +102,7 @@ __all__ = [
     "batch_norm_backward",
     "batch_norm_moments",
     "bias_activation",
+    "bias_activation_slope",
     "column_sums",
     "convolve",
     "convolve_input_gradient",

@@ -34,6 +34,8 @@
 
 #include "recurrent.h"
 
+#include "attention.h"
+
 #include "gru.h"
 #include "lstm.h"
 
@@ -46,12 +48,15 @@ PyMethodDef TABLE[] = {
     KERNEL(adam),
     KERNEL(add),
     KERNEL(add_errors),
+    KERNEL(attend),
+    KERNEL(attend_backward),
     KERNEL(avg_pool),
     KERNEL(avg_pool_backward),
     KERNEL(batch_norm),
     KERNEL(batch_norm_backward),
     KERNEL(batch_norm_moments),
     KERNEL(bias_activation),
+    KERNEL(bias_activation_slope),
     KERNEL(column_sums),
     KERNEL(convolve),
     KERNEL(convolve_input_gradient),
