@@ -7,10 +7,9 @@ the types it knows and leaves all others to its reference.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from threading import Lock, get_ident
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 from chainrule.kernels import compiled
 from chainrule.kernels.attention import attend, attend_backward
@@ -26,8 +25,15 @@ from chainrule.kernels.depthwise import (
     depthwise_slope,
 )
 from chainrule.kernels.elementwise import ELEMENTWISE, Array, Elementwise
-from chainrule.kernels.embedding import add_rows, take_rows
-from chainrule.kernels.errors import add_errors, mean_squared_error
+from chainrule.kernels.losses import (
+    accumulate,
+    add_errors,
+    binary_cross_entropy,
+    count_agreeing,
+    count_right,
+    mean_squared_error,
+    softmax_cross_entropy,
+)
 from chainrule.kernels.normalization import (
     batch_norm,
     batch_norm_backward,
@@ -69,15 +75,14 @@ from chainrule.kernels.reference import (
     bias_activation_slope,
     column_sums,
     copy,
-    count_right,
     fill,
     matmul,
     middle_sums,
     multiply,
     softmax,
     softmax_backward,
-    softmax_cross_entropy,
 )
+from chainrule.kernels.rows import add_rows, cast, gather, take_rows
 from chainrule.kernels.vectors import add_penalty, average, norm, swap
 
 __all__ = [
@@ -86,6 +91,8 @@ __all__ = [
     "Array",
     "DepthwiseScratch",
     "Elementwise",
+    "Noted",
+    "accumulate",
     "activation_backward",
     "adagrad",
     "adam",
@@ -103,16 +110,20 @@ __all__ = [
     "batch_norm_moments",
     "bias_activation",
     "bias_activation_slope",
+    "binary_cross_entropy",
+    "cast",
     "column_sums",
     "convolve",
     "convolve_input_gradient",
     "convolve_kernel_gradient",
     "copy",
+    "count_agreeing",
     "count_right",
     "depthwise",
     "depthwise_backward",
     "depthwise_slope",
     "fill",
+    "gather",
     "global_max",
     "global_max_backward",
     "gru",
@@ -133,6 +144,7 @@ __all__ = [
     "nadam",
     "nesterov",
     "norm",
+    "program",
     "reciprocal_root",
     "recording",
     "rmsprop",
@@ -148,6 +160,15 @@ __all__ = [
     "use_reference",
 ]
 
+
+class Noted(NamedTuple):
+    """A call of a kernel, as it was made; ``again`` makes it once more."""
+
+    kernel: Callable[..., Any]
+    args: tuple[Any, ...]
+    again: Callable[[], Any]
+
+
 REFERENCE: dict[str, Callable[..., Any]] = {
     name: value
     for name, value in globals().items()
@@ -155,7 +176,7 @@ REFERENCE: dict[str, Callable[..., Any]] = {
 }
 _native: str | None = None
 _bound = REFERENCE  # what runs under the names
-_records: dict[int, list[partial[Any]]] = {}  # by the thread whose calls they are
+_records: dict[int, list[Noted]] = {}  # by the thread whose calls they are
 _recording = Lock()
 
 
@@ -180,9 +201,9 @@ def use_reference() -> None:
 
 
 @contextmanager
-def recording() -> Iterator[list[partial[Any]]]:
+def recording() -> Iterator[list[Noted]]:
     """Note each kernel that this thread calls, with its arguments: to be called as it was."""
-    calls: list[partial[Any]] = []
+    calls: list[Noted] = []
     with _recording:
         _records[get_ident()] = calls
         globals().update({name: _noted(kernel) for name, kernel in _bound.items()})
@@ -195,12 +216,19 @@ def recording() -> Iterator[list[partial[Any]]]:
                 globals().update(_bound)
 
 
+def program(calls: list[Noted]) -> Callable[[], object]:
+    """Return what makes some calls again, one after the other."""
+    return compiled.program([call.again for call in calls])
+
+
 def _noted(kernel: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **named: Any) -> Any:
         record = _records.get(get_ident())
-        if record is not None:
-            record.append(partial(kernel, *args, **named))
-        return kernel(*args, **named)
+        if record is None:
+            return kernel(*args, **named)
+        again, result = compiled.call(kernel, args, named)
+        record.append(Noted(kernel, (*args, *named.values()), again))
+        return result
 
     return call
 

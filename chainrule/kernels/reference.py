@@ -16,14 +16,12 @@ __all__ = [
     "bias_activation_slope",
     "column_sums",
     "copy",
-    "count_right",
     "fill",
     "matmul",
     "middle_sums",
     "multiply",
     "softmax",
     "softmax_backward",
-    "softmax_cross_entropy",
 ]
 
 
@@ -85,14 +83,6 @@ def matmul(a: Array, b: Array, out: Array) -> None:
     np.matmul(a, b, out=out)
 
 
-def count_right(y: Array, classes: Array) -> int:
-    """Return how many positions are largest at their class; of equals the first counts.
-
-    Shapes: y (..., n), classes (...) of intp -> ().
-    """
-    return int(np.count_nonzero(y.argmax(axis=-1) == classes))
-
-
 def softmax(x: Array, y: Array) -> None:
     """Write the softmax over the last axis to y, which may be x."""
     np.subtract(x, np.maximum.reduce(x, axis=-1, keepdims=True), out=y)
@@ -106,20 +96,3 @@ def softmax_backward(y: Array, dy: Array, dx: Array) -> None:
     total = np.add.reduce(dx, axis=-1, keepdims=True)
     np.subtract(dy, total, out=dx)
     dx *= y
-
-
-def softmax_cross_entropy(logits: Array, classes: Array, dy: Array) -> float:
-    """Return the mean loss in nats, and write its gradient in the logits to dy.
-
-    Shapes: logits and dy (rows, classes), classes (rows,) -> ().
-    """
-    rows = np.arange(len(logits))
-    np.subtract(logits, np.maximum.reduce(logits, axis=1, keepdims=True), out=dy)
-    chosen = dy[rows, classes]
-    np.exp(dy, out=dy)
-    total = np.add.reduce(dy, axis=1)
-    loss = float(np.add.reduce(np.log(total) - chosen, dtype=np.float64))
-    total *= len(rows)
-    dy /= total[:, None]
-    dy[rows, classes] -= 1.0 / len(rows)
-    return loss / len(rows)

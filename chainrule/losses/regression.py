@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -33,14 +33,9 @@ class MeanSquaredError(Differences):
 
     kind: ClassVar[str] = "mean_squared_error"
 
-    def __call__(
-        self, y: Array, target: Array, out: Array | None = None, **more: Any
-    ) -> tuple[float, Array]:
-        """Return loss and gradient; without weights by one kernel."""
-        if more.get("weights") is not None or more.get("count") is not None:
-            return super().__call__(y, target, out, **more)
-        dy = np.empty(y.shape, y.dtype) if out is None else out
-        return kernels.mean_squared_error(y, self._fit(y, target), dy), dy
+    def _write_plain(self, y: Array, target: Array, dy: Array, loss: Array) -> bool:
+        kernels.mean_squared_error(y, target, dy, loss)
+        return True
 
     def _each(self, y: Array, target: Array, dy: Array, work: Array) -> Array:
         np.subtract(y, target, out=dy)

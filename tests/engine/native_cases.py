@@ -103,11 +103,6 @@ def middle_sums(rng, size, dtype):
     return [normal(rng, 3, 50, size, dtype=dtype) / 30, np.empty((3, size), dtype)], {}
 
 
-def mean_squared_error(rng, size, dtype):
-    y, target = normal(rng, 3, size, dtype=dtype), normal(rng, 3, size, dtype=dtype)
-    return [y, target, np.empty_like(y)], {}
-
-
 def add_errors(rng, size, dtype, *, turned):
     shape = (size, 3) if turned else (40, size)
     y, target = normal(rng, *shape, dtype=dtype), normal(rng, *shape, dtype=dtype)
@@ -156,14 +151,50 @@ def softmax_backward(rng, size, dtype):
 
 def softmax_cross_entropy(rng, size, dtype):
     x = 5 * normal(rng, 6, size, dtype=dtype)
-    return [x, rng.integers(0, max(size, 1), 6), np.empty_like(x)], {}
+    return [x, rng.integers(0, max(size, 1), 6), np.empty_like(x), np.zeros(())], {}
+
+
+def of_target(distribution):
+    """Return a drawer for a loss of numbers of either sign and what they should be."""
+
+    def draw(rng, size, dtype):
+        y, target = 5 * normal(rng, 6, size, dtype=dtype), distribution(rng, size).astype(dtype)
+        return [y, target, np.empty_like(y), np.zeros(())], {}
+
+    return draw
+
+
+def accumulate(rng, size, dtype):
+    return [np.array(rng.random()), size, rng.random(2)], {}
+
+
+def count_agreeing(rng, size, dtype):
+    y = normal(rng, 6, size, dtype=dtype)
+    y[:, ::3] = 0.0
+    y[:, 1::5] = np.nan
+    target = rng.integers(0, 3, (6, size)) / 2
+    return [y, target.astype(dtype), rng.random(2)], {}
+
+
+def gather(rng, size, dtype):
+    values = normal(rng, 50, 2, size, dtype=dtype)
+    rows = rng.integers(0, 50, 9)
+    return [values, rows, np.empty((9, 2, size), dtype)], {}
+
+
+def cast(kind):
+    def draw(rng, size, dtype):
+        x = rng.integers(0, 255, (3, size)).astype(kind)
+        return [x / 7 if kind == "f8" else x, np.empty((3, size), dtype)], {}
+
+    return draw
 
 
 def count_right(rng, size, dtype):
     """Draw numbers of which many are equal, and one row in three has NaN."""
     y = rng.integers(0, 4, (60, size)).astype(dtype)
     y[::3, size // 2] = np.nan
-    return [y, rng.integers(0, max(size, 1), 60)], {}
+    return [y, rng.integers(0, max(size, 1), 60), rng.random(2)], {}
 
 
 def scales(rng, size, dtype, *, given):
@@ -266,7 +297,6 @@ CASES = [
     Case("multiply", by_number, variety="by a number"),
     Case("copy", copy),
     Case("fill", fill),
-    Case("mean_squared_error", mean_squared_error, least=1),
     *(
         Case("add_errors", partial(add_errors, turned=turned), scratch=(2,), variety=wide)
         for turned, wide in [(False, "columns"), (True, "rows")]
@@ -286,6 +316,21 @@ CASES = [
     Case("softmax_backward", softmax_backward, SINGLE, least=1),
     Case("softmax_cross_entropy", softmax_cross_entropy, SINGLE, least=1),
     Case("count_right", count_right, SINGLE, least=1),
+    Case("count_agreeing", count_agreeing, SINGLE),
+    Case("accumulate", accumulate),
+    Case(
+        "binary_cross_entropy",
+        of_target(lambda rng, size: rng.random((6, size))),
+        SINGLE,
+        least=1,
+    ),
+    Case(
+        "mean_squared_error",
+        of_target(lambda rng, size: rng.standard_normal((6, size))),
+        least=1,
+    ),
+    Case("gather", gather, least=1),
+    *(Case("cast", cast(kind), SINGLE, variety=f"from {kind}") for kind in ("f8", "u1")),
     *(
         case
         for given in (True, False)

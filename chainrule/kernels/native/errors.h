@@ -3,25 +3,27 @@
 #define LOOPS "error_loops.h"
 #include "both_types.h"
 
-/* mean_squared_error(y, target, dy) -> mean loss */
+/* mean_squared_error(y, target, dy, loss) */
 static PyObject *mean_squared_error(PyObject *self, PyObject *const *args, Py_ssize_t n,
                                     PyObject *names)
 {
     Call call;
-    begin(&call, self, args, n, names, 3);
+    begin(&call, self, args, n, names, 4);
     Array *y = array(&call, 0), *target = array(&call, 1), *dy = output(&call, 2);
     want(&call, are_vectors(&call) && y->size > 0);
+    Array *loss = output(&call, 3);
+    want(&call, are_sums(loss, 1));
     if (call.unfit)
         return fall_back(&call);
     run(&call, y->size);
-    double loss;
+    double *mean = (double *)loss->data;
     if (y->type == 'f')
-        loss = squared_error_loop_f32((float *)y->data, (float *)target->data, y->size,
+        *mean = squared_error_loop_f32((float *)y->data, (float *)target->data, y->size,
                                       (float *)dy->data);
     else
-        loss = squared_error_loop_f64((double *)y->data, (double *)target->data, y->size,
+        *mean = squared_error_loop_f64((double *)y->data, (double *)target->data, y->size,
                                       (double *)dy->data);
-    return finish_with(&call, loss);
+    return finish(&call);
 }
 
 /* add_errors(y, target, work, sums) */
@@ -33,8 +35,8 @@ static PyObject *add_errors(PyObject *self, PyObject *const *args, Py_ssize_t n,
     (void)array(&call, 2); /* the reference's scratch */
     want(&call, are_vectors(&call) && y->axes == 2);
     Array *sums = output(&call, 3);
-    want(&call, is_real(sums) && sums->type == 'd' && y->axes == 2);
-    if (call.unfit || sums->size != 1 + 4 * y->shape[1])
+    want(&call, y->axes == 2 && are_sums(sums, 1 + 4 * y->shape[1]));
+    if (call.unfit)
         return fall_back(&call);
     Py_ssize_t rows = y->shape[0], columns = y->shape[1];
     double *into = (double *)sums->data;

@@ -32,6 +32,9 @@
 
 #include "softmax.h"
 
+#include "losses.h"
+#include "rows.h"
+
 #include "recurrent.h"
 
 #include "attention.h"
@@ -44,6 +47,7 @@
 #define KERNEL(name) NAMED(name, name)
 
 PyMethodDef TABLE[] = {
+    KERNEL(accumulate),
     KERNEL(activation_backward),
     KERNEL(adam),
     KERNEL(add),
@@ -57,16 +61,20 @@ PyMethodDef TABLE[] = {
     KERNEL(batch_norm_moments),
     KERNEL(bias_activation),
     KERNEL(bias_activation_slope),
+    KERNEL(binary_cross_entropy),
+    KERNEL(cast),
     KERNEL(column_sums),
     KERNEL(convolve),
     KERNEL(convolve_input_gradient),
     KERNEL(convolve_kernel_gradient),
     KERNEL(copy),
+    KERNEL(count_agreeing),
     KERNEL(count_right),
     KERNEL(depthwise),
     KERNEL(depthwise_backward),
     KERNEL(depthwise_slope),
-    KERNEL(fill),
+    NAMED(fill, fill_numbers),
+    KERNEL(gather),
     KERNEL(global_max),
     KERNEL(global_max_backward),
     KERNEL(gru),

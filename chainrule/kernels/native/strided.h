@@ -108,7 +108,7 @@ static PyObject *copy(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObj
 }
 
 /* fill(out, value) */
-static PyObject *fill(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
+static PyObject *fill_numbers(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
 {
     Call call;
     begin(&call, self, args, n, names, 2);

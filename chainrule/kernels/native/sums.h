@@ -2,6 +2,12 @@
 
 enum { SUM_ROWS = 128 };
 
+/* Whether an array holds so many running sums, which are in double precision. */
+static int are_sums(const Array *a, Py_ssize_t size)
+{
+    return a->type == 'd' && a->is_contiguous && a->size == size;
+}
+
 #define LOOPS "sum_loops.h"
 #include "both_types.h"
 

@@ -1,4 +1,4 @@
-"""The loops of an embedding in plain numpy."""
+"""Rows by their numbers: gathered, converted, added up; in plain numpy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from chainrule.kernels.elementwise import Array
 
-__all__ = ["add_rows", "take_rows"]
+__all__ = ["add_rows", "cast", "gather", "take_rows"]
 
 _BLOCK = 8192  # elements
 
@@ -39,3 +39,16 @@ def add_rows(rows: Array, values: Array, out: Array) -> None:
         # On flat arrays numpy has a fast loop for this, several times that on rows.
         places = rows[block, None] * width + columns
         np.add.at(flat, places.reshape(-1), values[block].reshape(-1))
+
+
+def gather(values: Array, rows: Array, out: Array) -> None:
+    """Write some rows to ``out``.
+
+    Shapes: values (any, ...), rows (n,) of intp, out (n, ...) of the same type.
+    """
+    values.take(rows, 0, out, "clip")
+
+
+def cast(x: Array, out: Array) -> None:
+    """Write numbers as another type."""
+    np.copyto(out, x, casting="unsafe")
