@@ -12,6 +12,7 @@ from types import FunctionType
 from typing import Any, NamedTuple
 
 from chainrule.kernels import compiled
+from chainrule.kernels.attention import attend, attend_backward
 from chainrule.kernels.convolution import (
     convolve,
     convolve_input_gradient,
@@ -71,6 +72,7 @@ from chainrule.kernels.reference import (
     activation_backward,
     add,
     bias_activation,
+    bias_activation_slope,
     column_sums,
     copy,
     fill,
@@ -98,6 +100,8 @@ __all__ = [
     "add_errors",
     "add_penalty",
     "add_rows",
+    "attend",
+    "attend_backward",
     "average",
     "avg_pool",
     "avg_pool_backward",
@@ -105,6 +109,7 @@ __all__ = [
     "batch_norm_backward",
     "batch_norm_moments",
     "bias_activation",
+    "bias_activation_slope",
     "binary_cross_entropy",
     "cast",
     "column_sums",

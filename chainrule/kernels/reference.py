@@ -13,6 +13,7 @@ __all__ = [
     "activation_backward",
     "add",
     "bias_activation",
+    "bias_activation_slope",
     "column_sums",
     "copy",
     "fill",
@@ -29,6 +30,13 @@ def bias_activation(x: Array, bias: Array | None, activation: str, y: Array) -> 
     if bias is not None:
         x += bias
     ELEMENTWISE[activation].value(x, y)
+
+
+def bias_activation_slope(x: Array, bias: Array | None, activation: str, y: Array) -> None:
+    """Add the bias to x, write the activation of the sum to y, which is not x, its slope to x."""
+    function = ELEMENTWISE[activation]
+    bias_activation(x, bias, activation, y)
+    function.slope(x, y, x)
 
 
 def activation_backward(activation: str, x: Array, y: Array, dy: Array, dx: Array) -> None:

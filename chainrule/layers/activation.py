@@ -42,15 +42,22 @@ def activate(
     """
     if activation == "softmax":
         return _softmax(x, bias, tape)
-    in_place = own and not kernels.ELEMENTWISE[activation].needs_x
-    y = x if in_place or activation == "linear" else tape.empty(x.shape)
-    kernels.bias_activation(x, bias, activation, y)
+    needs_x = kernels.ELEMENTWISE[activation].needs_x
+    keeps_slope = own and needs_x  # which costs little more forward, and all of it back
+    y = x if (own and not needs_x) or activation == "linear" else tape.empty(x.shape)
+    if keeps_slope:
+        kernels.bias_activation_slope(x, bias, activation, y)
+    else:
+        kernels.bias_activation(x, bias, activation, y)
 
     def backward(dy: Array) -> Array:
         if activation == "linear":
             return dy
         dx = tape.empty(y.shape)
-        kernels.activation_backward(activation, x, y, dy, dx)
+        if keeps_slope:
+            kernels.multiply(x, dy, dx)
+        else:
+            kernels.activation_backward(activation, x, y, dy, dx)
         return dx
 
     return y, backward

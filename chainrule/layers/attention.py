@@ -6,11 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from chainrule import kernels
 from chainrule.layers.base import Layer, Parameters, check_shape
-from chainrule.layers.dropout import Dropout
+from chainrule.layers.dropout import draw_kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +35,8 @@ class MultiHeadAttention:
     key: _Projection
     value: _Projection
     attention_output: _Projection
-    dropout: Layer
+    rate: float  # of dropout
+    stream: int  # which of a step's random streams is its own
     causal: bool
 
     @classmethod
@@ -51,30 +50,28 @@ class MultiHeadAttention:
             projection("key", 1),
             projection("value", 1),
             projection("attention_output", 2),
-            Dropout(spec.dropout, number),
+            spec.dropout,
+            number,
             spec.use_causal_mask,
         )
 
     def forward(self, xs: list[Array], tape: Tape) -> tuple[Array, Backwards]:
         query, value = xs[0], xs[min(1, len(xs) - 1)]
         key = xs[-1] if len(xs) > 2 else value
-        wants_dx, hidden = tape.wants_dx, self._hidden(query, key, tape)
+        wants_dx, padded = tape.wants_dx, _padded(tape)
         tape.mask = tape.source_masks[0] if tape.source_masks else None
-        scale = 1.0 / math.sqrt(self.query.kernel.shape[-1])
         q, k, v = (
             self.query.forward(query, tape),
             self.key.forward(key, tape),
             self.value.forward(value, tape),
         )
-        kernels.multiply(q, scale, q)
-        mixed, unmix = self._mix(q, k, v, hidden, tape)
+        mixed, unmix = self._mix(q, k, v, padded, tape)
         y = self.attention_output.forward(mixed, tape)
 
         def backward(dy: Array) -> list[Array]:
             dmixed = tape.empty(mixed.shape)
             self.attention_output.backward(mixed, dy, dmixed, tape)
             dq, dk, dv = unmix(dmixed)
-            kernels.multiply(dq, scale, dq)
             parts = ((self.query, query, dq), (self.value, value, dv), (self.key, key, dk))
             found = []
             for projection, x, slope in parts:
@@ -89,41 +86,37 @@ class MultiHeadAttention:
         return y.reshape(query.shape), backward
 
     def _mix(
-        self, q: Array, k: Array, v: Array, hidden: list[Array], tape: Tape
+        self, q: Array, k: Array, v: Array, padded: Array | None, tape: Tape
     ) -> tuple[Array, Callable[[Array], tuple[Array, Array, Array]]]:
         """Mix the values of each head; all arrays are (batch, steps, heads, width)."""
-        qs, ks, vs = (array.transpose(0, 2, 1, 3) for array in (q, k, v))  # heads first
-        scores = tape.empty((*qs.shape[:3], ks.shape[2]))
-        kernels.matmul(qs, ks.swapaxes(2, 3), scores)
-        for where in hidden:
-            np.copyto(scores, np.finfo(scores.dtype).min / 2, where=where)
-        kernels.softmax(scores, scores)
-        for where in hidden:  # matters where a row has nothing else
-            np.copyto(scores, 0.0, where=where)
-        kept, undrop = self.dropout.forward(scores, tape)
-        mixed = tape.empty((*q.shape[:3], v.shape[3]))
-        kernels.matmul(kept, vs, mixed.transpose(0, 2, 1, 3))
+        batch, steps, heads, width = q.shape
+        scores, scale = (heads, steps, k.shape[1]), 1.0 / math.sqrt(width)
+        kept = self._kept((batch, *scores), tape)
+        shares, work = tape.empty((batch, *scores)), tape.empty((2, *scores))
+        mixed = tape.empty((batch, steps, heads, v.shape[3]))
+        kernels.attend(q, k, v, padded, self.causal, kept, scale, shares, work, mixed)
 
         def backward(dmixed: Array) -> tuple[Array, Array, Array]:
-            dms = dmixed.transpose(0, 2, 1, 3)
-            dq, dk, dv = tape.empty(q.shape), tape.empty(k.shape), tape.empty(v.shape)
-            dkept, dscores = tape.empty(scores.shape), tape.empty(scores.shape)
-            kernels.matmul(kept.swapaxes(2, 3), dms, dv.transpose(0, 2, 1, 3))
-            kernels.matmul(dms, vs.swapaxes(2, 3), dkept)
-            kernels.softmax_backward(scores, undrop(dkept), dscores)
-            kernels.matmul(dscores, ks, dq.transpose(0, 2, 1, 3))
-            kernels.matmul(dscores.swapaxes(2, 3), qs, dk.transpose(0, 2, 1, 3))
-            return dq, dk, dv
+            slopes = tape.empty(q.shape), tape.empty(k.shape), tape.empty(v.shape)
+            kernels.attend_backward(q, k, v, kept, scale, shares, dmixed, work, *slopes)
+            return slopes
 
         return mixed, backward
 
-    def _hidden(self, query: Array, key: Array, tape: Tape) -> list[Array]:
-        """Return which scores must not count, each to be broadcast to all of them."""
-        masks = tape.source_masks[1:] or tape.source_masks
-        hidden = [~mask[:, None, None, :] for mask in masks if mask is not None]
-        if self.causal:
-            hidden.append(np.arange(query.shape[1])[:, None] < np.arange(key.shape[1]))
-        return hidden
+    def _kept(self, shape: tuple[int, ...], tape: Tape) -> Array | None:
+        if not tape.training or self.rate == 0.0:
+            return None
+        return draw_kept(shape, self.rate, tape.random(self.stream), tape)
+
+
+def _padded(tape: Tape) -> Array | None:
+    """Return which keys must not count, as the masks of the values and of the keys have it."""
+    masks = tape.source_masks[1:] or tape.source_masks
+    padded = None
+    for mask in masks:
+        if mask is not None:
+            padded = ~mask if padded is None else padded | ~mask
+    return padded
 
 
 @dataclass(frozen=True)

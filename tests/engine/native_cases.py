@@ -272,6 +272,16 @@ CASES = [
     ),
     *(
         Case(
+            "bias_activation_slope",
+            bias_activation(kind, bias=bias, in_place=False),
+            SINGLE if kind in POWERS else BOTH,
+            variety=f"{kind}{' bias' * bias}",
+        )
+        for kind in ["linear", "relu", "leaky_relu", *POWERS]
+        for bias in (True, False)
+    ),
+    *(
+        Case(
             "activation_backward",
             activation_backward(kind),
             SINGLE if kind in POWERS else BOTH,

@@ -126,6 +126,49 @@ def global_max_backward(rng, size, dtype):
     return [x, y, dy, np.empty_like(x), np.empty(x.shape, bool)], {}
 
 
+@dataclass(frozen=True)
+class Looks:
+    """What an attention is like; ``wide`` is the axis that has the size."""
+
+    wide: str
+    masked: bool = False
+    dropped: bool = False
+
+    def __str__(self) -> str:
+        return self.wide + " masked" * self.masked + " dropped" * self.dropped
+
+    def draw(self, rng, size, dtype):
+        """Draw what the forward kernel takes."""
+        sizes = {"steps": 5, "seen": 4, "width": 3, "value width": 6, self.wide: size}
+        batch, heads, (steps, seen, *widths) = 2, 3, sizes.values()
+        q = normal(rng, batch, steps, heads, widths[0], dtype=dtype)
+        k, v = (normal(rng, batch, seen, heads, width, dtype=dtype) for width in widths)
+        padded, kept = None, None
+        if self.masked:
+            padded = rng.random((batch, seen)) < 0.3
+            padded[1] = True  # all of a row
+        if self.dropped:
+            kept = 2 * rng.integers(0, 2, (batch, heads, steps, seen)).astype(dtype)
+        shares, work = (np.zeros((n, heads, steps, seen), dtype) for n in (batch, 2))
+        mixed = np.zeros((batch, steps, heads, widths[1]), dtype)
+        given = q, k, v, padded, self.masked, kept, widths[0] ** -0.5
+        return [*given, shares, work, mixed], {}
+
+    def draw_back(self, rng, size, dtype):
+        """Draw what the backward kernel takes: what the reference left, forward."""
+        arguments, _ = self.draw(rng, size, dtype)
+        REFERENCE["attend"](*arguments)
+        q, k, v, _, _, kept, scale, shares, work, mixed = arguments
+        dmixed = normal(rng, *mixed.shape, dtype=dtype)
+        slopes = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
+        return [q, k, v, kept, scale, shares, dmixed, work, *slopes], {}
+
+
+LOOKS = [
+    *(Looks(wide) for wide in ("steps", "seen", "width", "value width")),
+    Looks("steps", masked=True),
+    Looks("seen", masked=True, dropped=True),
+]
 KINDS = [
     kind
     for name in BLOCKS
@@ -140,6 +183,14 @@ KINDS = [
 ]
 CASES = [
     *(case for kind in KINDS for case in cases(kind)),
+    *(
+        case
+        for looks in LOOKS
+        for case in (
+            Case("attend", looks.draw, SINGLE, 1, 0, str(looks), (8,), 1e-5),
+            Case("attend_backward", looks.draw_back, SINGLE, 1, 0, str(looks), (7,), 1e-4),
+        )
+    ),
     Case("global_max", global_max, least=1),
     Case("global_max_backward", global_max_backward, least=1, scratch=(4,)),
 ]

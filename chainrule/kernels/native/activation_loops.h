@@ -30,6 +30,18 @@ INLINE void OF(map)(OF(value_t) *f, REAL *x, const REAL *bias, REAL *y, Py_ssize
     }
 }
 
+/* y = f(x + bias), and x = f'(x + bias), which has the dear parts in common; y is not x. */
+INLINE void OF(map_slope)(OF(value_t) *f, OF(slope_t) *slope, REAL *x, const REAL *bias, REAL *y,
+                          Py_ssize_t n)
+{
+    LOOP
+    for (Py_ssize_t i = 0; i < n; i++) {
+        REAL sum = bias == NULL ? x[i] : x[i] + bias[i];
+        y[i] = f(sum);
+        x[i] = slope(sum, y[i]);
+    }
+}
+
 /* dx = f'(x) dy. */
 INLINE void OF(map_back)(OF(slope_t) *slope, const REAL *x, const REAL *y, const REAL *dy,
                          REAL *dx, Py_ssize_t n)
@@ -57,6 +69,25 @@ static void OF(activate)(enum Activation kind, REAL *x, const REAL *bias, REAL *
     }
 }
 
+static void OF(activate_slope)(enum Activation kind, REAL *x, const REAL *bias, REAL *y,
+                               Py_ssize_t n)
+{
+    switch (kind) {
+    case LINEAR: OF(map_slope)(OF(linear), OF(linear_slope), x, bias, y, n); break;
+    case RELU: OF(map_slope)(OF(relu), OF(relu_slope), x, bias, y, n); break;
+    case LEAKY_RELU: OF(map_slope)(OF(leaky_relu), OF(leaky_relu_slope), x, bias, y, n); break;
+#ifdef SINGLE
+    case ELU: OF(map_slope)(elu_f, elu_slope, x, bias, y, n); break;
+    case GELU: OF(map_slope)(gelu_f, gelu_slope, x, bias, y, n); break;
+    case SIGMOID: OF(map_slope)(sigmoid_f, sigmoid_slope, x, bias, y, n); break;
+    case TANH: OF(map_slope)(tanh_f, tanh_slope, x, bias, y, n); break;
+    case SOFTPLUS: OF(map_slope)(softplus_f, softplus_slope, x, bias, y, n); break;
+    case SWISH: OF(map_slope)(swish_f, swish_slope, x, bias, y, n); break;
+#endif
+    default: break;
+    }
+}
+
 static void OF(deactivate)(enum Activation kind, const REAL *x, const REAL *y, const REAL *dy,
                            REAL *dx, Py_ssize_t n)
 {
@@ -76,10 +107,11 @@ static void OF(deactivate)(enum Activation kind, const REAL *x, const REAL *y, c
     }
 }
 
-/* x = x + bias and y = f(x), row by row. Short rows are taken several at once, with as many
-   copies of the bias, so that the vectors are full. */
-static void OF(activate_rows)(enum Activation kind, REAL *x, const REAL *bias, REAL *y,
-                              Py_ssize_t rows, Py_ssize_t columns)
+/* Activate row by row, as ``each`` does. Short rows are taken several at once, with as many copies
+   of the bias, so that the vectors are full. */
+static void OF(by_rows)(void each(enum Activation, REAL *, const REAL *, REAL *, Py_ssize_t),
+                        enum Activation kind, REAL *x, const REAL *bias, REAL *y, Py_ssize_t rows,
+                        Py_ssize_t columns)
 {
     REAL copies[2 * TILE];
     if (bias != NULL && rows > 1 && columns < TILE) {
@@ -88,10 +120,22 @@ static void OF(activate_rows)(enum Activation kind, REAL *x, const REAL *bias, R
             memcpy(copies + i * columns, bias, (size_t)columns * sizeof *bias);
         Py_ssize_t step = together * columns;
         for (; rows >= together; rows -= together, x += step, y += step)
-            OF(activate)(kind, x, copies, y, step);
-        OF(activate)(kind, x, copies, y, rows * columns);
+            each(kind, x, copies, y, step);
+        each(kind, x, copies, y, rows * columns);
         return;
     }
     for (Py_ssize_t row = 0; row < rows; row++)
-        OF(activate)(kind, x + row * columns, bias, y + row * columns, columns);
+        each(kind, x + row * columns, bias, y + row * columns, columns);
+}
+
+static void OF(activate_rows)(enum Activation kind, REAL *x, const REAL *bias, REAL *y,
+                              Py_ssize_t rows, Py_ssize_t columns)
+{
+    OF(by_rows)(OF(activate), kind, x, bias, y, rows, columns);
+}
+
+static void OF(activate_slope_rows)(enum Activation kind, REAL *x, const REAL *bias, REAL *y,
+                                    Py_ssize_t rows, Py_ssize_t columns)
+{
+    OF(by_rows)(OF(activate_slope), kind, x, bias, y, rows, columns);
 }

@@ -30,13 +30,13 @@ typedef struct {
     float scale; /* 2^n */
 } Reduced;
 
-INLINE Reduced reduce(float x, float rest)
+INLINE Reduced reduce(float x)
 {
     float shifted = x * 1.44269504f + 12582912.0f;
     float n = shifted - 12582912.0f;
     Reduced found;
     /* log(2) in two parts, the first short: its product with n is exact (Cody & Waite). */
-    found.r = ((x - n * 0.693359375f) + n * 2.12194440e-4f) + rest;
+    found.r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
     found.scale = float_of((int32_t)((uint32_t)(bits_of(shifted) + 127) << 23));
     return found;
 }
@@ -52,26 +52,32 @@ INLINE float exp_tail(float r)
     return p * r + 5.0000001201e-1f;
 }
 
-/* exp(x + rest), rest being small; 0 below the normal floats, infinity from 88.4 on. */
-INLINE float exp_of_sum(float x, float rest)
+INLINE float power_of(Reduced by)
+{
+    return (exp_tail(by.r) * by.r * by.r + by.r + 1.0f) * by.scale;
+}
+
+/* 0 below the normal floats, infinity from 88.4 on. */
+INLINE float exp_f(float x)
 {
     float bounded = x < -87.0f ? -87.0f : x;
-    bounded = bounded > 89.0f ? 89.0f : bounded;
-    Reduced by = reduce(bounded, rest);
-    float value = (exp_tail(by.r) * by.r * by.r + by.r + 1.0f) * by.scale;
+    float value = power_of(reduce(bounded > 89.0f ? 89.0f : bounded));
     return x < -87.0f ? 0.0f : value;
 }
 
-INLINE float exp_f(float x)
+/* exp(x + rest), for x <= 0, rest being small. */
+INLINE float exp_of_sum(float x, float rest)
 {
-    return exp_of_sum(x, 0.0f);
+    Reduced by = reduce(x < -87.0f ? -87.0f : x);
+    by.r += rest;
+    return x < -87.0f ? 0.0f : power_of(by);
 }
 
 /* exp(x) - 1, for x <= 0. */
 INLINE float expm1_f(float x)
 {
     float bounded = x < -87.0f ? -87.0f : x;
-    Reduced by = reduce(bounded, 0.0f);
+    Reduced by = reduce(bounded);
     float power = exp_tail(by.r) * by.r * by.r + by.r;
     return by.scale * power + (by.scale - 1.0f);
 }
@@ -93,15 +99,15 @@ INLINE float log1p_f(float x)
 
 INLINE float sigmoid_f(float x)
 {
-    return 1.0f / (1.0f + exp_f(-x));
+    float bounded = x < -88.0f ? -88.0f : x; /* beyond, it is below the normal floats, or 1 */
+    return 1.0f / (1.0f + power_of(reduce(bounded > 88.0f ? -88.0f : -bounded)));
 }
 
 INLINE float tanh_f(float x)
 {
-    float size = x < 0.0f ? -x : x;
-    float less = expm1_f(-2.0f * size); /* exp(-2 |x|) - 1 */
-    float value = less / (2.0f + less);
-    return x < 0.0f ? value : -value;
+    int32_t sign = bits_of(x) & INT32_MIN;
+    float less = expm1_f(-2.0f * float_of(bits_of(x) ^ sign)); /* exp(-2 |x|) - 1 */
+    return -float_of(bits_of(less / (2.0f + less)) ^ sign);
 }
 
 /* The distribution and the density of the standard normal: near 0 by a polynomial; further out the

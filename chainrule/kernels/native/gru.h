@@ -121,14 +121,30 @@ static void gru_row_back(const GRU *l, Py_ssize_t at, float *d, float *dz)
     deactivate_f32(l->kind, z + 2 * units, g, dg, dg, units);
 }
 
-/* A step of some rows back, but for the first part, which each row has by itself. */
-static void gru_step_back(const GRU *l, const Parts *turned, Py_ssize_t at, Rows rows,
-                          float *slopes, float *d_inner)
+/* Both, and d_inner, with the usual functions and the reset after the product: in one loop. */
+static void usual_gru_row_back(const GRU *l, Py_ssize_t at, float *d, float *dz, float *d_inner)
 {
-    const Sequence *s = &l->s;
-    Py_ssize_t units = s->units, width = 3 * units;
+    Py_ssize_t units = l->s.units;
+    const float *update = l->gates + 3 * at, *r = update + units, *g = r + units;
+    const float *before = l->h + at, *inner = l->inner + at;
+    LOOP
+    for (Py_ssize_t u = 0; u < units; u++) {
+        float dg = (1 - update[u]) * d[u] * (1 - g[u] * g[u]);
+        dz[u] = (before[u] - g[u]) * d[u] * ((1 - update[u]) * update[u]);
+        dz[units + u] = inner[u] * dg * ((1 - r[u]) * r[u]);
+        dz[2 * units + u] = dg;
+        d_inner[u] = dg * r[u];
+        d[u] *= update[u];
+    }
+}
+
+/* The reset gate's dz of some rows, and d_inner; where it comes before the product, through that. */
+static void reset_back(const GRU *l, const Parts *turned, Py_ssize_t at, Rows rows, float *slopes,
+                       float *d_inner)
+{
+    Py_ssize_t units = l->s.units, width = 3 * units;
     const float *factor = (l->reset_after ? l->inner : l->seen) + at;
-    float *work = s->work + rows.first * units;
+    float *work = l->s.work + rows.first * units;
     if (!l->reset_after)
         multiply_packed(slopes + 2 * units, width, rows.count, &turned->candidate, d_inner, units, 0);
     for (Py_ssize_t row = 0; row < rows.count; row++) {
@@ -143,10 +159,6 @@ static void gru_step_back(const GRU *l, const Parts *turned, Py_ssize_t at, Rows
         }
         deactivate_f32(l->gate, l->z + 3 * at + row * width + units, r, dr, dr, units);
     }
-    if (l->reset_after)
-        multiply_packed(d_inner, units, rows.count, &turned->candidate, work, units, 0);
-    multiply_packed(slopes, width, rows.count, &turned->gates, work, units, 1);
-    add_work(s, rows);
 }
 
 /* gru_backward(z, kernel, kept, padded, shown, activation, recurrent_activation, reset_after, seen,
@@ -173,21 +185,33 @@ static PyObject *gru_backward(PyObject *self, PyObject *const *args, Py_ssize_t 
     if (call.unfit || !are_gates(s, 3, z, dz, kernel, NULL, panels))
         return fall_back(&call);
     run_products(&call, s, 3);
+    int is_usual = l.kind == TANH && l.gate == SIGMOID && l.reset_after;
     Parts turned = turned_parts_of((float *)kernel->data, s->units, (float *)panels->data);
     for (Py_ssize_t first = 0; first < s->batch; first += BLOCK) {
         Rows rows = block(s, first);
         for (Py_ssize_t t = s->steps - 1; t >= 0; t--) {
             Py_ssize_t at = (t * s->batch + first) * s->units;
-            float *slopes = (float *)dz->data + 3 * at;
+            float *slopes = (float *)dz->data + 3 * at, *inside = (float *)d_inner->data + at;
+            float *into = s->work + first * s->units;
             arrive(s, t, rows);
             for (Py_ssize_t i = 0; i < rows.count; i++) {
-                if (is_padded(s, t, first + i))
-                    memset(slopes + i * width, 0, (size_t)width * sizeof *slopes);
-                else
-                    gru_row_back(&l, at + i * s->units, s->d + (first + i) * s->units,
-                                 slopes + i * width);
+                Py_ssize_t of = i * s->units;
+                float *d_of = s->d + first * s->units + of, *slope = slopes + 3 * of;
+                if (is_padded(s, t, first + i)) {
+                    memset(slope, 0, (size_t)width * sizeof *slope);
+                    memset(inside + of, 0, (size_t)s->units * sizeof *inside);
+                } else if (is_usual) {
+                    usual_gru_row_back(&l, at + of, d_of, slope, inside + of);
+                } else {
+                    gru_row_back(&l, at + of, d_of, slope);
+                }
             }
-            gru_step_back(&l, &turned, at, rows, slopes, (float *)d_inner->data + at);
+            if (!is_usual)
+                reset_back(&l, &turned, at, rows, slopes, inside);
+            if (l.reset_after)
+                multiply_packed(inside, s->units, rows.count, &turned.candidate, into, s->units, 0);
+            multiply_packed(slopes, width, rows.count, &turned.gates, into, s->units, 1);
+            add_work(s, rows);
         }
     }
     return finish(&call);

@@ -14,6 +14,8 @@
 #include "strided.h"
 #include "sums.h"
 
+#include "tiles.h"
+
 #include "matmul.h"
 
 #include "normalization.h"
@@ -35,6 +37,8 @@
 
 #include "recurrent.h"
 
+#include "attention.h"
+
 #include "gru.h"
 #include "lstm.h"
 
@@ -48,12 +52,15 @@ PyMethodDef TABLE[] = {
     KERNEL(adam),
     KERNEL(add),
     KERNEL(add_errors),
+    KERNEL(attend),
+    KERNEL(attend_backward),
     KERNEL(avg_pool),
     KERNEL(avg_pool_backward),
     KERNEL(batch_norm),
     KERNEL(batch_norm_backward),
     KERNEL(batch_norm_moments),
     KERNEL(bias_activation),
+    KERNEL(bias_activation_slope),
     KERNEL(binary_cross_entropy),
     KERNEL(cast),
     KERNEL(column_sums),

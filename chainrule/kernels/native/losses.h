@@ -27,7 +27,7 @@ static double cross_entropy_loop(const float *x, const int64_t *classes, Py_ssiz
     for (Py_ssize_t row = 0; row < rows; row += block) {
         Py_ssize_t count = rows - row < block ? rows - row : block;
         for (Py_ssize_t r = row; r < row + count; r++) {
-            subtract_maximum(x + r * n, n, dy + r * n);
+            subtract_maximum(x + r * n, n, 1.0f, dy + r * n);
             loss -= dy[r * n + classes[r]];
         }
         LOOP

@@ -90,6 +90,24 @@ static void lstm_row_back(const LSTM *l, Py_ssize_t at, float *dh, float *dc, fl
     deactivate_f32(l->gate, z + 3 * units, o, slope, slope, units);
 }
 
+/* The same with the usual functions. */
+static void usual_row_back(const LSTM *l, Py_ssize_t at, float *dh, float *dc, float *dz)
+{
+    Py_ssize_t units = l->s.units;
+    const float *before = l->c + at, *active = l->active + at;
+    const float *i = l->gates + 4 * at, *f = i + units, *g = f + units, *o = g + units;
+    LOOP
+    for (Py_ssize_t u = 0; u < units; u++) {
+        float a = active[u], through = dc[u] + dh[u] * o[u] * (1 - a * a);
+        dz[u] = through * g[u] * ((1 - i[u]) * i[u]);
+        dz[units + u] = through * before[u] * ((1 - f[u]) * f[u]);
+        dz[2 * units + u] = through * i[u] * (1 - g[u] * g[u]);
+        dz[3 * units + u] = dh[u] * a * ((1 - o[u]) * o[u]);
+        dc[u] = through * f[u];
+        dh[u] = 0;
+    }
+}
+
 /* lstm_backward(z, kernel, kept, padded, shown, activation, recurrent_activation, gates, states,
                  active, dy, d, dz, work, panels) */
 static PyObject *lstm_backward(PyObject *self, PyObject *const *args, Py_ssize_t n,
@@ -116,6 +134,7 @@ static PyObject *lstm_backward(PyObject *self, PyObject *const *args, Py_ssize_t
     float *memory = (float *)panels->data;
     Packed turned = pack_all((Right){(float *)kernel->data, 1, width}, width, s->units, &memory);
     l.c = (float *)states->data + states->size / 2;
+    int is_usual = l.kind == TANH && l.gate == SIGMOID;
     for (Py_ssize_t first = 0; first < s->batch; first += BLOCK) {
         Rows rows = block(s, first);
         for (Py_ssize_t t = s->steps - 1; t >= 0; t--) {
@@ -127,7 +146,8 @@ static PyObject *lstm_backward(PyObject *self, PyObject *const *args, Py_ssize_t
                 if (is_padded(s, t, row))
                     memset(slopes + i * width, 0, (size_t)width * sizeof *slopes);
                 else
-                    lstm_row_back(&l, (t * s->batch + row) * s->units, dh, dc, slopes + i * width);
+                    (is_usual ? usual_row_back : lstm_row_back)(
+                        &l, (t * s->batch + row) * s->units, dh, dc, slopes + i * width);
             }
             back_to_seen(s, slopes, width, &turned, rows);
         }

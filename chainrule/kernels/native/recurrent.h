@@ -5,7 +5,7 @@
    and the gates follow while these rows are in the cache.
 */
 
-enum { BLOCK = 48 }; /* rows */
+enum { BLOCK = 96 }; /* rows */
 
 /* A matrix in panels: all panels of its first DEPTH rows, then those of the next. */
 typedef struct {

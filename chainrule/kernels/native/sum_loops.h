@@ -10,12 +10,21 @@ INLINE void OF(add)(const REAL *from, Py_ssize_t n, REAL *to)
 }
 
 typedef REAL OF(wide) __attribute__((vector_size(64)));
+typedef REAL OF(half) __attribute__((vector_size(32)));
+typedef REAL OF(quarter) __attribute__((vector_size(16)));
 
+/* The sum of all lanes, by halves. */
 INLINE REAL OF(total_of)(const OF(wide) *sums)
 {
+    OF(half) halves[2];
+    OF(quarter) quarters[2];
     REAL total = 0;
-    for (size_t k = 0; k < sizeof *sums / sizeof(REAL); k++)
-        total += (*sums)[k];
+    memcpy(halves, sums, sizeof halves);
+    halves[0] += halves[1];
+    memcpy(quarters, halves, sizeof quarters);
+    quarters[0] += quarters[1];
+    for (size_t k = 0; k < sizeof *quarters / sizeof(REAL); k++)
+        total += quarters[0][k];
     return total;
 }
 
