@@ -107,6 +107,11 @@ static void pack(const Right *from, Py_ssize_t depth, Py_ssize_t columns, float 
     }
     if (columns < WIDTH)
         memset(panel, 0, (size_t)(depth * WIDTH) * sizeof *panel);
+    if (from->column == 1 && columns == FLOATS / 2) {
+        for (Py_ssize_t p = 0; p < depth; p++)
+            memcpy(panel + p * WIDTH, from->data + p * from->row, sizeof(Vector) / 2);
+        return;
+    }
     for (Py_ssize_t j = 0; j < columns; j++) {
         const float *column = from->data + j * from->column;
         for (Py_ssize_t p = 0; p < depth; p++)
