@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chainrule import kernels
-from chainrule.spec import Node, learning
+from chainrule.layers import NO_ENDING
+from chainrule.spec import Node, given_on, learning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,7 +51,7 @@ class Graph:
                 any(source in learns for source in node.inputs),
                 node.spec.keeps_mask,
             )
-            for node, layer in zip(walked, layers, strict=True)
+            for node, layer in zip(walked, _with_endings(walked, layers), strict=True)
         ]
 
     def forward(
@@ -114,6 +116,15 @@ class _Sums:
             self.values[number] = self._tape.empty(dy.shape)
             kernels.add(so_far, dy, self.values[number])
             self._own.add(number)
+
+
+def _with_endings(walked: Sequence[Node], layers: Sequence[Layer]) -> list[Layer]:
+    """Return the layers, some of which add another's bias and apply its activation."""
+    found: dict[str, Any] = {node.name: layer for node, layer in zip(walked, layers, strict=True)}
+    for giver, taker in given_on(walked).items():
+        found[taker] = replace(found[taker], ending=found[giver].ending)
+        found[giver] = replace(found[giver], ending=NO_ENDING)
+    return [found[node.name] for node in walked]
 
 
 def _joined(masks: list[Array | None]) -> Array | None:

@@ -53,12 +53,16 @@ class Gradient:
 
     def add_sum(self, value: Array) -> None:
         """Add the sum of a value over its first axes, as many as the parameter has not."""
+        self.add_written(lambda sums: kernels.column_sums(value, sums))
+
+    def add_written(self, write: Callable[[Array], None]) -> None:
+        """Add what a function writes to an array of the parameter's shape."""
         if self._is_first():
-            kernels.column_sums(value, self.view)
+            write(self.view)
         else:
-            total = self._tape.empty(self.view.shape)
-            kernels.column_sums(value, total)
-            kernels.add(self.view, total, self.view)
+            part = self._tape.empty(self.view.shape)
+            write(part)
+            kernels.add(self.view, part, self.view)
 
     def add(self, value: Array) -> None:
         """Add a value of the parameter's shape."""

@@ -39,10 +39,17 @@ def bias_activation_slope(x: Array, bias: Array | None, activation: str, y: Arra
     function.slope(x, y, x)
 
 
-def activation_backward(activation: str, x: Array, y: Array, dy: Array, dx: Array) -> None:
-    """Write the gradient in the activation's input to dx."""
+def activation_backward(  # noqa: PLR0913, PLR0917  (flat, as a compiled kernel is called)
+    activation: str, x: Array, y: Array, dy: Array, dx: Array, sums: Array | None
+) -> None:
+    """Write the gradient in the activation's input to dx, and its sums over all axes but the last.
+
+    These are the gradient in a bias, if there is one.  Shapes: all alike, but sums (columns,).
+    """
     ELEMENTWISE[activation].slope(x, y, dx)
     dx *= dy
+    if sums is not None:
+        column_sums(dx, sums)
 
 
 def column_sums(x: Array, out: Array) -> None:

@@ -1,6 +1,6 @@
 """What each kind of layer does: a name of the architecture language to its class."""
 
-from chainrule.layers.activation import Activation
+from chainrule.layers.activation import NO_ENDING, Activation, Ending
 from chainrule.layers.attention import MultiHeadAttention
 from chainrule.layers.base import Layer, Parameters, check_shape
 from chainrule.layers.bidirectional import Bidirectional
@@ -25,6 +25,7 @@ __all__ = [
     "GRU",
     "LAYERS",
     "LSTM",
+    "NO_ENDING",
     "Activation",
     "Add",
     "AvgPool",
@@ -36,6 +37,7 @@ __all__ = [
     "DepthwiseConvolution",
     "Dropout",
     "Embedding",
+    "Ending",
     "GlobalAvgPool",
     "GlobalMaxPool",
     "Layer",

@@ -12,7 +12,73 @@ if TYPE_CHECKING:
     from chainrule.spec.layers import ActivationSpec
     from chainrule.tape import Array, Backward, Tape
 
-__all__ = ["Activation", "activate"]
+__all__ = ["NO_ENDING", "Activation", "Ending"]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """A bias and an activation: those of a layer, or, by a plan, of a neighbour of it."""
+
+    bias: Array | None = None
+    activation: str = "linear"
+
+    def apply(self, x: Array, tape: Tape, *, own: bool = True) -> tuple[Array, Backward]:
+        """Add the bias and activate; the backward takes the gradient in y to the one in x.
+
+        ``own`` says that x is the caller's scratch: then it takes the bias, and y where it can.
+        """
+        if self.activation == "softmax":
+            return self._softmax(x, tape)
+        is_linear = self.activation == "linear"
+        needs_x = kernels.ELEMENTWISE[self.activation].needs_x
+        keeps_slope = own and needs_x  # which costs little more forward, and all of it back
+        y = x if (own and not needs_x) or is_linear else tape.empty(x.shape)
+        if keeps_slope:
+            kernels.bias_activation_slope(x, self.bias, self.activation, y)
+        elif self.bias is not None or not is_linear:
+            kernels.bias_activation(x, self.bias, self.activation, y)
+
+        def backward(dy: Array) -> Array:
+            if is_linear:
+                self._learn(dy, tape)
+                return dy
+            dx = tape.empty(y.shape)
+            if keeps_slope:
+                kernels.multiply(x, dy, dx)
+                self._learn(dx, tape)
+                return dx
+
+            def write(sums: Array | None) -> None:
+                kernels.activation_backward(self.activation, x, y, dy, dx, sums)
+
+            if self.bias is None:
+                write(None)
+            else:
+                tape.gradient(self.bias).add_written(write)
+            return dx
+
+        return y, backward
+
+    def _softmax(self, x: Array, tape: Tape) -> tuple[Array, Backward]:
+        y = tape.empty(x.shape)
+        if self.bias is not None:
+            kernels.add(x, self.bias, x)
+        kernels.softmax(x, y)
+
+        def backward(dy: Array) -> Array:
+            dx = tape.empty(y.shape)
+            kernels.softmax_backward(y, dy, dx)
+            self._learn(dx, tape)
+            return dx
+
+        return y, backward
+
+    def _learn(self, dx: Array, tape: Tape) -> None:
+        if self.bias is not None:
+            tape.gradient(self.bias).add_sum(dx)
+
+
+NO_ENDING = Ending()
 
 
 @dataclass(frozen=True)
@@ -23,55 +89,11 @@ class Activation:
     Source: Keras 3's functions and constants (leaky_relu 0.2, elu 1, gelu by erf, swish 1).
     """
 
-    activation: str
+    ending: Ending
 
     @classmethod
     def build(cls, spec: ActivationSpec, number: int, parameters: Parameters) -> Layer:
-        return cls(spec.activation)
+        return cls(Ending(activation=spec.activation))
 
     def forward(self, x: Array, tape: Tape) -> tuple[Array, Backward]:
-        return activate(self.activation, x, None, tape, own=False)
-
-
-def activate(
-    activation: str, x: Array, bias: Array | None, tape: Tape, *, own: bool
-) -> tuple[Array, Backward]:
-    """Add a bias and activate; the backward takes the gradient in y to the one before the bias.
-
-    ``own`` says that x is the caller's scratch: then it takes the bias, and y where it can.
-    """
-    if activation == "softmax":
-        return _softmax(x, bias, tape)
-    needs_x = kernels.ELEMENTWISE[activation].needs_x
-    keeps_slope = own and needs_x  # which costs little more forward, and all of it back
-    y = x if (own and not needs_x) or activation == "linear" else tape.empty(x.shape)
-    if keeps_slope:
-        kernels.bias_activation_slope(x, bias, activation, y)
-    else:
-        kernels.bias_activation(x, bias, activation, y)
-
-    def backward(dy: Array) -> Array:
-        if activation == "linear":
-            return dy
-        dx = tape.empty(y.shape)
-        if keeps_slope:
-            kernels.multiply(x, dy, dx)
-        else:
-            kernels.activation_backward(activation, x, y, dy, dx)
-        return dx
-
-    return y, backward
-
-
-def _softmax(x: Array, bias: Array | None, tape: Tape) -> tuple[Array, Backward]:
-    y = tape.empty(x.shape)
-    if bias is not None:
-        kernels.add(x, bias, x)
-    kernels.softmax(x, y)
-
-    def backward(dy: Array) -> Array:
-        dx = tape.empty(y.shape)
-        kernels.softmax_backward(y, dy, dx)
-        return dx
-
-    return y, backward
+        return self.ending.apply(x, tape, own=False)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chainrule import kernels
-from chainrule.layers.activation import activate
+from chainrule.layers.activation import Ending
 
 if TYPE_CHECKING:
     from chainrule.layers.base import Layer, Parameters
@@ -26,12 +26,13 @@ class Convolution:
     """
 
     kernel: Array
-    bias: Array | None
+    ending: Ending
     spec: Conv1DSpec | Conv2DSpec
 
     @classmethod
     def build(cls, spec: Conv1DSpec | Conv2DSpec, number: int, parameters: Parameters) -> Layer:
-        return cls(parameters["kernel"], parameters.get("bias"), spec)
+        ending = Ending(parameters.get("bias"), spec.activation)
+        return cls(parameters["kernel"], ending, spec)
 
     def forward(self, x: Array, tape: Tape) -> tuple[Array, Backward]:
         windows = self.spec.windows(x.shape[1:])
@@ -42,16 +43,16 @@ class Convolution:
         work = tape.empty((windows.work(channels, filters, self.spec.groups),))
         z = tape.empty((len(x), rows.windows, columns.windows, filters))
         kernels.convolve(images, kernel, windows, z, work)
-        y, deactivate = activate(self.spec.activation, z, self.bias, tape, own=True)
+        y, end_back = self.ending.apply(z, tape)
         wants_dx = tape.wants_dx
 
         def backward(dy: Array) -> Array:
-            dz = deactivate(dy.reshape(z.shape))
-            if self.bias is not None:
-                tape.gradient(self.bias).add_sum(dz)
-            slope = tape.empty(kernel.shape)
-            kernels.convolve_kernel_gradient(images, dz, windows, slope, work)
-            tape.gradient(self.kernel).add(slope.reshape(self.kernel.shape))
+            dz = end_back(dy.reshape(z.shape))
+            tape.gradient(self.kernel).add_written(
+                lambda slope: kernels.convolve_kernel_gradient(
+                    images, dz, windows, slope.reshape(kernel.shape), work
+                )
+            )
             if not wants_dx:
                 return dy
             dx = tape.empty(images.shape)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chainrule import kernels
-from chainrule.layers.activation import activate
+from chainrule.layers.activation import Ending
 from chainrule.layers.base import Layer, Parameters, check_shape
 
 if TYPE_CHECKING:
@@ -41,14 +41,12 @@ class Dense:
         flat = x.reshape(-1, n_in)  # a step of a sequence is one more row
         z = tape.empty((len(flat), units))
         kernels.matmul(flat, kernel, z)
-        y, deactivate = activate(self.activation, z, self.bias, tape, own=True)
+        y, end_back = Ending(self.bias, self.activation).apply(z, tape)
         wants_dx = tape.wants_dx
 
         def backward(dy: Array) -> Array:
-            dz = deactivate(dy.reshape(y.shape))
+            dz = end_back(dy.reshape(y.shape))
             tape.gradient(self.kernel).add_matmul(flat.T, dz)
-            if self.bias is not None:
-                tape.gradient(self.bias).add_sum(dz)
             if not wants_dx:
                 return dy
             dx = tape.empty(flat.shape)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chainrule import kernels
-from chainrule.layers.activation import activate
+from chainrule.layers.activation import Ending
 from chainrule.layers.dense import Dense
 
 if TYPE_CHECKING:
@@ -30,23 +30,21 @@ class DepthwiseConvolution:
     """
 
     kernel: Array
-    bias: Array | None
+    ending: Ending
     spec: DepthwiseConv2DSpec
 
     @classmethod
     def build(cls, spec: DepthwiseConv2DSpec, number: int, parameters: Parameters) -> Layer:
-        return cls(parameters["kernel"], parameters.get("bias"), spec)
+        ending = Ending(parameters.get("bias"), spec.activation)
+        return cls(parameters["kernel"], ending, spec)
 
     def forward(self, x: Array, tape: Tape) -> tuple[Array, Backward]:
         wants_dx = tape.wants_dx
         z, spread_back = _spread(x, self.kernel, self.spec.windows(x.shape[1:]), tape)
-        y, deactivate = activate(self.spec.activation, z, self.bias, tape, own=True)
+        y, end_back = self.ending.apply(z, tape)
 
         def backward(dy: Array) -> Array:
-            dz = deactivate(dy)
-            if self.bias is not None:
-                tape.gradient(self.bias).add_sum(dz)
-            dx = spread_back(dz, wants_dx)
+            dx = spread_back(end_back(dy), wants_dx)
             return dy if dx is None else dx
 
         return y, backward
@@ -92,9 +90,9 @@ def _spread(
     kernels.depthwise(x, kernel, windows, z, scratch)
 
     def backward(dz: Array, wants_dx: bool) -> Array | None:
-        slope = tape.empty(kernel.shape)
-        kernels.depthwise_slope(x, dz, windows, slope, scratch)
-        tape.gradient(kernel).add(slope)
+        tape.gradient(kernel).add_written(
+            lambda slope: kernels.depthwise_slope(x, dz, windows, slope, scratch)
+        )
         if not wants_dx:
             return None
         dx = tape.empty(x.shape)

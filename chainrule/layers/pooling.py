@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chainrule import kernels
+from chainrule.layers.activation import NO_ENDING, Ending
 
 if TYPE_CHECKING:
     from chainrule.layers.base import Layer, Parameters
@@ -25,11 +26,13 @@ __all__ = ["AvgPool", "GlobalAvgPool", "GlobalMaxPool", "MaxPool"]
 class MaxPool:
     """The largest cell of each window; a sequence is an image of one row.
 
+    ``ending``: the bias and the activation of the layer before, which may as well come after.
     Shapes: x (batch, height, width, channels) -> y (batch, window rows, window columns, channels);
     of a sequence the same without height and rows.
     """
 
     spec: MaxPool1DSpec | MaxPool2DSpec
+    ending: Ending = NO_ENDING
 
     @classmethod
     def build(
@@ -43,13 +46,15 @@ class MaxPool:
         shape = (len(x), windows.rows.windows, windows.columns.windows, x.shape[-1])
         y, place = tape.empty(shape), tape.empty(shape, f"uint{8 * windows.place_bytes}")
         kernels.max_pool(images, windows, y, place)
+        y, end_back = self.ending.apply(y, tape)
         wants_dx = tape.wants_dx
 
         def backward(dy: Array) -> Array:
+            dz = end_back(dy.reshape(shape))
             if not wants_dx:
                 return dy
             dx = tape.empty(x.shape)
-            kernels.max_pool_backward(dy.reshape(shape), windows, place, dx.reshape(images.shape))
+            kernels.max_pool_backward(dz, windows, place, dx.reshape(images.shape))
             return dx
 
         return y.reshape(len(x), *self.spec.output_shape(x.shape[1:])), backward

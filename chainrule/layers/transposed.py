@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chainrule import kernels
-from chainrule.layers.activation import activate
+from chainrule.layers.activation import Ending
 
 if TYPE_CHECKING:
     from chainrule.layers.base import Layer, Parameters
@@ -26,12 +26,13 @@ class TransposedConvolution:
     """
 
     kernel: Array
-    bias: Array | None
+    ending: Ending
     spec: Conv2DTransposeSpec
 
     @classmethod
     def build(cls, spec: Conv2DTransposeSpec, number: int, parameters: Parameters) -> Layer:
-        return cls(parameters["kernel"], parameters.get("bias"), spec)
+        ending = Ending(parameters.get("bias"), spec.activation)
+        return cls(parameters["kernel"], ending, spec)
 
     def forward(self, x: Array, tape: Tape) -> tuple[Array, Backward]:
         filters, channels = self.kernel.shape[-2:]
@@ -39,16 +40,14 @@ class TransposedConvolution:
         work = tape.empty((windows.work(filters, channels),))
         z = tape.empty((len(x), windows.rows.size, windows.columns.size, filters))
         kernels.convolve_input_gradient(x, self.kernel, windows, z, work)
-        y, deactivate = activate(self.spec.activation, z, self.bias, tape, own=True)
+        y, end_back = self.ending.apply(z, tape)
         wants_dx = tape.wants_dx
 
         def backward(dy: Array) -> Array:
-            dz = deactivate(dy)
-            if self.bias is not None:
-                tape.gradient(self.bias).add_sum(dz)
-            slope = tape.empty(self.kernel.shape)
-            kernels.convolve_kernel_gradient(dz, x, windows, slope, work)
-            tape.gradient(self.kernel).add(slope)
+            dz = end_back(dy)
+            tape.gradient(self.kernel).add_written(
+                lambda slope: kernels.convolve_kernel_gradient(dz, x, windows, slope, work)
+            )
             if not wants_dx:
                 return dy
             dx = tape.empty(x.shape)

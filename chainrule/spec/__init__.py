@@ -3,6 +3,7 @@
 from chainrule.spec.architecture import INPUT, ArchitectureSpec, InputSpec, complete
 from chainrule.spec.base import Document, parse
 from chainrule.spec.data import DataSpec, SplitSpec
+from chainrule.spec.endings import given_on
 from chainrule.spec.graph import Node, asked, check_wiring, nodes, vocabularies
 from chainrule.spec.layers import KINDS, LayerSpec, Shape, Weight
 from chainrule.spec.summary import learning, scratch, starting, summarize
@@ -33,6 +34,7 @@ __all__ = [
     "check_wiring",
     "complete",
     "default_loss",
+    "given_on",
     "learning",
     "makes_mask",
     "nodes",

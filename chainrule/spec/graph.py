@@ -38,6 +38,7 @@ class Node:
     """One layer in its place: what feeds it, what comes out, what it costs.
 
     ``spec`` is the layer's own, or that of the layer ``shares``, whose tensors it uses.
+    ``is_output``: whether what comes out is an output of the network, whatever else it feeds.
     """
 
     index: int
@@ -48,6 +49,7 @@ class Node:
     output_shape: Shape
     weights: tuple[Weight, ...]
     shares: str | None = None
+    is_output: bool = False
 
     @property
     def input_shape(self) -> Shape:
@@ -298,8 +300,10 @@ def _node(  # noqa: PLR0913, PLR0917
         raise SpecError(Problem(f"layers[{index}]", f"{_too_many(out)} (layer {name!r})"))
     if shared is not None:
         _check_shared(index, shared, weights, into)
-        return Node(index, name, layer, inputs, into, out, (), shared.name)
-    return Node(index, name, layer, inputs, into, out, weights)
+        weights = ()
+    owner = None if shared is None else shared.name
+    is_output = name in spec.output_names
+    return Node(index, name, layer, inputs, into, out, weights, owner, is_output)
 
 
 def _every_step(layer: LayerBase, source: str, found: dict[str, Node]) -> str:

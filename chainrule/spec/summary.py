@@ -6,8 +6,10 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from chainrule.spec.endings import given_on
 from chainrule.spec.graph import Node, nodes
 from chainrule.spec.layers import Scratch
+from chainrule.spec.layers.base import activation_scratch
 
 if TYPE_CHECKING:
     from chainrule.spec.architecture import ArchitectureSpec
@@ -75,14 +77,21 @@ def scratch(walked: list[Node], *, inputs: bool = False) -> Scratch:
     per_row = fixed = 0
     learns = learning(walked)
     consumers = Counter(source for node in walked for source in node.inputs)
+    endings = given_on(walked)
+    sizes = {node.name: math.prod(node.output_shape) for node in walked}
     for node in walked:
         wants_dx = inputs or any(source in learns for source in node.inputs)
-        taken = node.spec.scratch(*node.input_shapes, wants_dx=wants_dx)
+        spec = node.spec
+        if node.name in endings:
+            given: str = spec.activation  # type: ignore[attr-defined]
+            spec = spec.model_copy(update={"activation": "linear"})
+            per_row += activation_scratch(given, sizes[endings[node.name]])
+        taken = spec.scratch(*node.input_shapes, wants_dx=wants_dx)
         per_row, fixed = per_row + taken.per_row, fixed + taken.fixed
         if node.shares is not None:  # its gradients are added through scratch
             fixed += sum(weight.size for weight in node.spec.weights(*node.input_shapes))
         if consumers[node.name] > 1 and (inputs or node.name in learns):
-            per_row += math.prod(node.output_shape)
+            per_row += sizes[node.name]
     return Scratch(per_row, fixed)
 
 

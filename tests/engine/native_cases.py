@@ -63,13 +63,13 @@ def bias_activation(kind, *, bias, in_place):
     return draw
 
 
-def activation_backward(kind):
+def activation_backward(kind, *, bias):
     def draw(rng, size, dtype):
         x, dy = 3 * normal(rng, 5, size, dtype=dtype), normal(rng, 5, size, dtype=dtype)
         y = np.empty_like(x)
         with np.errstate(over="ignore"):
             ELEMENTWISE[kind].value(x, y)
-        return [kind, x, y, dy, np.empty_like(x)], {}
+        return [kind, x, y, dy, np.empty_like(x), np.empty_like(x[0]) if bias else None], {}
 
     return draw
 
@@ -283,11 +283,13 @@ CASES = [
     *(
         Case(
             "activation_backward",
-            activation_backward(kind),
+            activation_backward(kind, bias=bias),
             SINGLE if kind in POWERS else BOTH,
-            variety=kind,
+            variety=f"{kind} {'with' if bias else 'without'} bias",
+            least=int(bias),
         )
         for kind in ["linear", "relu", "leaky_relu", *POWERS]
+        for bias in (True, False)
     ),
     Case("column_sums", column_sums(), least=1),
     Case("column_sums", column_sums(3, 5), variety="of matrices"),

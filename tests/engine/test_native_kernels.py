@@ -225,7 +225,7 @@ def test_what_is_not_a_number_stays_so(name, variant):
     x = np.full(21, np.nan, np.float32)
     y, dx = np.zeros_like(x), np.zeros_like(x)
     strict(variant)["bias_activation"](x, None, name, y)
-    strict(variant)["activation_backward"](name, x, y, x, dx)
+    strict(variant)["activation_backward"](name, x, y, x, dx, None)
     assert np.isnan(y).all()
     assert np.isnan(dx).all()
 

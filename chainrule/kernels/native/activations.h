@@ -80,25 +80,3 @@ static PyObject *bias_activation_slope(PyObject *self, PyObject *const *args, Py
     begin(&call, self, args, n, names, 4);
     return activate_all(&call, 1);
 }
-
-/* activation_backward(activation, x, y, dy, dx) */
-static PyObject *activation_backward(PyObject *self, PyObject *const *args, Py_ssize_t n,
-                                     PyObject *names)
-{
-    Call call;
-    begin(&call, self, args, n, names, 5);
-    enum Activation kind = activation(&call, 0);
-    Array *x = array(&call, 1), *y = array(&call, 2), *dy = array(&call, 3), *dx = output(&call, 4);
-    want(&call, are_vectors(&call));
-    want(&call, x->type == 'f' || has_double(kind));
-    if (call.unfit)
-        return fall_back(&call);
-    run(&call, x->size);
-    if (x->type == 'f')
-        deactivate_f32(kind, (float *)x->data, (float *)y->data, (float *)dy->data,
-                       (float *)dx->data, x->size);
-    else
-        deactivate_f64(kind, (double *)x->data, (double *)y->data, (double *)dy->data,
-                       (double *)dx->data, x->size);
-    return finish(&call);
-}

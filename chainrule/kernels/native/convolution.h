@@ -168,7 +168,7 @@ static PyObject *convolve_kernel_gradient(PyObject *self, PyObject *const *args,
     Line rows = line_of(&w.rows), columns = line_of(&w.columns);
     int fast = suits_winograd(&w, &k);
     Work work = fast ? winograd_share(scratch, &from, &k)
-                     : share(scratch, &from, depth, is_narrow(&k) ? slope->size : 0, 0);
+                     : share(scratch, &from, depth, learns_narrow(&k) ? slope->size : 0, 0);
     if (work.block == 0)
         return fall_back(&call);
     run(&call, dy->size * depth / 8);

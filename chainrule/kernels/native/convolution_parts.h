@@ -175,7 +175,16 @@ static void scatter_panels(Left left, Py_ssize_t rows, Py_ssize_t depth, const f
     for (Py_ssize_t j = 0; j < columns; j += WIDTH, panels += depth * WIDTH) {
         Py_ssize_t wide = least(columns - j, WIDTH);
         multiply_panels(left, rows, depth, panels, wide, some, WIDTH);
-        for (Py_ssize_t i = 0; i < rows; i++)
-            memcpy(c + into[i] + j, some + i * WIDTH, (size_t)wide * sizeof *some);
+        for (Py_ssize_t i = 0; i < rows; i++) {
+            float *to = c + into[i] + j;
+            const float *from = some + i * WIDTH;
+            if (wide % FLOATS != 0) {
+                memcpy(to, from, (size_t)wide * sizeof *to);
+                continue;
+            }
+            *(Vector *)to = *(const Vector *)from;
+            if (wide == WIDTH)
+                *(Vector *)(to + FLOATS) = *(const Vector *)(from + FLOATS);
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 static int is_narrow(const Kernels *k)
 {
-    return 2 * k->written <= FLOATS && k->read % FLOATS == 0;
+    return 4 * k->written <= FLOATS && k->read % FLOATS == 0;
 }
 
 /* Write a group's kernel filter by filter, each of all taps and channels. */
@@ -21,6 +21,17 @@ static void lay_kernel(const Kernels *k, const Line *rows, const Line *columns, 
             }
 }
 
+INLINE float total_of_lanes(Vector lanes)
+{
+    float all[FLOATS];
+    *(Vector *)all = lanes;
+#pragma GCC unroll 8
+    for (int half = FLOATS / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++)
+            all[i] += all[i + half];
+    return all[0];
+}
+
 /* The dot products of each window with each filter, four windows at a time. */
 static void dots(const Left *left, Py_ssize_t rows, Py_ssize_t depth, const float *kernel,
                  Py_ssize_t columns, float *c, const Py_ssize_t *into)
@@ -35,36 +46,67 @@ static void dots(const Left *left, Py_ssize_t rows, Py_ssize_t depth, const floa
 #pragma GCC unroll 4
                 for (int r = 0; r < 4; r++)
                     sums[r] += *(const Vector *)(a[r] + left->depth[p]) * *(const Vector *)(by + p);
-            for (int r = 0; r < 4 && i + r < rows; r++) {
-                float total = 0;
-                for (int lane = 0; lane < FLOATS; lane++)
-                    total += sums[r][lane];
-                c[into[i + r] + j] = total;
-            }
+            for (int r = 0; r < 4 && i + r < rows; r++)
+                c[into[i + r] + j] = total_of_lanes(sums[r]);
         }
 }
 
-/* Add each window's cells times its slope to ``count`` vectors of sums. */
-INLINE void add_scaled(int count, const Left *left, Py_ssize_t windows, const float *dy,
-                       Py_ssize_t step, float *sums)
+/* Whether a kernel's gradient is summed like that. */
+static int learns_narrow(const Kernels *k)
 {
-    Vector some[6] = {{0}}, *into = (Vector *)sums;
-    for (Py_ssize_t p = 0; p < windows; p++)
-#pragma GCC unroll 6
-        for (int r = 0; r < count; r++)
-            some[r] += *(const Vector *)(left->data + left->depth[p] + left->rows[r * FLOATS]) *
-                       dy[p * step];
-    for (int r = 0; r < count; r++)
-        into[r] += some[r];
+    return 2 * k->written <= FLOATS && k->read % FLOATS == 0;
 }
 
-/* The gradient in one filter from a block of windows. */
-static void learn_filter(Left left, Py_ssize_t taps, Py_ssize_t windows, const float *dy,
-                         Py_ssize_t step, float *sums)
+/* Add each window's cells, some vectors of them, times its slopes in some filters. */
+INLINE void add_scaled(int vectors, int filters, const Left *left, Py_ssize_t windows,
+                       const float *dy, Py_ssize_t step, float *sums, Py_ssize_t taps)
+{
+    const float *cells[8];
+    Vector some[16];
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; v++)
+        cells[v] = left->data + left->rows[v * FLOATS];
+#pragma GCC unroll 16
+    for (int i = 0; i < vectors * filters; i++)
+        some[i] = (Vector){0};
+    for (Py_ssize_t p = 0; p < windows; p++, dy += step)
+#pragma GCC unroll 8
+        for (int v = 0; v < vectors; v++) {
+            Vector x = *(const Vector *)(cells[v] + left->depth[p]);
+#pragma GCC unroll 8
+            for (int f = 0; f < filters; f++)
+                some[v * filters + f] += x * dy[f];
+        }
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; v++)
+#pragma GCC unroll 8
+        for (int f = 0; f < filters; f++)
+            *(Vector *)(sums + f * taps + v * FLOATS) += some[v * filters + f];
+}
+
+INLINE void learn_some(int vectors, int filters, Left left, Py_ssize_t taps, Py_ssize_t windows,
+                       const float *dy, Py_ssize_t step, float *sums)
 {
     Py_ssize_t i = 0;
-    for (; i + 6 * FLOATS <= taps; i += 6 * FLOATS, left.rows += 6 * FLOATS)
-        add_scaled(6, &left, windows, dy, step, sums + i);
+    for (; i + vectors * FLOATS <= taps; i += vectors * FLOATS, left.rows += vectors * FLOATS)
+        add_scaled(vectors, filters, &left, windows, dy, step, sums + i, taps);
     for (; i < taps; i += FLOATS, left.rows += FLOATS)
-        add_scaled(1, &left, windows, dy, step, sums + i);
+        add_scaled(1, filters, &left, windows, dy, step, sums + i, taps);
+}
+
+/* The gradient in the next filters, of which there are so many, from a block of windows: returns in
+   how many. */
+static Py_ssize_t learn_filters(Left left, Py_ssize_t taps, Py_ssize_t windows, const float *dy,
+                                Py_ssize_t filters, Py_ssize_t step, float *sums)
+{
+    if (filters >= 8) {
+        learn_some(2, 8, left, taps, windows, dy, step, sums);
+        return 8;
+    }
+    if (filters >= 4) {
+        learn_some(FLOATS / 4, 4, left, taps, windows, dy, step, sums);
+        return 4;
+    }
+    learn_some(8, 1, left, taps, windows, dy, step, sums);
+    return 1;
 }

@@ -80,7 +80,15 @@ static void OF(sum_block)(const REAL *x, Py_ssize_t rows, Py_ssize_t step, Py_ss
     }
 }
 
-static void OF(column_sums_loop)(const REAL *x, Py_ssize_t rows, Py_ssize_t columns, REAL *out)
+/* What a gradient is made of: as for ``deactivate``. */
+typedef struct {
+    enum Activation kind;
+    const REAL *x, *y, *dy;
+} OF(Slopes);
+
+/* Make dx block by block, if it is to be made, and sum it while it is in the cache. */
+static void OF(column_sums_loop)(const OF(Slopes) *of, REAL *dx, Py_ssize_t rows,
+                                 Py_ssize_t columns, REAL *out)
 {
     REAL folded[2 * TILE];
     Py_ssize_t together = columns < TILE ? TILE / columns : 1; /* narrow rows side by side */
@@ -89,12 +97,19 @@ static void OF(column_sums_loop)(const REAL *x, Py_ssize_t rows, Py_ssize_t colu
     memset(sums, 0, (size_t)width * sizeof *sums);
     for (Py_ssize_t row = 0; row < wide_rows; row += SUM_ROWS) {
         Py_ssize_t count = wide_rows - row < SUM_ROWS ? wide_rows - row : SUM_ROWS;
-        OF(sum_block)(x + row * width, count, width, width, sums);
+        Py_ssize_t start = row * width, size = count * width;
+        if (of != NULL)
+            OF(deactivate)(of->kind, of->x + start, of->y + start, of->dy + start, dx + start, size);
+        OF(sum_block)(dx + start, count, width, width, sums);
     }
     if (together == 1)
         return;
-    for (Py_ssize_t i = wide_rows * width; i < rows * columns; i++) /* the last, broken one */
-        sums[i - wide_rows * width] += x[i];
+    Py_ssize_t end = wide_rows * width; /* of whole rows */
+    if (of != NULL)
+        OF(deactivate)(of->kind, of->x + end, of->y + end, of->dy + end, dx + end,
+                       rows * columns - end);
+    for (Py_ssize_t i = end; i < rows * columns; i++)
+        sums[i - end] += dx[i];
     memset(out, 0, (size_t)columns * sizeof *out);
     for (Py_ssize_t part = 0; part < width; part += columns)
         for (Py_ssize_t c = 0; c < columns; c++)

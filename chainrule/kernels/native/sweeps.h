@@ -47,7 +47,7 @@ static void learn(const Images *x, const Line *rows, const Line *columns, const 
     float packed[DEPTH * WIDTH];
     Py_ssize_t taps = rows->taps * columns->taps * k->read, filters = k->groups * k->written;
     Py_ssize_t cells = rows->cells * columns->cells;
-    int narrow = is_narrow(k); /* then the sums lie filter by filter */
+    int narrow = learns_narrow(k); /* then the sums lie filter by filter */
     tabulate(x, rows, columns, k->read, work->depth);
     memset(narrow ? work->panels : slope, 0, (size_t)(taps * filters) * sizeof *slope);
     for (Py_ssize_t first = 0; first < x->batch; first += work->block) {
@@ -59,12 +59,13 @@ static void learn(const Images *x, const Line *rows, const Line *columns, const 
             Py_ssize_t from[DEPTH], count = least(images * cells - done, DEPTH);
             trace(&at, count, x, rows, columns, from, NULL, NULL);
             for (Py_ssize_t g = 0; g < k->groups; g++)
-                for (Py_ssize_t j = 0; j < k->written; j += narrow ? 1 : WIDTH) {
-                    Py_ssize_t wide = least(k->written - j, WIDTH), at_filter = g * k->written + j;
+                for (Py_ssize_t j = 0, wide; j < k->written; j += wide) {
+                    Py_ssize_t at_filter = g * k->written + j;
                     Left left = {data + g * k->read, work->depth, from};
+                    wide = least(k->written - j, WIDTH);
                     if (narrow) {
-                        learn_filter(left, taps, count, back + done * filters + at_filter, filters,
-                                     work->panels + at_filter * taps);
+                        wide = learn_filters(left, taps, count, back + done * filters + at_filter,
+                                             wide, filters, work->panels + at_filter * taps);
                         continue;
                     }
                     Right right = {back + done * filters + at_filter, filters, 1};

@@ -143,7 +143,7 @@ def activation_flops(activation: str, size: int) -> int:
 
 
 def activation_scratch(activation: str, size: int) -> int:
-    """Return what ``chainrule.layers.activation.activate`` takes beside its caller's own array.
+    """Return what ``chainrule.layers.Ending`` takes beside its caller's own array.
 
     ``size`` is that array's; a linear activation takes nothing, the others their gradient, and
     those whose slope needs the input keep it beside the output.

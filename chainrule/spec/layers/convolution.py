@@ -101,7 +101,7 @@ class _Convolution(ConvolutionBase):
         per_row += math.prod(shape) if wants_dx else 0
         channels = shape[-1] // self.groups
         work = windows.work(channels, self.filters, self.groups)
-        return Scratch(per_row, work + windows.size * channels * self.filters)
+        return Scratch(per_row, work)
 
 
 class Conv1DSpec(_Convolution):

@@ -53,7 +53,7 @@ class DepthwiseBase(ConvolutionBase):
         cells = windows.padded_cells or (windows.cells if self.depth_multiplier > 1 else 0)
         wide = cells * channels
         fixed = windows.depthwise_rows(channels) * (spread + wide)
-        fixed += windows.size * channels * (windows.columns.windows + 1)
+        fixed += windows.size * channels * windows.columns.windows
         return Scratch(spread + (math.prod(shape) if wants_dx else 0), fixed)
 
 

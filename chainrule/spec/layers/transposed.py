@@ -70,5 +70,4 @@ class Conv2DTransposeSpec(ConvolutionBase):
         windows, out = self.windows(shape), math.prod(self.output_shape(shape))
         per_row = out + activation_scratch(self.activation, out)
         per_row += math.prod(shape) if wants_dx else 0
-        work = windows.work(self.filters, shape[-1])
-        return Scratch(per_row, work + windows.size * self.filters * shape[-1])
+        return Scratch(per_row, windows.work(self.filters, shape[-1]))
