@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from functools import partial
 
+    from chainrule.memory import Place
     from chainrule.naming import Values
     from chainrule.network import Network
     from chainrule.tape import Array, Move, Tape
@@ -35,7 +36,7 @@ class _Program:
     inputs: list[Array]
     y: Values
     forward: list[partial[Any]]
-    place: int  # of the tape after the forward pass
+    place: Place  # of the tape after the forward pass
     moves: list[Move]
     backward: list[partial[Any]] = field(default_factory=list)
     slopes: list[Array] = field(default_factory=list)

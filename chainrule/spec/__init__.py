@@ -5,7 +5,8 @@ from chainrule.spec.base import Document, parse
 from chainrule.spec.data import DataSpec, SplitSpec
 from chainrule.spec.graph import Node, asked, check_wiring, nodes, vocabularies
 from chainrule.spec.layers import KINDS, LayerSpec, Shape, Weight
-from chainrule.spec.summary import learning, scratch, starting, summarize
+from chainrule.spec.scratch import forward_scratch, learning, step_values
+from chainrule.spec.summary import starting, summarize
 from chainrule.spec.training import OptimizerSpec, ScheduleSpec, TrainingSpec, WarmStartSpec
 from chainrule.spec.training.losses import LossSpec, Task, default_loss
 from chainrule.spec.windows import Windows, makes_mask, windows
@@ -33,12 +34,13 @@ __all__ = [
     "check_wiring",
     "complete",
     "default_loss",
+    "forward_scratch",
     "learning",
     "makes_mask",
     "nodes",
     "parse",
-    "scratch",
     "starting",
+    "step_values",
     "summarize",
     "vocabularies",
     "windows",

@@ -84,10 +84,11 @@ class MultiHeadAttentionSpec(MergeBase):
         query, value, key = _roles(shapes)
         scores = query[0] * value[0]
         # Queries, keys, values and mixtures, each with its gradient; scores, two gradients of them.
-        per_head = 2 * (query[0] + key[0]) * self.key_dim + 2 * (query[0] + value[0]) * self.width
-        per_head += (7 if self.dropout else 3) * scores
-        own = self.num_heads * per_head + math.prod(query)
-        return Scratch(own + wants_dx * sum(map(math.prod, (query, value, key))))
+        common = (query[0] + key[0]) * self.key_dim + (query[0] + value[0]) * self.width
+        forward = self.num_heads * (common + (4 if self.dropout else 1) * scores)
+        back = self.num_heads * (common + (3 if self.dropout else 2) * scores)
+        back += wants_dx * sum(map(math.prod, (query, value, key)))
+        return Scratch(forward + math.prod(query), back_per_row=back, back_parts=6)
 
 
 def _roles(shapes: tuple[Shape, ...]) -> tuple[Shape, Shape, Shape]:

@@ -68,7 +68,7 @@ class Conv2DTransposeSpec(ConvolutionBase):
 
     def scratch(self, shape: Shape, /, *, wants_dx: bool) -> Scratch:
         windows, out = self.windows(shape), math.prod(self.output_shape(shape))
-        per_row = out + activation_scratch(self.activation, out)
-        per_row += math.prod(shape) if wants_dx else 0
-        work = windows.work(self.filters, shape[-1])
-        return Scratch(per_row, work + windows.size * self.filters * shape[-1])
+        ending = activation_scratch(self.activation, out)
+        back = ending.back_per_row + wants_dx * math.prod(shape)
+        work, slope = windows.work(self.filters, shape[-1]), windows.size * self.filters * shape[-1]
+        return Scratch(out + ending.per_row, work, back, slope)

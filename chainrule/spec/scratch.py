@@ -1,0 +1,102 @@
+"""What a step takes from the tape, played through layer by layer before there is a network."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from chainrule.room import Span, Spans, first_gap, joined
+from chainrule.spec.layers import Scratch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from chainrule.spec.graph import Node
+
+__all__ = ["forward_scratch", "learning", "step_values"]
+
+
+class _Line:
+    """The tape's memory, as far as it is taken, and ever was."""
+
+    def __init__(self) -> None:
+        self.taken: Spans = ()
+        self.reach = 0
+
+    def take(self, size: int) -> Span:
+        start = first_gap(self.taken, size)
+        span = start, start + size
+        self.taken = joined([*self.taken, span])
+        self.reach = max(self.reach, span[1])
+        return span
+
+
+def forward_scratch(walked: list[Node]) -> Scratch:
+    """Return what a forward pass takes."""
+    taken = [node.spec.scratch(*node.input_shapes, wants_dx=False) for node in walked]
+    return Scratch(sum(one.per_row for one in taken), sum(one.fixed for one in taken))
+
+
+def step_values(
+    walked: list[Node], outputs: Iterable[str], rows: int, *, inputs: bool = False
+) -> int:
+    """Return how many values a training step takes at its peak, besides its rows.
+
+    A layer's backward takes over what later ones no longer need, as ``chainrule.graph`` frees it.
+    ``inputs``: whether the gradient in the network's inputs is wanted.
+    """
+    line, learns = _Line(), learning(walked)
+    behind: dict[str, Spans] = {}  # what is taken after each layer's forward
+    slopes: dict[str, Span] = {}  # the gradients still to go on
+    stays: list[Span] = []
+    for node in walked:
+        taken = node.spec.scratch(*node.input_shapes, wants_dx=False)
+        _, end = line.take(rows * taken.per_row + taken.fixed)
+        behind[node.name] = line.taken
+        if node.name in outputs:
+            stays.append((end - min(end, rows * math.prod(node.output_shape)), end))
+    for node in walked:
+        if node.name in outputs:  # the loss works in one more array like it
+            size = rows * math.prod(node.output_shape)
+            line.take(size)
+            slopes[node.name] = line.take(size)
+    stays += slopes.values()
+    summed: set[str] = set()
+    for node in reversed(walked):
+        if inputs or node.name in learns:
+            line.taken = joined([*behind[node.name], *stays, *slopes.values()])
+            wanted = [inputs or source in learns for source in node.inputs]
+            dxs = _backward(node, line, rows, slopes.pop(node.name), wants_dx=any(wanted))
+            reached = zip(node.inputs, node.input_shapes, dxs, wanted, strict=True)
+            for source, shape, dx, is_wanted in reached:
+                if is_wanted and source not in slopes:
+                    slopes[source] = dx
+                elif is_wanted and source not in summed:
+                    slopes[source] = line.take(rows * math.prod(shape))
+                    summed.add(source)
+    return line.reach
+
+
+def _backward(node: Node, line: _Line, rows: int, dy: Span, *, wants_dx: bool) -> list[Span]:
+    """Take what a layer's backward takes; return the gradients in its inputs."""
+    taken = node.spec.scratch(*node.input_shapes, wants_dx=wants_dx)
+    size = rows * taken.back_per_row
+    passes = not (wants_dx and size)
+    sizes = [0 if passes else rows * math.prod(shape) for shape in node.input_shapes]
+    for _ in range(taken.back_parts):
+        line.take((size - sum(sizes)) // taken.back_parts)
+    line.take(taken.back_fixed)
+    if node.shares is not None:  # its gradients are added through scratch
+        line.take(sum(weight.size for weight in node.spec.weights(*node.input_shapes)))
+    return [dy if passes else line.take(size) for size in sizes]
+
+
+def learning(walked: list[Node]) -> set[str]:
+    """Return the layers through which a gradient reaches a parameter: its own, or one above."""
+    owners = {node.name: node for node in walked}
+    found: set[str] = set()
+    for node in walked:
+        own = node if node.shares is None else owners[node.shares]
+        if own.trainable or any(source in found for source in node.inputs):
+            found.add(node.name)
+    return found
