@@ -81,6 +81,8 @@ class Graph:
         tape.masks = [masks[number] for number in self._outputs]
 
         ys = [values[number] for number in self._outputs]
+        for y in ys:
+            tape.keep(y)
 
         def backward(dys: list[Array]) -> list[Array | None]:
             sums = _Sums(len(values), tape)
@@ -88,7 +90,7 @@ class Graph:
                 sums.add(number, dy)
             for number, step, back, place in reversed(backwards):
                 _, sources, joins, _, passes, wants_dx, _ = step
-                tape.free(place, sums.values, dys, ys)  # what only later layers needed
+                tape.free(place, sums.values)  # what only later layers needed
                 dx = back(sums.values[number])
                 sums.values[number] = None
                 if joins:

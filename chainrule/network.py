@@ -212,7 +212,7 @@ class Network:
             value, dy = objective(y, goals, tape)
             dx = backward(dy)
         found = {name: tape.gradient(p).view for name, p in self.parameters.items()}
-        return value, {**found, "inputs": dx}
+        return float(value), {**found, "inputs": dx}
 
     def _scratch_bytes(self, rows: int, *, comes_back: bool) -> int:
         """Estimate the scratch memory of a step, or of a forward pass alone; some is to spare."""

@@ -68,7 +68,7 @@ class Gradient:
     def add_rows(self, rows: Array, values: Array) -> None:
         """Add each value to one row of the parameter; a row may be named often, or never."""
         if self._is_first():
-            self.view.fill(0.0)
+            kernels.fill(self.view, 0.0)
         kernels.add_rows(rows, values, self.view)
 
     def _is_first(self) -> bool:
@@ -126,6 +126,7 @@ class Tape:
         self.gradients = aligned(sum(p.size for p in self._parameters), self.dtype)
         self._gradients: dict[int, Gradient] = {}
         self.moves: list[Move] = []
+        self._kept: list[Array] = []
         start = 0
         for parameter in self._parameters:
             view = self.gradients[start : start + parameter.size].reshape(parameter.shape)
@@ -138,6 +139,7 @@ class Tape:
         self._number = number
         self.place = self._start
         self.moves.clear()
+        self._kept.clear()
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike | None = None) -> Array:
         """Return an array of any content: the same one in every step that asked as this one did."""
@@ -149,15 +151,18 @@ class Tape:
         array: Array = place.array
         return array
 
-    def free(self, since: Place, *kept: Sequence[Array | None]) -> None:
-        """Free what was handed out after a place, but for that of moves and these arrays.
+    def keep(self, array: Array) -> None:
+        """Have an array last until the next step, whatever is freed."""
+        self._kept.append(array)
+
+    def free(self, since: Place, in_use: Sequence[Array | None]) -> None:
+        """Free what was handed out after a place, but for what is to be kept, and these arrays.
 
         Where a step asks as one before it did, it is not looked again at what these are.
         """
         place = self.place.then.get(id(since))
         if place is None:
-            arrays = [array for some in kept for array in some if array is not None]
-            arrays += [move.value for move in self.moves]
+            arrays = [*self._kept, *(array for array in in_use if array is not None)]
             place = self.place.then[id(since)] = self._memory.keep(since, arrays)
         self.place = place
 
@@ -185,6 +190,7 @@ class Tape:
     def move(self, average: Array, value: Array, momentum: float) -> None:
         """Note where a moving average goes in this step: nothing moves before ``apply_moves``."""
         self.moves.append(Move(average, value, momentum))
+        self.keep(value)
 
     def apply_moves(self) -> None:
         """Move each average toward the value noted."""

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["forward_scratch", "learning", "step_values"]
 
 
+_LOSS = 16  # a cache line
+
+
 class _Line:
     """The tape's memory, as far as it is taken, and ever was."""
 
@@ -56,11 +59,11 @@ def step_values(
         if node.name in outputs:
             stays.append((end - min(end, rows * math.prod(node.output_shape)), end))
     for node in walked:
-        if node.name in outputs:  # the loss works in one more array like it
+        if node.name in outputs:  # the loss, which stays, and one more array to work in
             size = rows * math.prod(node.output_shape)
+            stays.append(line.take(_LOSS))
             line.take(size)
             slopes[node.name] = line.take(size)
-    stays += slopes.values()
     summed: set[str] = set()
     for node in reversed(walked):
         if inputs or node.name in learns:
