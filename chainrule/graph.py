@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from chainrule.kernels import Array
     from chainrule.layers import Layer
+    from chainrule.memory import Place
     from chainrule.tape import Tape
 
 __all__ = ["Graph"]
@@ -60,11 +61,11 @@ class Graph:
         """Run every layer; ``tape.masks`` gets the mask of each output.
 
         The backward takes a gradient for each output, and returns one for each input, None where
-        it was not wanted.
+        it was not wanted. It may run once: what forward left is gone as soon as it was used.
         """
         values = list(xs)
         masks: list[Array | None] = [None] * len(xs)
-        backwards: list[tuple[int, _Step, Callable[[Array], Any]]] = []
+        backwards: list[tuple[int, _Step, Callable[[Array], Any], Place]] = []
         for step in self._steps:
             layer, sources, joins, learns, _, wants_dx, keeps_mask = step
             tape.wants_dx = inputs or wants_dx
@@ -76,17 +77,24 @@ class Graph:
                 tape.mask = masks[sources[0]]
                 y, back = layer.forward(values[sources[0]], tape)
             if inputs or learns:
-                backwards.append((len(values), step, back))
+                backwards.append((len(values), step, back, tape.place))
             values.append(y)
             masks.append(tape.mask if keeps_mask else None)
         tape.masks = [masks[number] for number in self._outputs]
+
+        ys = [values[number] for number in self._outputs]
+        for y in ys:
+            tape.keep(y)
 
         def backward(dys: list[Array]) -> list[Array | None]:
             sums = _Sums(len(values), tape)
             for number, dy in zip(self._outputs, dys, strict=True):
                 sums.add(number, dy)
-            for number, (_, sources, joins, _, passes, wants_dx, _), back in reversed(backwards):
+            for number, step, back, place in reversed(backwards):
+                _, sources, joins, _, passes, wants_dx, _ = step
+                tape.free(place, sums.values)  # what only later layers needed
                 dx = back(sums.values[number])
+                sums.values[number] = None
                 if joins:
                     for source, part, reaches in zip(sources, dx, passes, strict=True):
                         if inputs or reaches:
@@ -95,7 +103,7 @@ class Graph:
                     sums.add(sources[0], dx)
             return sums.values[: self._inputs]
 
-        return [values[number] for number in self._outputs], backward
+        return ys, backward
 
 
 class _Sums:

@@ -13,7 +13,14 @@ from chainrule.initializers import initialize
 from chainrule.layers import LAYERS, Layer, check_shape, check_vocabularies
 from chainrule.losses import Objective
 from chainrule.naming import Values, bare, listed, named, unnamed
-from chainrule.spec import ArchitectureSpec, nodes, parse, scratch, vocabularies
+from chainrule.spec import (
+    ArchitectureSpec,
+    forward_scratch,
+    nodes,
+    parse,
+    step_values,
+    vocabularies,
+)
 from chainrule.streams import generator
 from chainrule.tape import Array, Tape, aligned
 
@@ -66,7 +73,7 @@ class Network:
             LAYERS[node.spec.kind].build(node.spec, node.index, owned[node.shares or node.name])
             for node in self.nodes
         ]
-        self._row_bytes = self.dtype.itemsize * max(scratch(self.nodes).per_row, 1)
+        self._forward_scratch = forward_scratch(self.nodes)
         self._inputs, self._outputs = [*self.input_shapes], [*self.output_shapes]
         self._graph = Graph(self.nodes, self.layers, self._inputs, self._outputs)
 
@@ -118,6 +125,9 @@ class Network:
             shape = tape.window_of(self.input_shapes[name])
             if values.shape[1:] != shape:
                 check_shape(values, ("rows", *shape), owner=self._owner(name))
+        if tape.is_new:
+            comes_back = tape.training or inputs
+            tape.reserve(self._scratch_bytes(len(xs[0]), comes_back=comes_back))
         ys, back = self._graph.forward(xs, tape, inputs=inputs)
 
         def backward(dy: Values) -> Values:
@@ -127,7 +137,8 @@ class Network:
 
     def block_rows(self, most: int = _BLOCK_ROWS) -> int:
         """Return how many rows to run forward at once: ``most``, or fewer where layers are wide."""
-        return max(1, min(most, BLOCK_BYTES // self._row_bytes))
+        row_bytes = self.dtype.itemsize * max(self._forward_scratch.per_row, 1)
+        return max(1, min(most, BLOCK_BYTES // row_bytes))
 
     def predict(
         self, x: ArrayLike | Mapping[str, ArrayLike], batch_size: int | None = None
@@ -202,6 +213,14 @@ class Network:
             dx = backward(dy)
         found = {name: tape.gradient(p).view for name, p in self.parameters.items()}
         return float(value), {**found, "inputs": dx}
+
+    def _scratch_bytes(self, rows: int, *, comes_back: bool) -> int:
+        """Estimate the scratch memory of a step, or of a forward pass alone; some is to spare."""
+        if comes_back:
+            values = step_values(self.nodes, self._outputs, rows)
+        else:
+            values = rows * self._forward_scratch.per_row + self._forward_scratch.fixed
+        return self.dtype.itemsize * values * 9 // 8
 
     def _owner(self, name: str) -> str:
         return "the network" if len(self._inputs) == 1 else f"the network's input {name!r}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,14 +9,13 @@ import numpy as np
 
 from chainrule import kernels
 from chainrule.kernels import Array
+from chainrule.memory import LINE, Memory, Place
 from chainrule.streams import generator
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
 __all__ = ["Array", "Backward", "Gradient", "Move", "Tape", "aligned"]
-
-_LINE = 64  # bytes
 
 # Takes the gradient in a layer's output, returns the one in its input.
 Backward = Callable[[Array], Array]
@@ -26,8 +24,8 @@ Backward = Callable[[Array], Array]
 def aligned(size: int, dtype: DTypeLike) -> Array:
     """Return a zeroed vector that starts on a cache line: no result then hangs on where it lies."""
     n_bytes = size * np.dtype(dtype).itemsize
-    memory = np.zeros(n_bytes + _LINE, np.uint8)
-    start = -memory.ctypes.data % _LINE
+    memory = np.zeros(n_bytes + LINE, np.uint8)
+    start = -memory.ctypes.data % LINE
     return memory[start : start + n_bytes].view(dtype)
 
 
@@ -99,7 +97,7 @@ class Tape:
     gradient in that layer's input, and ``mask``, which steps of the input sequences are no padding
     (True), None if all; a layer that makes a mask sets it anew. Of several inputs it is where none
     is padding, and ``source_masks`` has each. ``masks`` are those of the network's outputs.
-    ``moves`` are the moving averages noted in this step, ``place`` is how many arrays it took.
+    ``moves`` are the moving averages noted in this step, ``place`` is how far it has come.
     ``carried`` holds what recurrent layers go on from at the next window, by the layer's number;
     None where each sequence comes whole. ``window`` is the steps of a shorter window.
     Shapes: mask (batch, steps).
@@ -126,13 +124,13 @@ class Tape:
         self.window: int | None = None
         self.steps = 0
         self._number = 0
-        self.place = 0
-        self._buffers: list[Array] = []
-        self._views: list[dict[tuple[Any, Any], Array]] = []
+        self._memory = Memory()
+        self._start = self.place = Place(())
         self._parameters = list(parameters)
         self.gradients = aligned(sum(p.size for p in self._parameters), self.dtype)
         self._gradients: dict[int, Gradient] = {}
         self.moves: list[Move] = []
+        self._kept: list[Array] = []
         start = 0
         for parameter in self._parameters:
             view = self.gradients[start : start + parameter.size].reshape(parameter.shape)
@@ -140,27 +138,54 @@ class Tape:
             start += parameter.size
 
     def begin(self, number: int) -> None:
-        """Start step ``number``: all scratch memory handed out before is used again."""
+        """Start step ``number``: all scratch memory is free."""
         self.steps += 1
         self._number = number
-        self.place = 0
+        self.place = self._start
         self.moves.clear()
+        self._kept.clear()
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike | None = None) -> Array:
-        """Return an array of any content; the same memory at the same place of every step."""
-        place = self.place
-        self.place = place + 1
-        if place == len(self._views):
-            self._views.append({})
-            self._buffers.append(np.empty(0, np.uint8))
-        view = self._views[place].get((shape, dtype))
-        return self._make(place, shape, dtype) if view is None else view
+        """Return an array of any content: the same one in every step that asked as this one did."""
+        place = self.place.then.get((shape, dtype))
+        if place is None:
+            of = self.dtype if dtype is None else dtype
+            place = self.place.then[shape, dtype] = self._memory.take(self.place, shape, of)
+        self.place = place
+        array: Array = place.array
+        return array
+
+    def keep(self, array: Array) -> None:
+        """Have an array last until the next step, whatever is freed."""
+        self._kept.append(array)
+
+    def free(self, since: Place, in_use: Sequence[Array | None]) -> None:
+        """Free what was handed out after a place, but for what is to be kept, and these arrays.
+
+        Where a step asks as one before it did, it is not looked again at what these are.
+        """
+        place = self.place.then.get(id(since))
+        if place is None:
+            arrays = [*self._kept, *(array for array in in_use if array is not None)]
+            place = self.place.then[id(since)] = self._memory.keep(since, arrays)
+        self.place = place
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no step has asked for anything more after what this one asked for."""
+        return not self.place.then
+
+    def reserve(self, n_bytes: int) -> None:
+        """Have so much memory in one piece for what the step asks for from here on.
+
+        Less is no error, only more pieces: what was freed of several cannot be taken as one.
+        """
+        self._memory.reserve(self.place, n_bytes)
 
     def release(self) -> None:
         """Give the scratch memory back."""
-        self.place = 0
-        self._buffers.clear()
-        self._views.clear()
+        self._memory = Memory()
+        self._start = self.place = Place(())
 
     def gradient(self, parameter: Array) -> Gradient:
         """Return where a parameter's gradient goes."""
@@ -169,6 +194,7 @@ class Tape:
     def move(self, average: Array, value: Array, momentum: float) -> None:
         """Note where a moving average goes in this step: nothing moves before ``apply_moves``."""
         self.moves.append(Move(average, value, momentum))
+        self.keep(value)
 
     def apply_moves(self) -> None:
         """Move each average toward the value noted."""
@@ -182,27 +208,16 @@ class Tape:
         return shape if self.window is None else (self.window, *shape[1:])
 
     @property
-    def scratch(self) -> Sequence[Array]:
-        """The memory handed out so far, as bytes, all of it kept for the next steps."""
-        return self._buffers
+    def scratch(self) -> list[Array]:
+        """All arrays handed out so far, as bytes, kept for the next steps; some overlap."""
+        return [array.reshape(-1).view(np.uint8) for array in self._memory.arrays]
 
     @property
     def scratch_bytes(self) -> int:
-        """Return how much that is."""
-        return sum(buffer.size for buffer in self._buffers)
+        """Return how much memory they lie in."""
+        return self._memory.n_bytes
 
     def random(self, key: int) -> np.random.Generator:
         """Return this step's random stream of the layer with a number."""
         keys = (key, self.shard) if self.shard else (key,)  # one shard: as before there were any
         return generator(self.seed, "dropout", self._number, *keys)
-
-    def _make(self, place: int, shape: tuple[int, ...], dtype: DTypeLike | None) -> Array:
-        """Cut a view from the buffer at a place, grown if need be: a smaller last batch fits in."""
-        of = self.dtype if dtype is None else np.dtype(dtype)
-        n_bytes = math.prod(shape) * of.itemsize
-        if n_bytes > self._buffers[place].size:
-            self._buffers[place] = aligned(n_bytes, np.uint8)
-            self._views[place].clear()
-        view = self._buffers[place][:n_bytes].view(of).reshape(shape)
-        self._views[place][shape, dtype] = view
-        return view

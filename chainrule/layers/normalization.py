@@ -57,8 +57,8 @@ class BatchNorm:
         kernels.batch_norm(flat, self.gamma, self.beta, mean, rstd, y)
 
         def backward(dy: Array) -> Array:
-            dx = tape.empty(flat.shape) if wants_dx else None
             dgamma, dbeta = tape.empty(mean.shape), tape.empty(mean.shape)
+            dx = tape.empty(flat.shape) if wants_dx else None
             kernels.batch_norm_backward(
                 dy.reshape(flat.shape),
                 flat,
@@ -119,8 +119,8 @@ class LayerNorm:
         kernels.layer_norm(flat, gamma, beta, self.epsilon, y, mean, rstd)
 
         def backward(dy: Array) -> Array:
-            dx = tape.empty(flat.shape) if wants_dx else None
             dgamma, dbeta = tape.empty((n,)), tape.empty((n,))
+            dx = tape.empty(flat.shape) if wants_dx else None
             slope = dy.reshape(flat.shape)
             kernels.layer_norm_backward(slope, flat, gamma, mean, rstd, dx, dgamma, dbeta)
             _add_gradients(self, dgamma, dbeta, tape)

@@ -164,7 +164,7 @@ class Objective:
     ) -> tuple[Array, Values]:
         """Return a batch's loss and its gradient in y, and note the metrics.
 
-        Both are in the tape's memory.
+        Both are in the tape's memory, the loss until the next step.
 
         Of a part of a batch, ``shares`` say which share of all positions each output has in it, and
         the loss is that part's share of the whole one.
@@ -183,7 +183,7 @@ class Objective:
             of_part = _fitting(mask, y)
             weighing, count = _weigh(part, y, goal, weights, of_part)
             shape = y.shape
-            work, dy, loss = tape.empty(shape), tape.empty(shape), tape.empty((), np.float64)
+            loss, work, dy = tape.empty((), np.float64), tape.empty(shape), tape.empty(shape)
             part.loss.write(y, goal, dy, loss, weights=weighing, count=count, work=work)
             if tallies is not None:
                 tallies.parts[name].add(loss, y, goal, work, of_part)
@@ -194,6 +194,7 @@ class Objective:
             if total is not None:
                 kernels.add(total, loss, loss)
             total, gradients[name] = loss, dy
+        tape.keep(total)
         return total, unnamed(gradients)
 
     def positions(self, y: Values, tape: Tape) -> list[int]:

@@ -6,7 +6,8 @@ from chainrule.spec.data import DataSpec, SplitSpec
 from chainrule.spec.endings import given_on
 from chainrule.spec.graph import Node, asked, check_wiring, nodes, vocabularies
 from chainrule.spec.layers import KINDS, LayerSpec, Shape, Weight
-from chainrule.spec.summary import learning, scratch, starting, summarize
+from chainrule.spec.scratch import forward_scratch, learning, step_values
+from chainrule.spec.summary import starting, summarize
 from chainrule.spec.training import OptimizerSpec, ScheduleSpec, TrainingSpec, WarmStartSpec
 from chainrule.spec.training.losses import LossSpec, Task, default_loss
 from chainrule.spec.windows import Windows, makes_mask, windows
@@ -34,13 +35,14 @@ __all__ = [
     "check_wiring",
     "complete",
     "default_loss",
+    "forward_scratch",
     "given_on",
     "learning",
     "makes_mask",
     "nodes",
     "parse",
-    "scratch",
     "starting",
+    "step_values",
     "summarize",
     "vocabularies",
     "windows",

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from chainrule.spec.endings import given_on
 from chainrule.spec.graph import Node, nodes
-from chainrule.spec.layers import Scratch
-from chainrule.spec.layers.base import activation_scratch
+from chainrule.spec.scratch import step_values
 
 if TYPE_CHECKING:
     from chainrule.spec.architecture import ArchitectureSpec
 
-__all__ = ["Start", "learning", "scratch", "starting", "summarize"]
+__all__ = ["Start", "starting", "summarize"]
 
 
 class Start(NamedTuple):
@@ -36,7 +33,7 @@ def summarize(
 
     Units: bytes; FLOPs of one sample's forward pass. ``memory_bytes`` is what a training step
     needs: parameters, ``slots`` vectors of the optimizer, state, gradients by shard, and the tapes:
-    inputs, targets, what forward and backward of each layer take, and two arrays for the loss.
+    inputs, targets, and what forward, the loss and backward have in use at their peak.
     """
     walked = nodes(spec)
     rows = [
@@ -54,12 +51,11 @@ def summarize(
     parameters = sum(node.parameters for node in walked)
     state = sum(node.state for node in walked)
     outputs = set(spec.output_names)
-    ends = sum(math.prod(node.output_shape) for node in walked if node.name in outputs)
+    targets = sum(math.prod(node.output_shape) for node in walked if node.name in outputs)
     inputs = sum(math.prod(shape) for shape in spec.input_shapes.values())
-    taken = scratch(walked)
     tapes = min(shards, batch_size)
-    values = parameters * (1 + slots) + state + tapes * (parameters + taken.fixed)
-    values += batch_size * (taken.per_row + inputs + 3 * ends)
+    values = parameters * (1 + slots) + state + batch_size * (inputs + targets)
+    values += tapes * (parameters + step_values(walked, outputs, -(-batch_size // tapes)))
     return {
         "layers": rows,
         "parameters": parameters,
@@ -67,32 +63,6 @@ def summarize(
         "memory_bytes": itemsize * values,
         "batch_size": batch_size,
     }
-
-
-def scratch(walked: list[Node], *, inputs: bool = False) -> Scratch:
-    """Return what a training step takes from the tape: values for each row, and at any rate.
-
-    ``inputs``: whether the gradient in the network's inputs is wanted.
-    """
-    per_row = fixed = 0
-    learns = learning(walked)
-    consumers = Counter(source for node in walked for source in node.inputs)
-    endings = given_on(walked)
-    sizes = {node.name: math.prod(node.output_shape) for node in walked}
-    for node in walked:
-        wants_dx = inputs or any(source in learns for source in node.inputs)
-        spec = node.spec
-        if node.name in endings:
-            given: str = spec.activation  # type: ignore[attr-defined]
-            spec = spec.model_copy(update={"activation": "linear"})
-            per_row += activation_scratch(given, sizes[endings[node.name]])
-        taken = spec.scratch(*node.input_shapes, wants_dx=wants_dx)
-        per_row, fixed = per_row + taken.per_row, fixed + taken.fixed
-        if node.shares is not None:  # its gradients are added through scratch
-            fixed += sum(weight.size for weight in node.spec.weights(*node.input_shapes))
-        if consumers[node.name] > 1 and (inputs or node.name in learns):
-            per_row += sizes[node.name]
-    return Scratch(per_row, fixed)
 
 
 def starting(walked: list[Node]) -> Start:
@@ -104,14 +74,3 @@ def starting(walked: list[Node]) -> Start:
             flops += 4 * max(rows, columns) * min(rows, columns) ** 2
             largest = max(largest, weight.size)
     return Start(flops, 5 * 8 * largest)  # doubles: drawn, factored, the factors, one by halves
-
-
-def learning(walked: list[Node]) -> set[str]:
-    """Return the layers through which a gradient reaches a parameter: its own, or one above."""
-    owners = {node.name: node for node in walked}
-    found: set[str] = set()
-    for node in walked:
-        own = node if node.shares is None else owners[node.shares]
-        if own.trainable or any(source in found for source in node.inputs):
-            found.add(node.name)
-    return found

@@ -16,9 +16,9 @@ from chainrule.spec import (
     TrainingSpec,
     asked,
     complete,
+    forward_scratch,
     nodes,
     parse,
-    scratch,
     starting,
     summarize,
     windows,
@@ -259,7 +259,7 @@ def _memory(
     kept = 1 + kept_vectors(training)
     checkpoint = 3 * itemsize * kept * int(summary["parameters"])  # vectors, tensors, the file
     walked = nodes(spec)
-    evaluation = _evaluation(scratch(walked), itemsize, training.batch_size)
+    evaluation = _evaluation(forward_scratch(walked), itemsize, training.batch_size)
     learning = int(summary["memory_bytes"]) + checkpoint + evaluation
     filling = itemsize * int(summary["parameters"]) + starting(walked).n_bytes
     threads = THREAD_BYTES * (min(training.threads, training.shards) - 1)
@@ -267,10 +267,10 @@ def _memory(
 
 
 def _evaluation(taken: Scratch, itemsize: int, batch_size: int) -> int:
-    """Estimate what an evaluation takes: half of a training step's scratch memory is forward's."""
+    """Estimate what an evaluation takes: forward, over as many rows as one pass may have."""
     row = itemsize * max(taken.per_row, 1)
     rows = max(batch_size, min(EVALUATION_ROWS, BLOCK_BYTES // row))
-    return rows * row // 2 + itemsize * taken.fixed
+    return rows * row + itemsize * taken.fixed
 
 
 def admit(steps: int, memory_bytes: int, most_bytes: int) -> None:

@@ -9,7 +9,7 @@ from chainrule.errors import DataError, Problem, SpecError
 from chainrule.network import BLOCK_BYTES
 from chainrule.recipe import Recipe
 from chainrule.recipe.reading import Reader
-from chainrule.spec import ArchitectureSpec, WarmStartSpec, nodes, parse, scratch, summarize
+from chainrule.spec import ArchitectureSpec, WarmStartSpec, forward_scratch, nodes, parse, summarize
 from service.actions import datasets, jobs, models
 from service.actions.once import plainly
 from service.actions.plans import FLOPS_PER_S, PROCESS_BYTES, Plan, admit
@@ -81,7 +81,7 @@ def plan(
         PROCESS_BYTES
         + 4 * model.bytes  # as the warm start's copies
         + VALUE_BYTES * block_rows * values
-        + max(BLOCK_BYTES, 8 * scratch(nodes(spec)).per_row)
+        + max(BLOCK_BYTES, 8 * forward_scratch(nodes(spec)).per_row)
     )
     admit(rows, memory_bytes, settings.max_job_memory_bytes)
     name = request.name or f"{model.name} on {dataset.name}"

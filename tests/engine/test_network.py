@@ -142,18 +142,6 @@ def test_a_gradient_is_written_first_and_added_to_later():
     assert tape.gradients.tolist() == [1.0, 0.0, 0.0, 1.0]
 
 
-def test_scratch_memory_is_the_same_at_the_same_place_of_every_step():
-    tape = Tape()
-    tape.begin(1)
-    first, second = tape.empty((4, 5)), tape.empty((4, 5))
-    assert not np.shares_memory(first, second)
-    tape.begin(2)
-    assert np.shares_memory(tape.empty((3, 5)), first)
-    assert tape.empty((4, 5)) is second
-    tape.begin(3)
-    assert not np.shares_memory(tape.empty((40, 5)), first)
-
-
 def test_vectors_start_on_a_cache_line():
     for size in (0, 1, 7, 1000):
         vector = aligned(size, "float32")

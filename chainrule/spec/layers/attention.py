@@ -83,12 +83,12 @@ class MultiHeadAttentionSpec(MergeBase):
     def scratch(self, /, *shapes: Shape, wants_dx: bool) -> Scratch:
         query, value, key = _roles(shapes)
         scores = query[0] * value[0]
-        # Queries, keys, values and mixtures, with their gradients; shares, and what dropout draws.
-        per_head = 2 * (query[0] + key[0]) * self.key_dim + 2 * (query[0] + value[0]) * self.width
-        per_head += (3 if self.dropout else 1) * scores
-        own = self.num_heads * per_head + math.prod(query)
-        per_row = own + wants_dx * sum(map(math.prod, (query, value, key)))
-        return Scratch(per_row, 2 * self.num_heads * scores)
+        # Queries, keys, values, mixtures, each with its gradient; shares, and what dropout draws.
+        common = self.num_heads * ((query[0] + key[0]) * self.key_dim)
+        common += self.num_heads * ((query[0] + value[0]) * self.width)
+        forward = common + self.num_heads * (3 if self.dropout else 1) * scores + math.prod(query)
+        back = common + wants_dx * sum(map(math.prod, (query, value, key)))
+        return Scratch(forward, 2 * self.num_heads * scores, back, back_parts=4)
 
 
 def _roles(shapes: tuple[Shape, ...]) -> tuple[Shape, Shape, Shape]:

@@ -63,11 +63,17 @@ class Weight:
 class Scratch(NamedTuple):
     """What a training step takes from the tape for a layer: values for each row, and at any rate.
 
+    The first two are what forward takes, and backward may read. ``back_`` is what backward takes
+    beside; none for each row says that the gradient it is given goes on as it is. ``back_parts``:
+    how many arrays that is, the gradients in the inputs not counted.
     Units: values of the network's precision.
     """
 
     per_row: int
     fixed: int = 0
+    back_per_row: int = 0
+    back_fixed: int = 0
+    back_parts: int = 1
 
 
 class LayerBase(Document):
@@ -142,15 +148,14 @@ def activation_flops(activation: str, size: int) -> int:
     return _ACTIVATION_FLOPS.get(activation, 5) * size
 
 
-def activation_scratch(activation: str, size: int) -> int:
+def activation_scratch(activation: str, size: int) -> Scratch:
     """Return what ``chainrule.layers.Ending`` takes beside its caller's own array.
 
     ``size`` is that array's; a linear activation takes nothing, the others their gradient, and
     those whose slope needs the input keep it beside the output.
     """
-    if activation == "linear":
-        return 0
-    return 2 * size if activation in _KEEPS_INPUT else size
+    keeps_input = activation in _KEEPS_INPUT
+    return Scratch(keeps_input * size, back_per_row=(activation != "linear") * size)
 
 
 def wants_axes(shape: Shape, axes: tuple[str, ...], hint: str = "") -> None:

@@ -97,11 +97,11 @@ class _Convolution(ConvolutionBase):
 
     def scratch(self, shape: Shape, /, *, wants_dx: bool) -> Scratch:
         windows, out = self.windows(shape), math.prod(self.output_shape(shape))
-        per_row = out + activation_scratch(self.activation, out)
-        per_row += math.prod(shape) if wants_dx else 0
+        ending = activation_scratch(self.activation, out)
+        back = ending.back_per_row + wants_dx * math.prod(shape)
         channels = shape[-1] // self.groups
         work = windows.work(channels, self.filters, self.groups)
-        return Scratch(per_row, work)
+        return Scratch(out + ending.per_row, work, back)
 
 
 class Conv1DSpec(_Convolution):

@@ -75,8 +75,9 @@ class DenseSpec(Stepwise):
 
     def scratch(self, shape: Shape, /, *, wants_dx: bool) -> Scratch:
         out = math.prod(self.output_shape(shape))
-        own = out + activation_scratch(self.activation, out)
-        return Scratch(own + (math.prod(shape) if wants_dx else 0))
+        ending = activation_scratch(self.activation, out)
+        back = ending.back_per_row + wants_dx * math.prod(shape)
+        return Scratch(out + ending.per_row, back_per_row=back)
 
 
 class ActivationSpec(Stepwise):
@@ -91,7 +92,8 @@ class ActivationSpec(Stepwise):
     def scratch(self, shape: Shape, /, *, wants_dx: bool) -> Scratch:
         if self.activation == "linear":
             return Scratch(0)
-        return Scratch((1 + wants_dx) * math.prod(shape))
+        size = math.prod(shape)
+        return Scratch(size, back_per_row=wants_dx * size)
 
 
 class DropoutSpec(Stepwise):
@@ -104,8 +106,9 @@ class DropoutSpec(Stepwise):
         return 2 * math.prod(shape)
 
     def scratch(self, shape: Shape, /, *, wants_dx: bool) -> Scratch:
-        # Draw, mask, output, gradient; the draw is always in single precision.
-        return Scratch((3 + wants_dx) * math.prod(shape) if self.rate else 0)
+        size = math.prod(shape) if self.rate else 0
+        # Draw, mask, output; the draw is always in single precision.
+        return Scratch(3 * size, back_per_row=wants_dx * size)
 
 
 class FlattenSpec(LayerBase):

@@ -54,7 +54,7 @@ class DepthwiseBase(ConvolutionBase):
         wide = cells * channels
         fixed = windows.depthwise_rows(channels) * (spread + wide)
         fixed += windows.size * channels * windows.columns.windows
-        return Scratch(spread + (math.prod(shape) if wants_dx else 0), fixed)
+        return Scratch(spread, fixed, wants_dx * math.prod(shape))
 
 
 class DepthwiseConv2DSpec(DepthwiseBase):
@@ -77,8 +77,11 @@ class DepthwiseConv2DSpec(DepthwiseBase):
 
     def scratch(self, shape: Shape, /, *, wants_dx: bool) -> Scratch:
         own = self.own_scratch(shape, wants_dx=wants_dx)
-        out = math.prod(self.output_shape(shape))
-        return Scratch(own.per_row + activation_scratch(self.activation, out), own.fixed)
+        ending = activation_scratch(self.activation, math.prod(self.output_shape(shape)))
+        return own._replace(
+            per_row=own.per_row + ending.per_row,
+            back_per_row=own.back_per_row + ending.back_per_row,
+        )
 
 
 class SeparableConv2DSpec(DepthwiseBase):
@@ -108,5 +111,8 @@ class SeparableConv2DSpec(DepthwiseBase):
     def scratch(self, shape: Shape, /, *, wants_dx: bool) -> Scratch:
         own = self.own_scratch(shape, wants_dx=wants_dx)
         out, spread = math.prod(self.output_shape(shape)), math.prod(self.spread_shape(shape))
-        ending = out + activation_scratch(self.activation, out)
-        return Scratch(own.per_row + spread + ending, own.fixed)
+        ending = activation_scratch(self.activation, out)
+        return own._replace(
+            per_row=own.per_row + out + ending.per_row,
+            back_per_row=own.back_per_row + spread + ending.back_per_row,
+        )

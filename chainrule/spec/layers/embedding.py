@@ -51,7 +51,7 @@ class EmbeddingSpec(LayerBase):
         size = math.prod(shape)
         # Vectors, the numbers in eight bytes each, and the mask in one.
         own = size * self.output_dim + 2 * size + self.mask_zero * -(-size // 4)
-        return Scratch(own + wants_dx * size)
+        return Scratch(own, back_per_row=wants_dx * size)
 
 
 class PositionalEmbeddingSpec(Stepwise):

@@ -42,7 +42,8 @@ class MultiplySpec(_Alike):
     kind: Literal["multiply"] = "multiply"
 
     def scratch(self, /, *shapes: Shape, wants_dx: bool) -> Scratch:
-        return Scratch((1 + wants_dx * len(shapes)) * math.prod(shapes[0]))
+        size = math.prod(shapes[0])
+        return Scratch(size, back_per_row=wants_dx * len(shapes) * size)
 
 
 class ConcatSpec(MergeBase):
@@ -81,4 +82,5 @@ class ConcatSpec(MergeBase):
         return (*first[:axis], joined, *first[axis + 1 :])
 
     def scratch(self, /, *shapes: Shape, wants_dx: bool) -> Scratch:
-        return Scratch((1 + wants_dx) * sum(map(math.prod, shapes)))
+        size = sum(map(math.prod, shapes))
+        return Scratch(size, back_per_row=wants_dx * size)

@@ -53,8 +53,9 @@ class BatchNormSpec(Stepwise):
         return 4 * math.prod(shape)
 
     def scratch(self, shape: Shape, /, *, wants_dx: bool) -> Scratch:
+        size, channels = math.prod(shape), shape[-1]
         # Mean, variance, its root's reciprocal; the gradients of scale and shift.
-        return Scratch((1 + wants_dx) * math.prod(shape), 5 * shape[-1])
+        return Scratch(size, 3 * channels, wants_dx * size, 2 * channels)
 
 
 class LayerNormSpec(Stepwise):
@@ -108,4 +109,4 @@ class LayerNormSpec(Stepwise):
         normalized = math.prod(self.normalized(shape))
         size = math.prod(shape)
         # Mean and its root's reciprocal of each row; the gradients of scale and shift.
-        return Scratch((1 + wants_dx) * size + 2 * (size // normalized), 2 * normalized)
+        return Scratch(size + 2 * (size // normalized), 0, wants_dx * size, 2 * normalized)

@@ -52,7 +52,7 @@ class _MaxPool(PoolBase):
     def scratch(self, shape: Shape, /, *, wants_dx: bool) -> Scratch:
         windows, out = self.windows(shape), math.prod(self.output_shape(shape))
         places = -(-out * windows.place_bytes // 4)  # no floats: in words of single precision
-        return Scratch(out + places + (math.prod(shape) if wants_dx else 0))
+        return Scratch(out + places, back_per_row=wants_dx * math.prod(shape))
 
 
 class MaxPool1DSpec(_MaxPool):
@@ -108,7 +108,7 @@ class AvgPool2DSpec(_ImagePool):
 
     def scratch(self, shape: Shape, /, *, wants_dx: bool) -> Scratch:
         out = math.prod(self.output_shape(shape))
-        return Scratch(out + (out + math.prod(shape) if wants_dx else 0))
+        return Scratch(out, back_per_row=wants_dx * (out + math.prod(shape)))
 
 
 class _GlobalPool(LayerBase):
@@ -133,7 +133,7 @@ class GlobalAvgPool2DSpec(_GlobalPool):
         return self._pooled(shape)
 
     def scratch(self, shape: Shape, /, *, wants_dx: bool) -> Scratch:
-        return Scratch(shape[-1] + (math.prod(shape) if wants_dx else 0))
+        return Scratch(shape[-1], back_per_row=wants_dx * math.prod(shape))
 
 
 class GlobalMaxPool1DSpec(_GlobalPool):
@@ -150,7 +150,7 @@ class GlobalMaxPool1DSpec(_GlobalPool):
 
     def scratch(self, shape: Shape, /, *, wants_dx: bool) -> Scratch:
         size = math.prod(shape)
-        return Scratch(shape[-1] + (size + -(-size // 4) if wants_dx else 0))
+        return Scratch(shape[-1], back_per_row=wants_dx * (size + -(-size // 4)))
 
 
 class UpSampling2DSpec(LayerBase):
@@ -173,8 +173,7 @@ class UpSampling2DSpec(LayerBase):
 
     def scratch(self, shape: Shape, /, *, wants_dx: bool) -> Scratch:
         out = math.prod(self.output_shape(shape))
-        values = out + (math.prod(shape) if wants_dx else 0)
-        if self.interpolation == "nearest":
-            return Scratch(values)
-        rows = math.prod(shape) * couple(self.size)[0]  # stretched along one axis only
-        return Scratch(values + rows + (rows if wants_dx else 0))
+        size = math.prod(shape)
+        # Stretched along one axis only.
+        tall = size * couple(self.size)[0] if self.interpolation == "bilinear" else 0
+        return Scratch(out + tall, back_per_row=wants_dx * (size + tall))

@@ -112,13 +112,14 @@ class RecurrentBase(LayerBase):
         steps, features = shape
         units = self.units
         width = self.gates * units
-        inputs = steps * features * (1 + 2 * wants_dx)  # time first; gradient either way round
-        inputs += 2 * features * bool(self.dropout)
-        states = self.states * units * (steps + 2) + units  # as many gradients; work
-        states += (steps + 2) * units * bool(self.recurrent_dropout)
-        gates = steps * width * (2 + self.keeps_input)
-        output = steps * units * self.return_sequences
-        return Scratch(inputs + states + gates + output, width * (units + _PANEL))
+        forward = steps * features + 2 * features * bool(self.dropout)  # time first; kept
+        forward += self.states * units * (steps + 1)
+        forward += (steps + 2) * units * bool(self.recurrent_dropout)
+        forward += steps * width * (1 + self.keeps_input)
+        forward += steps * units * self.return_sequences
+        back = (self.states + 1) * units + steps * width  # as many gradients, and work
+        back += wants_dx * 2 * steps * features  # either way round
+        return Scratch(forward, width * (units + _PANEL), back, back_parts=4)
 
 
 class SimpleRNNSpec(RecurrentBase):
@@ -158,7 +159,8 @@ class LSTMSpec(RecurrentBase):
         return replace(plain, initializer=((start, units), ("ones", units), (start, 2 * units)))
 
     def scratch(self, shape: Shape, /, *, wants_dx: bool) -> Scratch:
-        return _more(super().scratch(shape, wants_dx=wants_dx), shape[0] * self.units)  # cells
+        common = super().scratch(shape, wants_dx=wants_dx)
+        return common._replace(per_row=common.per_row + shape[0] * self.units)  # cells
 
 
 class GRUSpec(RecurrentBase):
@@ -186,8 +188,15 @@ class GRUSpec(RecurrentBase):
     def scratch(self, shape: Shape, /, *, wants_dx: bool) -> Scratch:
         steps, units = shape[0], self.units
         common = super().scratch(shape, wants_dx=wants_dx)
-        fixed = 9 * units * (self.reset_after and self.use_bias) + 3 * units * units
-        return _more(common, 2 * steps * units, fixed)  # what the reset acts on, and its gradient
+        has_two = self.reset_after and self.use_bias
+        inner = steps * units  # what the reset acts on, and its gradient
+        return Scratch(
+            common.per_row + inner,
+            common.fixed + 3 * units * has_two,
+            common.back_per_row + inner,
+            6 * units * has_two + 3 * units * units,
+            common.back_parts + 1,
+        )
 
 
 class BidirectionalSpec(LayerBase):
@@ -235,7 +244,8 @@ class BidirectionalSpec(LayerBase):
         one = self.layer.scratch(shape, wants_dx=wants_dx)
         out = math.prod(self.output_shape(shape))
         gradients = {"concat": 0, "sum": 0, "ave": out, "mul": 2 * out}[self.merge_mode]
-        return Scratch(2 * one.per_row + out + gradients, 2 * one.fixed)
+        forward, back = 2 * one.per_row + out, 2 * one.back_per_row + gradients
+        return Scratch(forward, 2 * one.fixed, back, 2 * one.back_fixed, 2 * one.back_parts)
 
 
 class MaskingSpec(Stepwise):
@@ -257,7 +267,7 @@ class MaskingSpec(Stepwise):
     def scratch(self, shape: Shape, /, *, wants_dx: bool) -> Scratch:
         size = math.prod(shape)
         bits = -(-(size + shape[0]) // 4)  # one byte each; a value has four, or eight
-        return Scratch(size * (1 + wants_dx) + bits)
+        return Scratch(size + bits, back_per_row=wants_dx * size)
 
 
 class RepeatVectorSpec(LayerBase):
@@ -271,8 +281,5 @@ class RepeatVectorSpec(LayerBase):
         return (self.n, *shape)
 
     def scratch(self, shape: Shape, /, *, wants_dx: bool) -> Scratch:
-        return Scratch((self.n + wants_dx) * math.prod(shape))
-
-
-def _more(scratch: Scratch, per_row: int, fixed: int = 0) -> Scratch:
-    return Scratch(scratch.per_row + per_row, scratch.fixed + fixed)
+        size = math.prod(shape)
+        return Scratch(self.n * size, back_per_row=wants_dx * size)

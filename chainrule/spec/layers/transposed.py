@@ -68,6 +68,6 @@ class Conv2DTransposeSpec(ConvolutionBase):
 
     def scratch(self, shape: Shape, /, *, wants_dx: bool) -> Scratch:
         windows, out = self.windows(shape), math.prod(self.output_shape(shape))
-        per_row = out + activation_scratch(self.activation, out)
-        per_row += math.prod(shape) if wants_dx else 0
-        return Scratch(per_row, windows.work(self.filters, shape[-1]))
+        ending = activation_scratch(self.activation, out)
+        back = ending.back_per_row + wants_dx * math.prod(shape)
+        return Scratch(out + ending.per_row, windows.work(self.filters, shape[-1]), back)
