@@ -8,6 +8,10 @@
    the size of a right matrix that does not. */
 enum { MOST_ROWS = 40 * TILE_ROWS, FAR = 1 << 18 };
 
+/* Elements of a page: columns of a left matrix that lie whole pages apart push each other out of the
+   cache, whose lines go by the place in the page. */
+enum { PAGE = 1024 };
+
 /* A cache line in floats, how many a row of a panel has, and how many tiles fetch the next panel:
    each has the time for one line at every other depth. */
 enum { LINE = 16, LINES = WIDTH > LINE ? WIDTH / LINE : 1, FETCHERS = 2 * LINES };
@@ -104,6 +108,17 @@ static void multiply_many(const Block *b)
     }
 }
 
+/* Copy a block of the left matrix, columns of which lie whole, to where they do not push each other
+   out. Threads have a copy each. */
+static const float *copy_left(const float *from, Py_ssize_t column, Py_ssize_t rows,
+                              Py_ssize_t depth)
+{
+    static _Thread_local float copied[DEPTH * MOST_ROWS];
+    for (Py_ssize_t p = 0; p < depth; p++)
+        memcpy(copied + p * MOST_ROWS, from + p * column, (size_t)rows * sizeof *copied);
+    return copied;
+}
+
 /* c = left right; c's rows are ``pitch`` apart. */
 static void multiply(Right left, Right right, Py_ssize_t rows, Py_ssize_t depth,
                      Py_ssize_t columns, float *c, Py_ssize_t pitch)
@@ -111,8 +126,10 @@ static void multiply(Right left, Right right, Py_ssize_t rows, Py_ssize_t depth,
     Py_ssize_t in_rows[MOST_ROWS], in_depth[DEPTH], lines[DEPTH];
     for (Py_ssize_t i = 0; i < least(rows, MOST_ROWS); i++)
         in_rows[i] = i * left.row;
+    int is_copied = left.row == 1 && left.column % PAGE == 0 && rows > TILE_ROWS &&
+                    columns >= 4 * WIDTH;
     for (Py_ssize_t p = 0; p < least(depth, DEPTH); p++)
-        in_depth[p] = p * left.column;
+        in_depth[p] = p * (is_copied ? MOST_ROWS : left.column);
     int is_far = depth * columns >= FAR && depth >= DEPTH;
     for (Py_ssize_t p = 0; is_far && p < DEPTH; p++)
         lines[p] = right.column == 1 ? p / 2 * right.row
@@ -131,6 +148,8 @@ static void multiply(Right left, Right right, Py_ssize_t rows, Py_ssize_t depth,
                 .add = p > 0,
                 .lines = is_far && deep == DEPTH ? lines : NULL,
             };
+            if (is_copied)
+                b.left.data = copy_left(b.left.data, left.column, b.rows, deep);
             if (b.rows > TILE_ROWS)
                 multiply_many(&b);
             else if (b.rows > 1 || right.column != 1)
