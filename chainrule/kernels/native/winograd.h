@@ -174,13 +174,21 @@ static Py_ssize_t tiles_of(const Images *x, Place *at, const Line *rows, const L
     return count;
 }
 
-/* The cells under a tile of some channels, zeros where there are none. */
+/* The cells under a tile of some channels, zeros where there are none: without branches, which no
+   processor would foresee. */
 INLINE void fill(const float *from, Py_ssize_t line, Py_ssize_t step, const Tile *tile, Vector *out)
 {
-    for (int i = 0; i < SIDE + 2; i++)
-        for (int j = 0; j < SIDE + 2; j++)
-            *out++ = tile->top <= i && i < tile->bottom && tile->left <= j && j < tile->right
-                         ? *(const Vector *)(from + i * line + j * step) : (Vector){0};
+    static const float nothing[FLOATS];
+    uintptr_t none = (uintptr_t)nothing;
+    for (int i = 0; i < SIDE + 2; i++) {
+        uintptr_t row = (uintptr_t)(from + i * line), in_rows = tile->top <= i && i < tile->bottom;
+#pragma GCC unroll 6
+        for (int j = 0; j < SIDE + 2; j++) {
+            uintptr_t in = in_rows & (tile->left <= j) & (j < tile->right);
+            uintptr_t at = none ^ ((none ^ (row + (size_t)(j * step) * sizeof *from)) & -in);
+            *out++ = *(const Vector *)at;
+        }
+    }
 }
 
 /* B' d B of the channels of the cells under a tile; places are ``apart``. */
@@ -211,6 +219,18 @@ static void cells_to_places(const Images *x, const Tile *tile, float *out, Py_ss
                 *(Vector *)(out + ((SIDE + 2) * i + j) * apart) = some[j];
         }
     }
+}
+
+/* Fetch ``size`` elements of so many rows, ahead of their use: a tile is too short for the processor
+   to guess the next one. */
+INLINE void fetch(const float *from, Py_ssize_t line, int rows, Py_ssize_t size, int to_write)
+{
+    for (int i = 0; i < rows; i++, from += line)
+        for (Py_ssize_t j = 0; j < size; j += APART)
+            if (to_write)
+                __builtin_prefetch(from + j, 1);
+            else
+                __builtin_prefetch(from + j);
 }
 
 /* A' m A, written to the windows of a tile; y's rows are ``line`` elements long. */
@@ -281,16 +301,22 @@ static void winograd_sweep(const Images *x, const Kernels *k, const Line *rows,
     for (Py_ssize_t t = 0; t < TILES; t++)
         at_row[t] = t * k->read;
     while ((count = tiles_of(x, &at, &down, &across, k->written, tiles)) > 0) {
-        for (Py_ssize_t t = 0; t < count; t++)
+        for (Py_ssize_t t = 0; t < count; t++) {
+            const Tile *ahead = &tiles[least(t + 2, count - 1)];
+            fetch(x->data + ahead->from + 2 * x->channels, x->columns * x->channels, SIDE + 2,
+                  SIDE * x->channels, 0);
             cells_to_places(x, &tiles[t], in + at_row[t], apart);
+        }
         for (Py_ssize_t p = 0; p < PLACES; p++) {
             Left left = {in + p * apart, at_row, work->depth};
             multiply_panels(left, count, k->read, work->panels + p * size, k->written,
                             products + p * off, k->written);
         }
-        for (Py_ssize_t t = 0; t < count; t++)
+        for (Py_ssize_t t = 0; t < count; t++) {
+            fetch(out + tiles[least(t + 2, count - 1)].into, columns->cells * k->written, SIDE, SIDE * k->written, 1);
             places_to_cells(products + t * k->written, off, k->written, &tiles[t], out,
                             columns->cells * k->written);
+        }
     }
 }
 
@@ -309,6 +335,10 @@ static void winograd_learn(const Images *x, const Kernels *k, const Line *rows,
         at_tile[t] = t * k->read;
     while ((count = tiles_of(x, &at, rows, columns, k->written, tiles)) > 0) {
         for (Py_ssize_t t = 0; t < count; t++) {
+            const Tile *ahead = &tiles[least(t + 2, count - 1)];
+            fetch(x->data + ahead->from + 2 * x->channels, x->columns * x->channels, SIDE + 2,
+                  SIDE * x->channels, 0);
+            fetch(dy + ahead->into, columns->cells * k->written, SIDE, SIDE * k->written, 0);
             cells_to_places(x, &tiles[t], in + at_tile[t], apart);
             slopes_to_places(dy, columns->cells * k->written, k->written, &tiles[t],
                              back + t * WIDTH, off);
