@@ -22,14 +22,16 @@ class Case:
     """One kernel: ``draw(rng, size, dtype)`` returns its arguments and its named arguments.
 
     ``dtypes`` are those that it takes itself, from size ``own`` on; ``least`` is the least size,
-    ``scratch`` the places of arguments whose content afterwards means nothing, ``atol`` what
-    numbers near zero may be off by, where they end sums of many in single precision.
+    ``most`` one beyond which nothing new comes, only more of it; ``scratch`` the places of
+    arguments whose content afterwards means nothing, ``atol`` what numbers near zero may be off
+    by, where they end sums of many in single precision.
     """
 
     name: str
     draw: Callable[..., tuple[list[Any], dict[str, Any]]]
     dtypes: tuple[str, ...] = BOTH
     least: int = 0
+    most: int = 1000
     own: int = 0
     variety: str = ""
     scratch: tuple[int, ...] = ()

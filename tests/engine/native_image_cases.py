@@ -185,6 +185,7 @@ CASES = [
             draw(windows, sizes),
             dtypes=("float32",),
             least=1,
+            most=300,  # more channels than a product takes at once
             variety=f"{variety}, {sizes.__name__}",
             scratch=(4,),
         )

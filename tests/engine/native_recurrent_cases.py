@@ -11,6 +11,7 @@ from chainrule.kernels import REFERENCE
 from tests.engine.native_cases import SINGLE, Case, normal
 
 STEPS, SOME = 3, 5
+MANY_UNITS = 300  # more than a product takes of its depth at once, and no multiple of a panel
 BLOCKS = {"simple_rnn": 1, "lstm": 4, "gru": 3}
 
 
@@ -106,6 +107,7 @@ def cases(kind):
     d = n_back - 4 - (kind.name == "gru")
     # Sums of 1,000 products in another order: far below n u times the sum of their sizes.
     more: dict[str, Any] = {"least": 1, "variety": str(kind), "atol": 1e-5}
+    more["most"] = MANY_UNITS if kind.wide == "units" else 1000
     return [
         Case(kind.name, forth, SINGLE, scratch=(n - 1,), **more),
         Case(f"{kind.name}_backward", back, SINGLE, scratch=(d, n_back - 2, n_back - 1), **more),
