@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from chainrule.errors import ChainruleError, LocatedError
 
 __all__ = [
@@ -12,8 +14,10 @@ __all__ = [
     "NotFoundError",
     "ReusedKeyError",
     "ServiceError",
+    "StorageFullError",
     "TooLargeError",
     "UnavailableError",
+    "no_space",
 ]
 
 
@@ -53,4 +57,17 @@ class IncompatibleError(ServiceError):
 
 
 class UnavailableError(ServiceError):
-    """The database did not answer in time, or its disk is full; the same call may succeed later."""
+    """The database did not answer in time; the same call may succeed later."""
+
+
+class StorageFullError(UnavailableError):
+    """The disk takes nothing more, which may pass; what is there can be read."""
+
+    def __init__(self) -> None:
+        super().__init__("the disk is full, or takes nothing more; what is stored can be read")
+
+
+def no_space(error: BaseException) -> bool:
+    """Say whether the system had no room for a file: a full disk, a quota, a limit on its size."""
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return isinstance(error, OSError) and error.errno in full

@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from service.errors import CorruptError, UnavailableError
+from service.errors import CorruptError, StorageFullError, UnavailableError
 from service.store import blobs, transitions
 from worker.frames import Frame
 from worker.process import Ended
@@ -58,6 +58,7 @@ class Attempt:
     """From a claim to its end.  Lives on one thread; ``release`` and ``watch`` are for others."""
 
     message = "train"  # what makes the trainer start
+    full_hold_s = 10.0  # between attempts while there is no room for what they make
 
     def __init__(
         self, database: Database, claim: Claim, trainer: TrainerProcess, timing: Timing
@@ -100,6 +101,8 @@ class Attempt:
                 self._end_stopped()
         except UnavailableError as error:
             log.warning("job %s: attempt %d is given up: %s", *self._key, error)
+            if isinstance(error, StorageFullError):
+                self._hold_back()
         except Exception as error:  # ours, not the job's: another attempt may fare better
             log.exception("job %s: attempt %d failed", *self._key)
             self._give_back(error)
@@ -323,6 +326,13 @@ class Attempt:
     def _crash(self, reason: dict[str, Any]) -> None:
         log.warning("job %s: attempt %d crashed: %s", *self._key, reason)
         self._end(lambda uow: transitions.retry(uow.session, *self._key, reason))  # T8
+
+    def _hold_back(self) -> None:
+        """Let the job wait for room: a small write may pass where a checkpoint did not."""
+        with suppress(_FencedError, UnavailableError):
+            self._end(
+                lambda uow: transitions.release(uow.session, *self._key, hold_s=self.full_hold_s)
+            )
 
     def _give_back(self, error: Exception) -> None:
         with suppress(_FencedError, UnavailableError):

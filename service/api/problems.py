@@ -17,8 +17,10 @@ from service.errors import (
     NotFoundError,
     ReusedKeyError,
     ServiceError,
+    StorageFullError,
     TooLargeError,
     UnavailableError,
+    no_space,
 )
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ __all__ = ["PROBLEM", "STATUS", "RequestError", "document", "install"]
 
 PROBLEM = "application/problem+json"
 MAX_PLACES = 50
+RETRY_AFTER = {503: "1", 507: "10"}  # seconds
 STATUS: dict[type[Exception], int] = {
     JsonError: 400,
     NotFoundError: 404,
@@ -41,6 +44,7 @@ STATUS: dict[type[Exception], int] = {
     AdmissionError: 422,
     ReusedKeyError: 422,
     UnavailableError: 503,
+    StorageFullError: 507,
 }
 # Where the error's own text is not for clients, or there is none.
 DETAIL = {
@@ -95,6 +99,8 @@ def _http_error(error: HTTPException) -> Response:
 
 
 def _error(error: Exception) -> Response:
+    if no_space(error):
+        error = StorageFullError()
     status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
     if status >= 500:
         log.error("failed", request_id=g.get("request_id"), exc_info=error)
@@ -104,7 +110,11 @@ def _error(error: Exception) -> Response:
         return _answer(status, "; ".join(map(str, shown)), errors)
     ours = isinstance(error, ServiceError | ChainruleError | JsonError) and status != 500
     detail = str(error) if ours and str(error) else DETAIL.get(status, "")
-    return _answer(status, detail, headers={"Retry-After": "1"} if status == 503 else {})
+    return _answer(
+        status,
+        detail,
+        headers={"Retry-After": RETRY_AFTER[status]} if status in RETRY_AFTER else {},
+    )
 
 
 def _answer(

@@ -12,8 +12,10 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import create_server
 from waitress.task import ErrorTask, WSGITask
+from waitress.utilities import Error
 
-from service.api.problems import PROBLEM, document
+from service.api.problems import PROBLEM, RETRY_AFTER, document
+from service.errors import StorageFullError, no_space
 
 if TYPE_CHECKING:
     import socket
@@ -29,6 +31,13 @@ IDLE_S = 30
 GRACE_S = 1.5  # what a request in flight may still take, once the process is told to end
 
 
+class NoSpace(Error):  # noqa: N818 as waitress names the others
+    """What is said to a body that does not fit on the disk."""
+
+    code = 507
+    reason = "Insufficient Storage"
+
+
 class Parser(HTTPRequestParser):
     """Refuses requests whose length two readers could see differently."""
 
@@ -40,6 +49,17 @@ class Parser(HTTPRequestParser):
         ):
             raise ParsingError("a body has a Content-Length or a Transfer-Encoding, never both")
 
+    def received(self, data: bytes) -> int:
+        """Take what has come; a body for which this machine has no room is answered, not cut."""
+        try:
+            return super().received(data)
+        except OSError as error:
+            if not no_space(error):
+                raise
+            self.error = NoSpace(str(StorageFullError()))
+            self.completed = True
+            return len(data)
+
 
 class ProblemTask(ErrorTask):
     """Answers what never reaches the application: a bad or large head, a body that is too large."""
@@ -49,6 +69,8 @@ class ProblemTask(ErrorTask):
         self.status = f"{error.code} {error.reason}"
         body = json.dumps(document(error.code, str(error.body))).encode()
         self.response_headers = [*self.response_headers, ("Content-Type", PROBLEM)]
+        if error.code in RETRY_AFTER:
+            self.response_headers.append(("Retry-After", RETRY_AFTER[error.code]))
         self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)

@@ -40,6 +40,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         return {"problems": [[problem.path, problem.detail] for problem in error.problems]}
     except MemoryError:
         return {"problems": [["file", "needs more memory to parse than is allowed"]]}
+    except OSError as error:
+        return {"errno": error.errno, "failure": f"{type(error).__name__}: {error}"[:1000]}
     except Exception as error:  # whatever a hostile file sets off ends here
         return {"failure": f"{type(error).__name__}: {error}"[:1000]}
     return {"schema": parsed.schema, "rows": parsed.rows}

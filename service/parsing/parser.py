@@ -16,6 +16,7 @@ import structlog
 
 import service
 from chainrule.errors import DataError, Problem
+from service.errors import no_space
 from service.parsing.result import FILE, Parsed
 
 __all__ = ["Parser"]
@@ -56,7 +57,8 @@ class Parser:
     ) -> Parsed:
         """Read a file of a format (csv, npz, json) and write its tensors, by default beside it.
 
-        Raises: DataError, naming the place, also if the file kills or outlasts the child.
+        Raises: DataError, naming the place, also if the file kills or outlasts the child; OSError,
+        if there is no room for the tensors.
         """
         prepared = prepared_path or path.with_name(path.name + ".prepared")
         request = {"path": str(path), "format": format, "prepared": str(prepared)}
@@ -66,6 +68,9 @@ class Parser:
         prepared.unlink(missing_ok=True)
         if "problems" in answer:
             raise DataError(*(Problem(*problem) for problem in answer["problems"]))
+        failed = OSError(answer.get("errno"), answer["failure"])
+        if no_space(failed):
+            raise failed
         log.error("parsing failed", format=format, failure=answer["failure"])
         raise DataError.at(FILE, f"cannot be read as {format}")
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from chainrule.errors import DataError
@@ -64,5 +66,11 @@ def array_schema(arrays: dict[str, Array]) -> dict[str, Any]:
 
 
 def write_tensors(tensors: dict[str, Array], path: Path) -> None:
-    """Write the prepared file: the same tensors give the same bytes."""
-    save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, path)
+    """Write the prepared file: the same tensors give the same bytes.  Raises: OSError."""
+    try:
+        save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, path)
+    except SafetensorError as error:  # it tells what the system said in words alone
+        said = re.search(r"\(os error (\d+)\)", str(error))
+        if said is None:
+            raise
+        raise OSError(int(said[1]), str(error)) from error

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
-from service.errors import UnavailableError
+from service.errors import StorageFullError, UnavailableError
 from service.store import engines
 from service.store.glances import Glances
 
@@ -31,6 +31,8 @@ __all__ = ["Database", "UnitOfWork", "nonce"]
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
+
+FULL_S = 0.3  # a full disk is told of soon: waiting threads would keep readers out
 
 
 class UnitOfWork:
@@ -105,18 +107,17 @@ class Database:
 
         A connection that breaks during COMMIT leaves it open whether the rows are there, so a
         closure must look before it writes: transitions do, by ``nonce``, which is the same in every
-        run of one call. Raises: UnavailableError, once ``retry_s`` are over.
+        run of one call. Raises: UnavailableError, once ``retry_s`` are over; StorageFullError.
         """
         kept = {"nonce": secrets.token_hex(8)}
-        give_up, delay = time.monotonic() + self.retry_s, 0.01
+        begun_at, delay = time.monotonic(), 0.01
         while True:
             try:
                 work, result = self._once(act, kept)
             except SQLAlchemyError as error:
                 if not _transient(error):
                     raise
-                if time.monotonic() + delay > give_up:
-                    raise UnavailableError("the database does not answer") from error
+                _check_patience(error, time.monotonic() + delay - begun_at, self.retry_s)
                 log.info("transaction runs again: %s", type(error).__name__)
             else:
                 work.run_hooks()
@@ -172,6 +173,15 @@ def _held(mutex: threading.Lock | None) -> Iterator[None]:
         yield
     finally:
         mutex.release()
+
+
+def _check_patience(error: SQLAlchemyError, waited_s: float, retry_s: float) -> None:
+    """Raise what the caller is told of an error, once it has been waited out for long enough."""
+    if isinstance(error, DBAPIError) and engines.full(error.orig):
+        if waited_s > min(FULL_S, retry_s):
+            raise StorageFullError from error
+    elif waited_s > retry_s:
+        raise UnavailableError("the database does not answer") from error
 
 
 def _transient(error: SQLAlchemyError) -> bool:

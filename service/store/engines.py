@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
     from sqlalchemy.pool import ConnectionPoolEntry
 
-__all__ = ["BUSY_TIMEOUT_S", "create", "normalize", "reader", "transient", "writer"]
+__all__ = ["BUSY_TIMEOUT_S", "create", "full", "normalize", "reader", "transient", "writer"]
 
 BUSY_TIMEOUT_S = 5.0
 TRUSTED_S = 1.0  # a connection that was used since is not asked whether it is still there
@@ -34,14 +34,15 @@ PRAGMAS = {
     "foreign_keys": "ON",
     "trusted_schema": "OFF",
 }
-BUSY, LOCKED, FULL = 5, 6, 13  # primary result codes: sqlite.org/rescode.html
+BUSY, LOCKED, IOERR, FULL = 5, 6, 10, 13  # primary result codes: sqlite.org/rescode.html
+DISK_FULL = "53100"
 REMOTE = ("nfs", "nfs4", "cifs", "smb3", "fuse.sshfs")  # file systems whose locks WAL cannot trust
 POSTGRES_OPTIONS = (
     "-c lock_timeout=2s -c statement_timeout=10s"
     " -c idle_in_transaction_session_timeout=10s -c synchronous_commit=on"
 )
 # Serialisation, deadlock, lock timeout, too many connections, session ended while idle, disk full.
-PASSING = {"40001", "40P01", "55P03", "53300", "25P03", "53100"}
+PASSING = {"40001", "40P01", "55P03", "53300", "25P03", DISK_FULL}
 
 # NaN is no JSON: it must fail here, not be stored as text that no reader can parse.
 _dumps = partial(json.dumps, allow_nan=False, separators=(",", ":"))
@@ -96,8 +97,18 @@ def transient(error: BaseException | None) -> bool:
         if state is None:  # never reached the server, or lost it
             return isinstance(error, psycopg.OperationalError)
         return state in PASSING or state.startswith(("08", "57"))
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return code in (BUSY, LOCKED, FULL)
+    return full(error) or _sqlite_code(error) in (BUSY, LOCKED)
+
+
+def full(error: BaseException | None) -> bool:
+    """Say whether the disk took nothing more; a limit or a quota is an I/O error to SQLite."""
+    if isinstance(error, psycopg.Error):
+        return error.sqlstate == DISK_FULL
+    return _sqlite_code(error) in (FULL, IOERR)
+
+
+def _sqlite_code(error: BaseException | None) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def _postgres(address: URL, options: dict[str, Any]) -> Engine:

@@ -67,16 +67,20 @@ def test_the_command_line_trains_the_readmes_network(paste):
 @pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl")
 def test_curl_alone_goes_from_a_file_to_a_prediction(paste):
     setup, *calls = re.split(r"\n(?=curl)", block("KEY=").strip())
-    upload, submit, read, download, predict, predict_all = calls
+    upload, submit, read, listen, download, predict, predict_all = calls
     ids = {}
 
-    def curl(call):
+    def say(call):
         for mark, known in ids.items():
             call = call.replace(mark, known)
-        return json.loads(paste("bash", "-ec", f"{setup}\n{call}") or "null")
+        return paste("bash", "-ec", f"{setup}\n{call}")
+
+    def curl(call):
+        return json.loads(say(call) or "null")
 
     ids["ds_…"] = curl(upload)["id"]
     ids["job_…"] = curl(submit)["id"]
+    assert '"to_state": "succeeded"' in say(listen), "the stream ends with the job"
     ids["mdl_…"] = eventually(lambda: curl(read)["model_id"])
     assert curl(download) is None
     assert curl(predict)["predictions"] == ["setosa"]

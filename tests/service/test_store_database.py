@@ -9,11 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+from psycopg.errors import DeadlockDetected, DiskFull
 from sqlalchemy import Text, bindparam, func, literal, make_url, select, text
 from sqlalchemy.exc import DBAPIError, StatementError
 
 from service.actions import architectures, jobs
-from service.errors import IncompatibleError, UnavailableError
+from service.errors import IncompatibleError, StorageFullError, UnavailableError
 from service.store import engines, transitions
 from service.store.database import Database
 from service.store.tables import Architecture, Job, Model, Step, Worker
@@ -282,6 +283,29 @@ def test_a_locked_sqlite_is_unavailable_and_not_an_error_of_ours(sqlite_url, mon
     waiter.transact(lambda uow: uow.session.execute(text("SELECT 1")).all())
     holder.dispose()
     waiter.dispose()
+
+
+def test_a_full_disk_is_told_of_soon_and_reading_goes_on(sqlite_url, monkeypatch):
+    with_room = Database(sqlite_url)
+    with with_room.read() as session:
+        pages = session.scalar(text("PRAGMA page_count"))
+    monkeypatch.setitem(engines.PRAGMAS, "max_page_count", pages)
+    store = Database(sqlite_url, retry_s=5)
+    add = text("INSERT INTO chunks VALUES ('a', 0, zeroblob(1000000))")
+    before = time.monotonic()
+    with pytest.raises(StorageFullError, match="what is stored can be read"):
+        store.transact(lambda uow: uow.session.execute(add))
+    assert time.monotonic() - before < 2
+    store.ping()
+    with_room.transact(lambda uow: uow.session.execute(add))
+    store.dispose()
+    with_room.dispose()
+
+
+def test_a_full_disk_of_postgres_is_one_too():
+    assert engines.full(DiskFull())
+    assert engines.transient(DiskFull())
+    assert not engines.full(DeadlockDetected())
 
 
 def test_a_postgres_that_is_not_there_is_unavailable():

@@ -77,6 +77,18 @@ def test_a_job_held_back_cannot_be_claimed_before_its_time(scene):
     assert scene.claim(job_id, now=1000.0).attempt == 1
 
 
+def test_a_job_given_back_for_want_of_room_waits_for_a_while_and_counts_no_crash(scene):
+    claim = scene.running()
+    held = scene.database.transact(
+        lambda uow: transitions.release(uow.session, claim.job_id, claim.attempt, hold_s=10.0)
+    )
+    assert held == "queued"
+    now = time.time()
+    assert scene.claim(claim.job_id, now=now + 8) is None
+    assert scene.claim(claim.job_id, now=now + 11).attempt == 2
+    assert scene.row(claim.job_id).crashes == 0
+
+
 def test_two_workers_that_claim_at_once_get_one_attempt(scene):
     job_id = scene.job()
     start, claims = threading.Barrier(6), []

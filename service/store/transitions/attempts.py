@@ -61,16 +61,17 @@ def fail(session: Session, job_id: str, attempt: int, error: dict[str, Any]) -> 
     return leave(session, Fence(job_id, attempt), values) is not None
 
 
-def release(session: Session, job_id: str, attempt: int) -> str | None:
+def release(session: Session, job_id: str, attempt: int, *, hold_s: float = 0.0) -> str | None:
     """T7, running -> queued: give the job back uncounted, or answer a cancel or a pause.
 
+    ``hold_s``: how long nobody is to claim it.
     Returns: the new state (``queued``, ``cancelled`` or ``paused``), or None if refused.
     """
     now = time.time()
     values = {
         Job.state: case((Job.cancel, "cancelled"), (Job.pause, "paused"), else_="queued"),
         Job.ended_at: case((Job.cancel, now), else_=None),
-        Job.not_before: now,
+        Job.not_before: now + hold_s,
         Job.published: 0.0,
     }
     return leave(session, Fence(job_id, attempt), values)
