@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev up demo test test-reference coverage check fix migrate bench bench-engine bench-h2o bench-memory bench-predictions bench-service clean simulate
+.PHONY: help install install-dev up demo test test-reference coverage check fix migrate bench bench-engine bench-h2o bench-memory bench-predictions bench-service clean faults mutants simulate
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -33,6 +33,12 @@ test-reference: install-dev  ## run the engine's tables of cases without the com
 
 simulate: install-dev  ## play 20,000 seeded schedules of the state machine (SEED=n tells one, SEEDS=n plays so many)
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS))
+
+mutants: install-dev  ## take each term out of each guard of the state machine, and see who notices
+	$(BIN)/python -m tests.simulation.mutants
+
+faults: install-dev  ## fail at every fault point in every way, in real processes
+	$(BIN)/python -m tests.chaos.fault_points $(FAULTS)
 
 coverage: install-dev  ## run the tests and show which lines and branches none of them took
 	$(BIN)/pytest --cov $(PYTEST)
