@@ -49,7 +49,7 @@ def find():
 def _terms(module, tree):
     parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
     for node in ast.walk(tree):
-        if _is_term(node) and _guards(node, parents):
+        if isinstance(node, ast.expr) and _is_term(node) and _guards(node, parents):
             yield Mutant(
                 module, _function(node, parents), node.lineno, node.col_offset, ast.unparse(node)
             )
