@@ -139,35 +139,67 @@ enum {
     MOST_SIDE = 2048, LONG = 2048, MOST_DEPTH = 8192,
 };
 
-static int is_strided(const Array *a)
+/* Whether it is a stack of matrices in float32, a plain one included, all axes of which may lie
+   apart. */
+static int is_stack(const Array *a)
 {
-    return a->axes == 2 && a->type == 'f' && a->strides[0] % 4 == 0 && a->strides[1] % 4 == 0;
+    int fits = a->axes >= 2 && a->type == 'f';
+    for (int axis = 0; fits && axis < a->axes; axis++)
+        fits = a->strides[axis] % 4 == 0;
+    return fits;
 }
 
-/* matmul(a, b, out): matrices, of which rows and columns may lie apart, but for out's columns */
+static int are_stacked_alike(const Array *a, const Array *b)
+{
+    int alike = a->axes == b->axes;
+    for (int axis = 0; alike && axis < a->axes - 2; axis++)
+        alike = a->shape[axis] == b->shape[axis];
+    return alike;
+}
+
+/* Where a stack's matrix of this number is. */
+static float *matrix_of(const Array *a, Py_ssize_t number)
+{
+    char *at = a->data;
+    for (int axis = a->axes - 3; axis >= 0; axis--) {
+        at += number % a->shape[axis] * a->strides[axis];
+        number /= a->shape[axis];
+    }
+    return (float *)at;
+}
+
+/* matmul(a, b, out): matrices, or stacks of them alike, all axes of which may lie apart, but for
+   the columns of out */
 static PyObject *matmul(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
 {
     Call call;
     begin(&call, self, args, n, names, 3);
     Array *a = array(&call, 0), *b = array(&call, 1), *out = output(&call, 2);
-    if (call.unfit || !is_strided(a) || !is_strided(b) || out->type != 'f')
+    want(&call, is_stack(a) && is_stack(b) && is_stack(out));
+    want(&call, are_stacked_alike(a, b) && are_stacked_alike(a, out));
+    if (call.unfit)
         return fall_back(&call);
-    Py_ssize_t rows = a->shape[0], depth = a->shape[1], columns = b->shape[1];
-    want(&call, b->shape[0] == depth && is_matrix(out, rows, columns));
+    int row = a->axes - 2, column = a->axes - 1;
+    Py_ssize_t rows = a->shape[row], depth = a->shape[column], columns = b->shape[column];
+    want(&call, b->shape[row] == depth && out->shape[row] == rows && out->shape[column] == columns);
+    want(&call, out->strides[column] == 4 || columns <= 1);
     want(&call, rows <= MOST_SIDE && depth <= MOST_DEPTH && columns <= MOST_PRODUCTS);
-    int of_rows = a->strides[1] == 4 && b->strides[1] == 4;
+    int of_rows = a->strides[column] == 4 && b->strides[column] == 4;
     Py_ssize_t most = of_rows ? MOST_OF_ROWS : depth >= LONG ? MOST_OF_LONG : MOST_PRODUCTS;
     want(&call, rows * depth * columns <= most);
     if (call.unfit)
         return fall_back(&call);
     Py_ssize_t in_rows[MOST_SIDE], in_depth[MOST_DEPTH];
     for (Py_ssize_t i = 0; i < rows; i++)
-        in_rows[i] = i * a->strides[0] / 4;
+        in_rows[i] = i * a->strides[row] / 4;
     for (Py_ssize_t p = 0; p < depth; p++)
-        in_depth[p] = p * a->strides[1] / 4;
-    Left left = {(const float *)a->data, in_rows, in_depth};
-    Right right = {(const float *)b->data, b->strides[0] / 4, b->strides[1] / 4};
-    run(&call, rows * depth * columns / 8);
-    multiply(left, right, rows, depth, columns, (float *)out->data, pitch(out));
+        in_depth[p] = p * a->strides[column] / 4;
+    Py_ssize_t count = rows * columns == 0 ? 0 : out->size / (rows * columns);
+    run(&call, out->size * depth / 8);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        Left left = {matrix_of(a, i), in_rows, in_depth};
+        Right right = {matrix_of(b, i), b->strides[row] / 4, b->strides[column] / 4};
+        multiply(left, right, rows, depth, columns, matrix_of(out, i), out->strides[row] / 4);
+    }
     return finish(&call);
 }
