@@ -16,6 +16,8 @@ from service.api import (
     datasets,
     docs,
     edge,
+    events,
+    idempotency,
     jobs,
     models,
     openapi,
@@ -23,7 +25,9 @@ from service.api import (
     system,
 )
 from service.api.context import Parts
+from service.api.in_flight import InFlight
 from service.api.strict_json import StrictProvider
+from service.api.waiting import Waiting
 from service.ids import ID_PATTERNS
 
 if TYPE_CHECKING:
@@ -60,7 +64,14 @@ def create_app(settings: Settings, database: Database, bell: Bell, parser: Parse
     )
     app.json = StrictProvider(app)
     app.extensions["chainrule"] = Parts(
-        settings, database, bell, parser, Keyring(database), Cache(BODIES_BYTES)
+        settings,
+        database,
+        bell,
+        parser,
+        Keyring(database),
+        Cache(BODIES_BYTES),
+        InFlight(),
+        Waiting(settings.threads // 2),
     )
     app.url_map.converters["step"] = StepConverter
     for kind, pattern in ID_PATTERNS.items():
@@ -72,7 +83,9 @@ def create_app(settings: Settings, database: Database, bell: Bell, parser: Parse
     app.before_request(edge.begin)
     auth.install(app)
     edge.install_limits(app)
+    idempotency.install(app)
     app.after_request(edge.finish)
-    for blueprint in (datasets.bp, architectures.bp, jobs.bp, models.bp, system.bp, docs.bp):
+    apis = (datasets.bp, architectures.bp, jobs.bp, events.bp, models.bp)
+    for blueprint in (*apis, system.bp, docs.bp):
         app.register_blueprint(blueprint)
     return app

@@ -10,6 +10,7 @@ __all__ = [
     "CorruptError",
     "IncompatibleError",
     "NotFoundError",
+    "ReusedKeyError",
     "ServiceError",
     "TooLargeError",
     "UnavailableError",
@@ -29,6 +30,10 @@ class NotFoundError(ServiceError):
 
 class ConflictError(ServiceError):
     """The thing is in a state that does not allow this."""
+
+
+class ReusedKeyError(ServiceError):
+    """A name that a client has given to another request before."""
 
 
 class TooLargeError(ServiceError):

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 import click
 
 from chainrule.cli.demo import demo
-from chainrule.cli.queries import cancel, download, jobs, predict, system
+from chainrule.cli.queries import (
+    cancel,
+    delete,
+    download,
+    jobs,
+    pause,
+    predict,
+    resume,
+    system,
+)
 from chainrule.cli.shared import NOT_FOUND
 from chainrule.cli.stack import keys, up
 from chainrule.cli.training import train, watch
@@ -43,7 +52,8 @@ def app() -> None:
     """
 
 
-for _command in (up, demo, train, jobs, watch, cancel, download, predict, keys, system):
+_ASKING = (jobs, watch, pause, resume, cancel, delete, download, predict, keys, system)
+for _command in (up, demo, train, *_ASKING):
     app.add_command(_command)
 
 

@@ -1,4 +1,4 @@
-"""The commands that ask: jobs, cancel, download, predict, system."""
+"""The commands that ask: jobs, pause, resume, cancel, delete, download, predict, system."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from chainrule.cli.shared import Session, job_of, or_not_found, talks, took
 if TYPE_CHECKING:
     from chainrule.client import Job, Model
 
-__all__ = ["cancel", "download", "jobs", "predict", "system"]
+__all__ = ["cancel", "delete", "download", "jobs", "pause", "predict", "resume", "system"]
 
 RESULTS = ("csv", "ndjson", "npy")
 
@@ -49,6 +49,41 @@ def cancel(session: Session, job_id: str) -> None:
     if session.as_json:
         session.answer(job.view)
     session.say(f"{job.id} is {'stopping' if job.state == 'running' else job.state}")
+
+
+@click.command()
+@click.argument("job_id", metavar="JOB")
+@talks
+def pause(session: Session, job_id: str) -> None:
+    """Let JOB wait; it keeps what it has learnt."""
+    job = job_of(session, job_id).pause()
+    if session.as_json:
+        session.answer(job.view)
+    session.say(f"{job.id} is {'pausing' if job.state == 'running' else job.state}")
+
+
+@click.command()
+@click.argument("job_id", metavar="JOB")
+@talks
+def resume(session: Session, job_id: str) -> None:
+    """Let JOB, which was paused, go on."""
+    job = job_of(session, job_id).resume()
+    if session.as_json:
+        session.answer(job.view)
+    session.say(f"{job.id} is {job.state}")
+
+
+@click.command()
+@click.argument("thing_id", metavar="JOB|MODEL|DATASET")
+@talks
+def delete(session: Session, thing_id: str) -> None:
+    """Delete a job that has ended (not its model), a model, or a dataset that no live job needs."""
+    read = {"mdl": session.client.model, "ds": session.client.dataset}
+    with or_not_found(f"no job, model or dataset {thing_id}"):
+        read.get(thing_id.partition("_")[0], session.client.job)(thing_id).delete()
+    if session.as_json:
+        session.answer({"deleted": thing_id})
+    session.say(f"{thing_id} is deleted")
 
 
 @click.command()

@@ -77,7 +77,6 @@ class Client:
             params={"name": name} if name else {},
             content=content,
             headers={"Content-Type": kind},
-            idempotent=True,  # addressed by its content: twice is once
         )
         return Dataset(self._transport, view)
 

@@ -12,7 +12,7 @@ from chainrule.client.transport import retry_after_s
 from chainrule.errors import ApiError, ClientError, UnreachableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Self
 
     from numpy.typing import ArrayLike
@@ -24,6 +24,7 @@ __all__ = ["FINAL_STATES", "Dataset", "Job", "Model"]
 FINAL_STATES = frozenset({"succeeded", "failed", "cancelled"})
 FIRST_POLL_S = 0.05
 LONGEST_POLL_S = 1.0
+LONG_POLL_S = 20  # the service holds its answer back for this long
 PATIENCE_S = 60.0  # how long a wait outlives a service that is away
 SUFFIXES = {"bundle": ".zip"}
 
@@ -45,6 +46,10 @@ class _Resource:
     def path(self) -> str:
         """Where the service keeps it."""
         return f"/v1/{self.collection}/{self.id}"
+
+    def delete(self) -> None:
+        """Delete it.  Raises: ApiError 409, if it has not ended, or a live job needs it."""
+        self._transport.request("DELETE", self.path)
 
     def __repr__(self) -> str:
         name = self.view.get("name")  # a model as its job knows it is but an id
@@ -118,7 +123,7 @@ class Model(_Resource):
         for start, body in bodies:
             try:
                 answer = self._transport.json(
-                    "POST", f"{self.path}/predict", content=body, headers=headers, idempotent=True
+                    "POST", f"{self.path}/predict", content=body, headers=headers, pure=True
                 )
             except ApiError as error:
                 raise _counted_from(start, error, 2 + several) from None
@@ -209,18 +214,47 @@ class Job(_Resource):
             try:
                 changed, asked_s = self._poll()
                 heard_at = time.monotonic()
-            except UnreachableError:
+            except (ApiError, UnreachableError) as error:
                 changed = False
-                if time.monotonic() - heard_at > PATIENCE_S:
+                if not _away(error) or time.monotonic() - heard_at > PATIENCE_S:
                     raise
             pause_s = FIRST_POLL_S if changed else min(1.5 * pause_s, LONGEST_POLL_S)
 
     def cancel(self) -> Self:
         """Ask the job to stop; its last checkpoint is kept."""
-        answer = self._transport.json("POST", f"{self.path}/cancel", idempotent=True)
-        self.view = answer if answer.get("id") == self.id else self.view
-        self._etag = ""
-        return self
+        return self._ask("cancel")
+
+    def pause(self) -> Self:
+        """Ask the job to wait; it keeps what it has learnt.  Raises: ApiError 409, if it ended."""
+        return self._ask("pause")
+
+    def resume(self) -> Self:
+        """Let a paused job go on.  Raises: ApiError 409, if it ended or has not paused yet."""
+        return self._ask("resume")
+
+    def events(self, after: int = 0) -> Iterator[dict[str, Any]]:
+        """Yield each change of the job's state as it comes, until it has ended.
+
+        None is missed, whatever fails in between; with ``after``, the ``id`` of an event, those
+        that came later. A service that is away for up to a minute does not end it.
+        Raises: UnreachableError; ApiError 404, if the job is deleted.
+        """
+        heard_at = time.monotonic()
+        while True:
+            params = {"after": str(after), "wait": str(LONG_POLL_S)}
+            try:
+                response = self._transport.request("GET", f"{self.path}/events", params=params)
+            except (ApiError, UnreachableError) as error:
+                if not _away(error) or time.monotonic() - heard_at > PATIENCE_S:
+                    raise
+                time.sleep(LONGEST_POLL_S)
+                continue
+            heard_at, answer = time.monotonic(), self._transport.decode(response)
+            yield from answer["items"]
+            if answer["ended"]:
+                return
+            after = int(answer["next"])
+            time.sleep(retry_after_s(response.headers))
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return one row per completed epoch."""
@@ -275,6 +309,12 @@ class Job(_Resource):
         """Predict with the trained model; see ``Model.predict``."""
         return self.model().predict(rows, inputs=inputs)
 
+    def _ask(self, what: str) -> Self:
+        answer = self._transport.json("POST", f"{self.path}/{what}")
+        self.view = answer if answer.get("id") == self.id else self.view
+        self._etag = ""
+        return self
+
     def _poll(self) -> tuple[bool, float]:
         """Read the job; return whether it has changed and how long the service asks to wait (s)."""
         headers = {"If-None-Match": self._etag} if self._etag else {}
@@ -286,6 +326,11 @@ class Job(_Resource):
         changed = view != self.view
         self.view, self._etag = view, response.headers.get("etag", "")
         return changed, asked_s
+
+
+def _away(error: ClientError) -> bool:
+    """Say whether the service, or its database, may be back soon."""
+    return isinstance(error, UnreachableError) or getattr(error, "status", 0) >= 500
 
 
 def _are_rows(rows: Any) -> bool:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import ipaddress
 import random
+import secrets
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,30 +49,36 @@ class Transport:
         """Close the pooled connections."""
         self._http.close()
 
-    def request(
+    def request(  # noqa: PLR0913 one keyword for each way to make a call
         self,
         method: str,
         path: str,
         *,
         content: bytes | Path | None = None,
         into: Path | None = None,
-        idempotent: bool | None = None,
+        pure: bool = False,
+        headers: Mapping[str, str] | None = None,
         **options: Any,
     ) -> httpx2.Response:
         """Make a call and return a good answer (2xx or 304), or raise.
 
-        A call that may safely be made twice is retried when the connection breaks and on 503; any
-        call on 429 and when no connection came about. ``into`` saves the body to a file, whole or
-        not at all.
+        It is made again when the connection breaks, when the service fails, is away or busy: a call
+        that may have an effect has a name of its own (Idempotency-Key), so that it has one effect
+        however often it is made. ``pure``: a call without any, which needs none. ``into`` saves the
+        body to a file, whole or not at all.
         Raises: ApiError, the service refused; UnreachableError, nobody answered.
         """
-        safe = method in {"GET", "HEAD"} if idempotent is None else idempotent
+        sent = dict(headers or {})
+        if method not in {"GET", "HEAD"} and not pure:
+            sent["Idempotency-Key"] = secrets.token_hex(16)
 
         def call() -> httpx2.Response:
             body = content.open("rb") if isinstance(content, Path) else content
             try:
                 response: httpx2.Response
-                with self._http.stream(method, path, content=body, **options) as response:
+                with self._http.stream(
+                    method, path, content=body, headers=sent, **options
+                ) as response:
                     if into is not None and response.is_success:
                         _save(response, into)
                     else:
@@ -81,7 +88,7 @@ class Transport:
                 if body is not None and not isinstance(body, bytes):
                     body.close()
 
-        return self._insist(call, safe)
+        return self._insist(call)
 
     def json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         """Make a call and return the answer's JSON object."""
@@ -103,19 +110,19 @@ class Transport:
         hint = " (start the service with: chainrule up)" if local else ""
         return f"nobody answers at {self.url}: {error}{hint}"
 
-    def _insist(self, call: Callable[[], httpx2.Response], safe: bool) -> httpx2.Response:
+    def _insist(self, call: Callable[[], httpx2.Response]) -> httpx2.Response:
         for attempt in range(ATTEMPTS):
             pause_s = FIRST_PAUSE_S * 2**attempt * random.uniform(0.8, 1.2)  # noqa: S311 spreads load
             try:
                 response = call()
             except self._httpx.TransportError as error:
                 failure: ClientError = UnreachableError(self._unreachable(error))
-                again = safe or isinstance(error, self._httpx.ConnectError)
+                again = True
             else:
                 if response.is_success or response.status_code == 304:
                     return response
                 failure = _refusal(response)
-                again = response.status_code == 429 or (safe and response.status_code == 503)
+                again = _may_pass(response)
                 pause_s = max(pause_s, retry_after_s(response.headers))
             if not again or attempt == ATTEMPTS - 1:
                 raise failure
@@ -127,6 +134,12 @@ def retry_after_s(headers: Mapping[str, str]) -> float:
     """Return how long the service asks to wait, in seconds; 0 if it does not say."""
     text = headers.get("retry-after", "")
     return min(float(text), LONGEST_RETRY_AFTER_S) if text.isdecimal() else 0.0
+
+
+def _may_pass(response: httpx2.Response) -> bool:
+    """Say whether the same call may be answered otherwise a little later."""
+    busy = response.status_code == 409 and "retry-after" in response.headers
+    return busy or response.status_code == 429 or response.status_code >= 500
 
 
 def _refusal(response: httpx2.Response) -> ApiError:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from safetensors.numpy import load
 from sqlalchemy import select
 
 from service.actions.cache import Cache
+from service.actions.once import plainly
 from service.actions.paging import Page, newest
 from service.errors import NotFoundError
 from service.ids import new_id
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
     import numpy as np
     from sqlalchemy.orm import Session
 
+    from service.actions.once import Once
     from service.parsing import Parser
+    from service.store.blobs import StagedBlob
     from service.store.database import Database, UnitOfWork
 
     Tensors = dict[str, np.ndarray[Any, Any]]
@@ -41,6 +45,7 @@ def create(  # noqa: PLR0913 one keyword for each fact of an upload
     name: str,
     format: str,  # noqa: A002 as the API calls it
     path: Path,
+    once: Once = plainly,
 ) -> tuple[Dataset, bool]:
     """Parse and store an uploaded file, or find the dataset that the same bytes made before.
 
@@ -49,28 +54,32 @@ def create(  # noqa: PLR0913 one keyword for each fact of an upload
     sha256 = _hash(path)
     with database.read() as session:
         known = _same(session, tenant, sha256, format)
+    found: tuple[Dataset, bool]
     if known is not None:
-        return known, False
+        with suppress(NotFoundError):  # deleted since
+            act = once(lambda uow: (get(uow.session, tenant, known.id), False))
+            found = database.transact(act)
+            return found
     dataset_id = new_id("ds")
     parsed = parser.parse(path, format)
+
+    def store(uow: UnitOfWork, staged: tuple[StagedBlob, StagedBlob]) -> tuple[Dataset, bool]:
+        new = transitions.NewDataset(*staged, name, format, parsed.rows, parsed.schema, dataset_id)
+        row = transitions.store_dataset(uow.session, tenant, new)
+        return row, row.id == dataset_id
+
     try:
-        row = blobs.attached(
+        found = blobs.attached(
             database,
             lambda: (
                 blobs.stage(database, _pieces(path)),
                 blobs.stage(database, _pieces(parsed.prepared)),
             ),
-            lambda uow, staged: transitions.store_dataset(
-                uow.session,
-                tenant,
-                transitions.NewDataset(
-                    *staged, name, format, parsed.rows, parsed.schema, dataset_id
-                ),
-            ),
+            once(store),
         )
     finally:
         parsed.prepared.unlink(missing_ok=True)
-    return row, row.id == dataset_id
+    return found
 
 
 def get(session: Session, tenant: str, dataset_id: str) -> Dataset:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import bindparam, case, func, select
 from sqlalchemy.orm import aliased
 
+from service.actions.once import plainly
 from service.actions.paging import Page, newest
 from service.actions.plans import Plan, plan
 from service.errors import NotFoundError
@@ -17,12 +18,14 @@ from service.store.tables import FINAL, Checkpoint, EpochMetrics, Job, JobEvent
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from service.actions.once import Once
     from service.actions.requests import JobRequest
     from service.broker.bell import Bell
     from service.settings import Settings
     from service.store.database import Database, UnitOfWork
 
 __all__ = [
+    "Sight",
     "cancel",
     "certificate",
     "checkpoint_bytes",
@@ -41,6 +44,7 @@ __all__ = [
     "resume",
     "submit",
     "version",
+    "watch",
 ]
 
 Version = tuple[Any, ...]
@@ -54,13 +58,45 @@ _PLACE = case(
     )
 )
 _EVENT = select(func.max(JobEvent.seq)).where(JobEvent.job_id == Job.id).scalar_subquery()
-_VERSION = select(Job.id, _EVENT, Job.step, Job.dataset_id, _PLACE).where(
-    Job.id == bindparam("job_id"), Job.tenant_id == bindparam("tenant")
-)
+_OWNED = (Job.id == bindparam("job_id"), Job.tenant_id == bindparam("tenant"))
+_SIGHT = select(Job.state, _EVENT, Job.epoch, Job.epochs, Job.step, Job.steps).where(*_OWNED)
+_VERSION = select(Job.id, _EVENT, Job.step, Job.dataset_id, _PLACE).where(*_OWNED)
 
 
-def submit(
-    database: Database, bell: Bell, settings: Settings, *, tenant: str, request: JobRequest
+class Sight(NamedTuple):
+    """Where a job is.  ``newest``: its last event."""
+
+    state: str
+    newest: int
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+
+    @property
+    def final(self) -> bool:
+        """Whether it has ended, so that nothing of it changes any more."""
+        return self.state in FINAL
+
+    @property
+    def place(self) -> tuple[str, int, int]:
+        """What changes with the state, with what is asked of the job, and with the epoch."""
+        return self.state, self.newest, self.epoch
+
+    @property
+    def progress(self) -> dict[str, int]:
+        """How far it is."""
+        return {name: getattr(self, name) for name in ("epoch", "epochs", "step", "steps")}
+
+
+def submit(  # noqa: PLR0913 one keyword for each part of the request
+    database: Database,
+    bell: Bell,
+    settings: Settings,
+    *,
+    tenant: str,
+    request: JobRequest,
+    once: Once = plainly,
 ) -> Job:
     """Queue a job (T1), once it adds up; the bell rings when other processes can see it.
 
@@ -72,7 +108,9 @@ def submit(
             return plan(session, tenant, request, settings)
 
     # Planned again if what it refers to went in between, as a checkpoint to begin with may.
-    return blobs.attached(database, make, lambda uow, planned: enqueue(uow, planned, bell))
+    act = once(lambda uow, planned: enqueue(uow, planned, bell))
+    job: Job = blobs.attached(database, make, act)
+    return job
 
 
 def enqueue(uow: UnitOfWork, planned: Plan, bell: Bell) -> Job:
@@ -185,10 +223,19 @@ def certificate(session: Session, tenant: str, job_id: str) -> dict[str, Any]:
     return dict(row.certificate)
 
 
-def events(session: Session, job_id: str) -> list[JobEvent]:
-    """Return the changes of a job's state, the oldest first."""
-    history = select(JobEvent).where(JobEvent.job_id == job_id)
+def events(session: Session, job_id: str, *, after: int = 0) -> list[JobEvent]:
+    """Return the changes of a job's state, the oldest first, or those after one of them.
+
+    Their numbers grow in the order of their commits, since each is drawn under the lock of the
+    job's row: whoever has seen one has seen, or will see, all that have a lower number.
+    """
+    history = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.seq > after)
     return list(session.scalars(history.order_by(JobEvent.seq)))
+
+
+def watch(database: Database, tenant: str, job_id: str) -> Sight:
+    """Return what a client may be waiting for, in one round trip.  Raises: NotFoundError."""
+    return Sight(*_found(database.glance(_SIGHT, tenant=tenant, job_id=job_id), job_id))
 
 
 def queue_position(session: Session, job: Job) -> int | None:

@@ -11,6 +11,7 @@ from chainrule.recipe import Recipe
 from chainrule.recipe.reading import Reader
 from chainrule.spec import ArchitectureSpec, WarmStartSpec, nodes, parse, scratch, summarize
 from service.actions import datasets, jobs, models
+from service.actions.once import plainly
 from service.actions.plans import FLOPS_PER_S, PROCESS_BYTES, Plan, admit
 from service.actions.warm_starts import Source
 from service.store import blobs
@@ -18,6 +19,7 @@ from service.store import blobs
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from service.actions.once import Once
     from service.actions.requests import PredictionRequest
     from service.broker.bell import Bell
     from service.settings import Settings
@@ -40,6 +42,7 @@ def submit(  # noqa: PLR0913 one keyword for each part of the request
     tenant: str,
     model_id: str,
     request: PredictionRequest,
+    once: Once = plainly,
 ) -> Job:
     """Queue a prediction of all rows of a dataset (T1), once the model can read it.
 
@@ -51,7 +54,9 @@ def submit(  # noqa: PLR0913 one keyword for each part of the request
         with database.read() as session:
             return plan(session, tenant, model_id, request, settings)
 
-    return blobs.attached(database, make, lambda uow, planned: jobs.enqueue(uow, planned, bell))
+    act = once(lambda uow, planned: jobs.enqueue(uow, planned, bell))
+    job: Job = blobs.attached(database, make, act)
+    return job
 
 
 def plan(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
+from service.actions import once
 from service.store import blobs, transitions
 from service.store.tables import Job
 
@@ -55,6 +56,7 @@ class Recovery:
         if self._clock() - self._collected_at >= COLLECT_S:
             self._collected_at = self._clock()
             blobs.collect(self._database)
+            once.purge(self._database)
 
     def _reap(self) -> None:
         with self._database.read() as session:

@@ -10,11 +10,15 @@ from chainrule.spec import ArchitectureSpec, parse, summarize
 from service.actions import architectures
 from service.api.context import parts, tenant
 from service.api.examples import ARCHITECTURE
+from service.api.idempotency import Once, deleted
 from service.api.paging import PageQuery, page
 from service.api.schemas import Blueprint, ValidateQuery
 from service.api.views import ArchitecturePage, ArchitectureView, timestamp
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from service.api.idempotency import Shown
     from service.store.tables import Architecture
 
 __all__ = ["bp"]
@@ -32,9 +36,9 @@ def create_architecture(document: ArchitectureSpec, query: ValidateQuery) -> Any
     if query.validate_only:
         architectures.check(document)
         return architecture_view(document.render()), 200
-    row = parts().database.transact(lambda uow: architectures.create(uow, tenant(), document))
-    view = architecture_view(row.spec, row)
-    return view, 201, {"Location": view.links["self"]}
+    who, once = tenant(), Once(_created)
+    parts().database.transact(once(lambda uow: architectures.create(uow, who, document)))
+    return once.response
 
 
 @bp.get("")
@@ -55,6 +59,21 @@ def read_architecture(architecture_id: str) -> Any:
     with parts().database.read() as session:
         row = architectures.get(session, tenant(), architecture_id)
     return architecture_view(row.spec, row)
+
+
+@bp.delete("/<arch:architecture_id>")
+@bp.output({}, 204)
+@bp.doc(responses={409: "A job that has not ended uses it"})
+def delete_architecture(architecture_id: str) -> Any:
+    """Delete an architecture.  Jobs have their own copies of it."""
+    who, once = tenant(), Once(deleted)
+    parts().database.transact(once(lambda uow: architectures.delete(uow, who, architecture_id)))
+    return once.response
+
+
+def _created(_session: Session, row: Architecture) -> Shown:
+    view = architecture_view(row.spec, row)
+    return view, 201, {"Location": view.links["self"]}
 
 
 def architecture_view(spec: dict[str, Any], row: Architecture | None = None) -> ArchitectureView:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from service.actions.cache import Cache
     from service.actions.keyring import Keyring
     from service.actions.keys import Principal
+    from service.api.in_flight import InFlight
+    from service.api.waiting import Waiting
     from service.broker.bell import Bell
     from service.parsing import Parser
     from service.settings import Settings
@@ -29,6 +31,8 @@ class Parts:
     parser: Parser
     keyring: Keyring
     bodies: Cache[bytes]  # of jobs, by their tags
+    in_flight: InFlight
+    waiting: Waiting
 
 
 def parts() -> Parts:

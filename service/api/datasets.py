@@ -10,6 +10,7 @@ from pydantic import Field
 from service.actions import datasets
 from service.api.context import parts, tenant
 from service.api.downloads import streamed
+from service.api.idempotency import Once, deleted
 from service.api.paging import PageQuery, page
 from service.api.schemas import Blueprint, Query, content
 from service.api.uploads import MEDIA_TYPES, spooled
@@ -17,7 +18,9 @@ from service.api.views import DatasetPage, DatasetView, timestamp
 
 if TYPE_CHECKING:
     from flask import Response
+    from sqlalchemy.orm import Session
 
+    from service.api.idempotency import Shown
     from service.store.tables import Dataset
 
 __all__ = ["bp"]
@@ -41,12 +44,18 @@ def create_dataset(query: UploadQuery) -> Any:
     The body is the raw file: CSV with a header line, NPZ, or JSON with "inputs" and "targets".
     """
     p = parts()
+    once = Once(_uploaded)
     with spooled(request, p.settings.data_dir) as (path, format_):
-        dataset, created = datasets.create(
-            p.database, p.parser, tenant=tenant(), name=query.name, format=format_, path=path
+        datasets.create(
+            p.database,
+            p.parser,
+            tenant=tenant(),
+            name=query.name,
+            format=format_,
+            path=path,
+            once=once,
         )
-    view = dataset_view(dataset)
-    return view, 201 if created else 200, {"Location": view.links["self"]}
+    return once.response
 
 
 @bp.get("")
@@ -67,6 +76,16 @@ def read_dataset(dataset_id: str) -> Any:
         return dataset_view(datasets.get(session, tenant(), dataset_id))
 
 
+@bp.delete("/<ds:dataset_id>")
+@bp.output({}, 204)
+@bp.doc(responses={409: "A job that has not ended needs it"})
+def delete_dataset(dataset_id: str) -> Any:
+    """Delete a dataset.  Models that were trained on it stay."""
+    who, once = tenant(), Once(deleted)
+    parts().database.transact(once(lambda uow: datasets.delete(uow, who, dataset_id)))
+    return once.response
+
+
 @bp.get("/<ds:dataset_id>/content")
 @bp.doc(responses=content("The bytes as uploaded", *MEDIA_TYPES.values()))
 def read_content(dataset_id: str) -> Response:
@@ -81,6 +100,12 @@ def read_content(dataset_id: str) -> Response:
         name=f"{dataset.id}.{dataset.format}",
         media_type=MEDIA_TYPES[dataset.format],
     )
+
+
+def _uploaded(_session: Session, stored: tuple[Dataset, bool]) -> Shown:
+    dataset, created = stored
+    view = dataset_view(dataset)
+    return view, 201 if created else 200, {"Location": view.links["self"]}
 
 
 def dataset_view(dataset: Dataset) -> DatasetView:

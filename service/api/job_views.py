@@ -16,6 +16,7 @@ from service.actions.advice import advice
 from service.api.views import (
     CheckpointView,
     EpochView,
+    EventView,
     JobItem,
     JobView,
     PlanView,
@@ -33,16 +34,20 @@ if TYPE_CHECKING:
 
     from service.actions.plans import Plan
     from service.actions.warm_starts import Source
+    from service.api.idempotency import Shown
     from service.store.tables import Checkpoint, EpochMetrics, Job, JobEvent, WarmStart
 
 __all__ = [
+    "asked",
     "checkpoint_view",
     "epoch_view",
     "epochs_csv",
+    "event_view",
     "job_item",
     "job_tag",
     "job_view",
     "plan_view",
+    "queued",
     "thinned",
 ]
 
@@ -66,8 +71,21 @@ def job_view(session: Session, job: Job) -> JobView:
         queue_position=jobs.queue_position(session, job),
         best=job.best,
         config=job.config,
-        transitions=[_transition(event) for event in jobs.events(session, job.id)],
+        transitions=[
+            TransitionView(**_transition(event)) for event in jobs.events(session, job.id)
+        ],
     )
+
+
+def queued(session: Session, job: Job) -> Shown:
+    """Answer with a job that was just submitted."""
+    view = job_view(session, job)
+    return view, 202, {"Location": view.links["self"], "Retry-After": "1"}
+
+
+def asked(session: Session, job: Job) -> Shown:
+    """Answer with a job of which something was asked."""
+    return job_view(session, job), 200, {}
 
 
 def job_tag(version: tuple[Any, ...]) -> str:
@@ -136,10 +154,15 @@ def checkpoint_view(row: Checkpoint) -> CheckpointView:
     )
 
 
+def event_view(event: JobEvent) -> EventView:
+    """Return a change of a job's state, with its number."""
+    return EventView(id=event.seq, **_transition(event))
+
+
 def _common(job: Job, last: EpochMetrics | None) -> dict[str, Any]:
     place = url_for("jobs.read_job", job_id=job.id)
     parts = ("metrics", "checkpoints", "certificate") if job.kind == "training" else ()
-    links = {name: f"{place}/{name}" for name in (*parts, "cancel")}
+    links = {name: f"{place}/{name}" for name in (*parts, "events", "pause", "resume", "cancel")}
     more = {}
     if job.result is not None:
         more["result"] = job.result
@@ -205,14 +228,14 @@ def _warm_start(config: dict[str, Any], source: Source | WarmStart | None) -> Wa
     return WarmStartView(**named, sha256=source.blob, **source.receipt)
 
 
-def _transition(event: JobEvent) -> TransitionView:
-    return TransitionView(
-        from_state=event.from_state,
-        to_state=event.to_state,
-        attempt=event.attempt,
-        at=timestamp(event.at) or "",
-        detail=event.detail,
-    )
+def _transition(event: JobEvent) -> dict[str, Any]:
+    return {
+        "from_state": event.from_state,
+        "to_state": event.to_state,
+        "attempt": event.attempt,
+        "at": timestamp(event.at) or "",
+        "detail": event.detail,
+    }
 
 
 def _flat(epoch: EpochView) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from service.actions.requests import JobRequest
 from service.api.context import parts, tenant
 from service.api.downloads import attachment, not_modified, rendered, tagged
 from service.api.examples import JOB
+from service.api.idempotency import Once, deleted
 from service.api.job_views import (
+    asked,
     checkpoint_view,
     epoch_view,
     epochs_csv,
@@ -20,6 +22,7 @@ from service.api.job_views import (
     job_tag,
     job_view,
     plan_view,
+    queued,
     thinned,
 )
 from service.api.paging import PageQuery, page
@@ -32,6 +35,7 @@ from service.api.views import (
     MetricsView,
     PlanView,
 )
+from service.api.waiting import preferred_wait_s
 
 __all__ = ["bp"]
 
@@ -66,10 +70,9 @@ def create_job(document: JobRequest, query: ValidateQuery) -> Any:
     p = parts()
     if query.validate_only:
         return plan_job(document), 200
-    job = jobs.submit(p.database, p.bell, p.settings, tenant=tenant(), request=document)
-    with p.database.read() as session:
-        view = job_view(session, job)
-    return view, 202, {"Location": view.links["self"], "Retry-After": "1"}
+    once = Once(queued)
+    jobs.submit(p.database, p.bell, p.settings, tenant=tenant(), request=document, once=once)
+    return once.response
 
 
 def plan_job(document: JobRequest) -> PlanView:
@@ -92,7 +95,37 @@ def list_jobs(query: JobsQuery) -> Any:
 @bp.output(JobView)
 @bp.doc(responses={304: "It is as If-None-Match says"})
 def read_job(job_id: str) -> Any:
-    """Read a job.  As long as it is unchanged, reading it again costs one row."""
+    """Read a job.  As long as it is unchanged, reading it again costs one row.
+
+    With Prefer: wait=30 the answer comes once the job has another state or epoch (with
+    If-None-Match: than the answer of that tag), or after so many seconds as it is then.
+    """
+    response = _read(job_id) if (wait_s := preferred_wait_s()) is None else _awaited(job_id, wait_s)
+    response.headers.add("Vary", "Prefer")
+    return response
+
+
+def _awaited(job_id: str, wait_s: float) -> Response:
+    """Hold the answer back until the job moves on, or has ended anyhow."""
+    p, who = parts(), tenant()
+    tag = job_tag(jobs.current_version(p.database, who, job_id))
+    placed = True
+    if not request.if_none_match or request.if_none_match.contains(tag):
+        first = jobs.watch(p.database, who, job_id)
+        _, placed = p.waiting.until(
+            lambda: jobs.watch(p.database, who, job_id),
+            lambda seen: seen.final or seen.place != first.place,
+            wait_s,
+        )
+    response = _read(job_id)
+    response.headers["Preference-Applied"] = f"wait={wait_s}"
+    if not placed:
+        response.headers["Retry-After"] = p.waiting.retry_after
+    return response
+
+
+def _read(job_id: str) -> Response:
+    """Answer with a job as it is now."""
     p, who = parts(), tenant()
     tag = job_tag(jobs.current_version(p.database, who, job_id))
     if answer := not_modified(tag):
@@ -111,10 +144,39 @@ def read_job(job_id: str) -> Any:
 @bp.doc(responses={409: "It has ended otherwise"})
 def cancel_job(job_id: str) -> Any:
     """Stop a job: at once if it waits, else at its next step.  Its last checkpoint is kept."""
-    who = tenant()
-    job = parts().database.transact(lambda uow: jobs.cancel(uow, who, job_id))
-    with parts().database.read() as session:
-        return job_view(session, job)
+    who, once = tenant(), Once(asked)
+    parts().database.transact(once(lambda uow: jobs.cancel(uow, who, job_id)))
+    return once.response
+
+
+@bp.post("/<job:job_id>/pause")
+@bp.output(JobView)
+@bp.doc(responses={409: "It has ended, or is being cancelled"})
+def pause_job(job_id: str) -> Any:
+    """Hold back a job: at once if it waits, else at its next step.  Nothing of it is lost."""
+    who, once = tenant(), Once(asked)
+    parts().database.transact(once(lambda uow: jobs.pause(uow, who, job_id)))
+    return once.response
+
+
+@bp.post("/<job:job_id>/resume")
+@bp.output(JobView)
+@bp.doc(responses={409: "It has ended, or has not paused yet"})
+def resume_job(job_id: str) -> Any:
+    """Go on with a paused job, from its last step."""
+    who, once, bell = tenant(), Once(asked), parts().bell
+    parts().database.transact(once(lambda uow: jobs.resume(uow, bell, who, job_id)))
+    return once.response
+
+
+@bp.delete("/<job:job_id>")
+@bp.output({}, 204)
+@bp.doc(responses={409: "It has not ended"})
+def delete_job(job_id: str) -> Any:
+    """Delete a job that has ended, with its checkpoints.  Its model stays."""
+    who, once = tenant(), Once(deleted)
+    parts().database.transact(once(lambda uow: jobs.delete(uow, who, job_id)))
+    return once.response
 
 
 @bp.get("/<job:job_id>/metrics")

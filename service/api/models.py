@@ -14,7 +14,8 @@ from service.actions.requests import PredictionRequest
 from service.api.context import parts, tenant
 from service.api.downloads import attachment
 from service.api.examples import BATCH, PREDICTION
-from service.api.job_views import job_view
+from service.api.idempotency import Once, answered, deleted
+from service.api.job_views import queued
 from service.api.paging import PageQuery, page
 from service.api.schemas import Blueprint, Query, content
 from service.api.views import JobView, ModelPage, ModelView, PredictionView, timestamp
@@ -76,6 +77,15 @@ def read_model(model_id: str) -> Any:
         return model_view(models.get(session, tenant(), model_id))
 
 
+@bp.delete("/<mdl:model_id>")
+@bp.output({}, 204)
+def delete_model(model_id: str) -> Any:
+    """Delete a model.  Jobs that predict with it, or begin with it, go on with its bytes."""
+    who, once = tenant(), Once(deleted)
+    parts().database.transact(once(lambda uow: models.delete(uow, who, model_id)))
+    return once.response
+
+
 @bp.get("/<mdl:model_id>/download")
 @bp.input(DownloadQuery, location="query", arg_name="query")
 @bp.doc(responses=content("The file", *(media for _, media in MEDIA_TYPES.values())))
@@ -98,7 +108,8 @@ def predict(model_id: str, document: PredictRequest) -> Any:
     with several outputs each part of the answer is {output: ...}.
     """
     inputs = document.inputs if document.rows is None else document.rows
-    return PredictionView(**models.predict(parts().database, tenant(), model_id, inputs))
+    found = models.predict(parts().database, tenant(), model_id, inputs)
+    return answered(PredictionView(**found))
 
 
 @bp.post("/<mdl:model_id>/predictions")
@@ -110,13 +121,17 @@ def create_prediction(model_id: str, document: PredictionRequest) -> Any:
     The job's result is another dataset, a row for each row, in order: the class and what is
     probable, or values in the target's units. Columns are found by their names.
     """
-    p = parts()
-    job = predictions.submit(
-        p.database, p.bell, p.settings, tenant=tenant(), model_id=model_id, request=document
+    p, once = parts(), Once(queued)
+    predictions.submit(
+        p.database,
+        p.bell,
+        p.settings,
+        tenant=tenant(),
+        model_id=model_id,
+        request=document,
+        once=once,
     )
-    with p.database.read() as session:
-        view = job_view(session, job)
-    return view, 202, {"Location": view.links["self"], "Retry-After": "1"}
+    return once.response
 
 
 def model_view(model: Model) -> ModelView:

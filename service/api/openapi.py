@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from service.api import idempotency
 from service.api.problems import PROBLEM
 from service.api.uploads import FORMATS
 from service.ids import ID_PATTERNS
@@ -21,6 +22,16 @@ DESCRIPTION = """\
 Trains neural networks by backpropagation: upload a dataset, submit a job, poll it, download the
 model or let the service predict.  Every error is an RFC 9457 problem document that names the place.
 """
+NAMED = {
+    "name": idempotency.HEADER,
+    "in": "header",
+    "required": False,
+    "description": (
+        "A name of your choice for this request. Sent again within a day, it has no other effect, "
+        f"and is answered as it was, with {idempotency.REPLAYED}: true."
+    ),
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
 ID_OF = {"dataset": "ds", "architecture": "arch", "job": "job", "model": "mdl"}
 
 
@@ -75,6 +86,8 @@ def _complete_operation(path: str, method: str, operation: dict[str, Any]) -> No
     if (path, method) == ("/v1/datasets", "post"):
         raw = {"schema": {"type": "string", "format": "binary"}}
         operation["requestBody"] = {"required": True, "content": dict.fromkeys(FORMATS, raw)}
+    if method.upper() in idempotency.METHODS:
+        operation["parameters"].append(NAMED)
     for parameter in operation["parameters"]:
         if parameter["in"] == "path":
             parameter["required"] = True
@@ -96,6 +109,8 @@ def _failures(path: str, operation: dict[str, Any]) -> list[int]:
         failures.append(404)
     if "requestBody" in operation:
         failures += [400, 413, 415, 422]
+    if NAMED in operation["parameters"]:
+        failures += [400, 409, 422, 507]
     if any(parameter["in"] == "query" for parameter in operation["parameters"]):
         failures.append(422)
     return failures

@@ -15,6 +15,7 @@ from service.errors import (
     AdmissionError,
     ConflictError,
     NotFoundError,
+    ReusedKeyError,
     ServiceError,
     TooLargeError,
     UnavailableError,
@@ -38,6 +39,7 @@ STATUS: dict[type[Exception], int] = {
     DataError: 422,
     ShapeError: 422,
     AdmissionError: 422,
+    ReusedKeyError: 422,
     UnavailableError: 503,
 }
 # Where the error's own text is not for clients, or there is none.

@@ -79,8 +79,13 @@ class Server:
     """Serves one application on one listening socket, until it is told to stop."""
 
     def __init__(
-        self, application: Callable[..., Any], listening: socket.socket, settings: Settings
+        self,
+        application: Callable[..., Any],
+        listening: socket.socket,
+        settings: Settings,
+        at_end: Callable[[], object] = lambda: None,
     ) -> None:
+        """``at_end`` ends what would keep requests in flight, when the server is told to stop."""
         server = cast(  # its types leave out what its own run() uses
             "Any",
             create_server(
@@ -99,6 +104,7 @@ class Server:
         self._waitress = server
         self._waitress.channel_class = Channel
         self._stopping = False
+        self._at_end = at_end
 
     def stop(self) -> None:
         """End ``run`` soon.  Safe to call from any thread, and from a signal handler."""
@@ -115,6 +121,7 @@ class Server:
         """Serve; then accept nothing more, and give the requests in flight a moment to end."""
         while not self._stopping:
             self._turn(1.0)
+        self._at_end()
         self._waitress.accepting = False
         deadline = time.monotonic() + GRACE_S
         while self._busy() and time.monotonic() < deadline:

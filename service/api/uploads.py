@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
 
+from service.api.idempotency import name_upload
 from service.api.schemas import media_type
 
 if TYPE_CHECKING:
@@ -46,10 +47,12 @@ def sweep(folder: Path) -> None:
 def spooled(request: Request, data_dir: Path) -> Iterator[tuple[Path, str]]:
     """Write the body to a file that goes with the request; yield its path and format.
 
-    Raises: RequestError (415); RequestEntityTooLarge, as soon as too much has come.
+    Raises: RequestError (415); RequestEntityTooLarge, as soon as too much has come; as
+    ``name_upload``.
     """
     format_ = FORMATS[media_type(request, FORMATS)]
     with NamedTemporaryFile(dir=spool_folder(data_dir), prefix="upload-") as file:
         shutil.copyfileobj(request.stream, file, PIECE_BYTES)
         file.flush()
+        name_upload(Path(file.name))
         yield Path(file.name), format_

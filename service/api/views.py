@@ -17,6 +17,8 @@ __all__ = [
     "DatasetPage",
     "DatasetView",
     "EpochView",
+    "EventView",
+    "EventsView",
     "JobItem",
     "JobPage",
     "JobView",
@@ -149,6 +151,20 @@ class TransitionView(BaseModel):
     attempt: int
     at: str
     detail: dict[str, Any] | None
+
+
+class EventView(TransitionView):
+    """The same with its number, which only grows."""
+
+    id: int
+
+
+class EventsView(BaseModel):
+    """Events, oldest first.  ``next``: ask for those after it; ``ended``: there will be none."""
+
+    items: list[EventView]
+    next: int
+    ended: bool
 
 
 class ResultView(BaseModel):

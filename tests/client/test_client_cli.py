@@ -12,6 +12,7 @@ import pytest
 
 from chainrule.cli.app import run
 from tests.graph_jobs import SIDES, pairs
+from tests.waiting import eventually
 
 CLI = [sys.executable, "-m", "chainrule.cli"]
 SMALL = ["--target", "color", "--inputs", "x,y", "--layers", "8 tanh", "--epochs", "20"]
@@ -309,6 +310,22 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_go_on(say, configured, ta
     assert say("watch", job_id)[0] == 1
 
 
+def test_a_job_is_paused_resumed_and_deleted_with_what_it_made(say, configured, table):
+    words = [*SMALL[:-1], "1000000", "--detach", "--json"]
+    job_id = json.loads(say("train", table, *words)[1])["id"]
+    code, out, _ = say("pause", job_id)
+    assert code == 0
+    assert re.search("paus", out)
+    eventually(lambda: json.loads(say("pause", job_id, "--json")[1])["state"] == "paused")
+    assert say("resume", job_id)[1].startswith(f"{job_id} is ")
+    assert say("delete", job_id)[0] == 1, "it has not ended"
+    assert say("cancel", job_id)[0] == 0
+    assert say("watch", job_id)[0] == 1
+    assert say("delete", job_id)[:2] == (0, f"{job_id} is deleted\n")
+    code, _, err = say("delete", job_id)
+    assert (code, job_id in err) == (3, True)
+
+
 @pytest.mark.parametrize("package", ["click", "rich", "httpx2"])
 def test_a_missing_extra_is_explained_by_its_pip_line(package):
     code = f"import sys; sys.modules[{package!r}] = None; from chainrule.cli import main; main()"
@@ -325,7 +342,11 @@ def test_a_missing_extra_is_explained_by_its_pip_line(package):
 
 
 @pytest.mark.parametrize(
-    "command", ["up", "demo", "train", "jobs", "watch", "cancel", "download", "predict", "system"]
+    "command",
+    [
+        *("up", "demo", "train", "jobs", "watch", "pause", "resume", "cancel", "delete"),
+        *("download", "predict", "system"),
+    ],
 )
 def test_every_command_explains_itself_and_answers_in_json(say, command):
     code, out, _ = say(command, "--help")

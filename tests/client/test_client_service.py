@@ -178,6 +178,27 @@ def test_a_cancelled_job_ends_and_says_why_it_has_no_model(client, table):
         job.model()
 
 
+def test_every_change_of_a_job_is_heard_of_as_it_comes(client, table):
+    job = client.train(client.upload(table), NETWORK, ENDLESS, data=COLOR)
+    events = job.events()
+    heard = [next(events), next(events)]
+    assert [event["to_state"] for event in heard] == ["queued", "running"]
+    job.pause()
+    heard += [next(events), next(events)]
+    assert heard[2]["detail"] == {"asked": "pause"}
+    assert heard[3]["to_state"] == "paused"
+    assert job.resume().state == "queued"
+    heard.append(next(events))
+    job.cancel()
+    heard += list(events)
+    assert heard[-1]["to_state"] == "cancelled"
+    assert list(job.events()) == heard
+    assert list(job.events(after=heard[2]["id"])) == heard[3:]
+    job.delete()
+    with pytest.raises(ApiError, match="404"):
+        list(job.events())
+
+
 def test_jobs_are_listed_newest_first_page_after_page(client, table):
     dataset = client.upload(table)
     made = [

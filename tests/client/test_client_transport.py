@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +21,7 @@ class Scripted(ThreadingHTTPServer):
     def __init__(self, *script):
         self.script = list(script)
         self.requests = []
+        self.names = []  # of the requests, by their Idempotency-Key
         super().__init__(("127.0.0.1", 0), Handler)
 
     def __enter__(self):
@@ -41,6 +43,7 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self):
         length = int(self.headers.get("Content-Length", 0))
         self.server.requests.append((self.command, self.path, self.rfile.read(length)))
+        self.server.names.append(self.headers.get("Idempotency-Key"))
         status, headers, body = self.server.script.pop(0)
         if status == "hang up":
             self.connection.close()
@@ -52,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    do_GET = do_POST = answer  # noqa: N815 the standard library's names
+    do_DELETE = do_GET = do_POST = answer  # noqa: N815 the standard library's names
 
     def log_message(self, *_):
         pass
@@ -84,24 +87,38 @@ def test_retry_after_is_honoured():
     assert time.monotonic() - started >= 1
 
 
-def test_a_broken_connection_is_retried_where_twice_is_once(tmp_path):
+def test_a_broken_connection_is_retried_with_the_same_bytes(tmp_path):
     file = tmp_path / "data.csv"
     file.write_bytes(b"a,b\n1,2\n")
     with Scripted(HANG_UP, OK) as server:
-        assert call(server, "POST", content=file, idempotent=True) == {"ok": True}
+        assert call(server, "POST", content=file) == {"ok": True}
         assert [body for *_, body in server.requests] == [b"a,b\n1,2\n"] * 2
 
 
-def test_a_broken_connection_is_not_retried_where_twice_is_two():
-    with Scripted(HANG_UP, OK) as server:
-        with pytest.raises(UnreachableError):
-            call(server, "POST", json={})
-        assert len(server.requests) == 1
+UNDER_WAY = (409, {"Retry-After": "0"}, b"")
 
 
-def test_a_busy_answer_to_what_may_have_happened_is_not_retried():
-    with Scripted(BUSY, OK) as server, pytest.raises(ApiError):
-        call(server, "POST", json={})
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+@pytest.mark.parametrize("fault", [HANG_UP, BUSY, (500, {}, b""), (507, {}, b""), UNDER_WAY])
+def test_what_may_have_happened_is_sent_again_under_the_same_name(method, fault):
+    with Scripted(fault, fault, OK, OK) as server:
+        assert call(server, method) == {"ok": True}
+        assert len(set(server.names)) == 1
+        assert re.fullmatch(r"[0-9a-f]{32}", server.names[0])
+        call(server, method)
+        assert len(set(server.names)) == 2, "another call has another name"
+
+
+def test_a_call_without_an_effect_has_no_name():
+    with Scripted(BUSY, OK, OK) as server:
+        call(server, "POST", json={}, pure=True)
+        call(server)
+        assert server.names == [None] * 3
+
+
+def test_a_conflict_that_does_not_pass_is_told_at_once():
+    with Scripted((409, {}, b""), OK) as server, pytest.raises(ApiError):
+        call(server, "POST")
 
 
 def test_retrying_ends():

@@ -36,7 +36,9 @@ def test_a_prediction_is_a_job_of_its_own_kind(api, model):
     }  # fmt: skip
     assert job["config"]["format"] == "ndjson"
     assert "result" not in job
-    assert job["links"].keys() == {"self", "cancel", "model"}
+    assert job["links"].keys() == {
+        "self", "events", "pause", "resume", "cancel", "model",
+    }  # fmt: skip
     assert api.get(job["links"]["self"]).json == job
     assert [one["kind"] for one in api.get("/v1/jobs").json["items"]] == ["prediction", "training"]
     assert api.get(job["links"]["self"] + "/metrics").json == {"items": []}

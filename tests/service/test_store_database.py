@@ -11,39 +11,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Text, bindparam, func, literal, make_url, select, text
 from sqlalchemy.exc import DBAPIError, StatementError
-from sqlalchemy.orm import Session
 
 from service.actions import architectures, jobs
 from service.errors import IncompatibleError, UnavailableError
-from service.store import database as database_module
 from service.store import engines, transitions
 from service.store.database import Database
 from service.store.tables import Architecture, Job, Model, Step, Worker
-
-
-@pytest.fixture
-def lose_the_answer(monkeypatch):
-    """Make a COMMIT to come go through and its answer get lost, as a cut connection does."""
-    lost = []
-
-    class Cut(Session):
-        skip = -1
-
-        def commit(self):
-            super().commit()
-            Cut.skip -= 1
-            if Cut.skip == -1:
-                lost.append(True)
-                cut = ConnectionError("server closed the connection")
-                raise DBAPIError("COMMIT", None, cut, connection_invalidated=True)
-
-    monkeypatch.setattr(database_module, "Session", Cut)
-
-    def arm(skip=0):
-        Cut.skip = skip
-        return lost
-
-    return arm
 
 
 def test_a_claim_whose_answer_was_lost_is_found_again(scene, lose_the_answer):
