@@ -62,10 +62,11 @@ def _run(cluster, history, given, stack):
     undisturbed_s = time.monotonic() - began
     client.start()
     nemesis = Nemesis(cluster, database, history, given.seed)
-    nemesis.run(given.kills)
+    nemesis.run(given.kills, client)
     client.stop()
     client.join(END_S)
     assert not client.is_alive(), "there are jobs that do not end"
+    assert client.failure is None, f"the client was refused: {client.failure}"
     report = Report(database, history, client.kinds, reference)
     code, left = cluster.stop()
     if code or left:

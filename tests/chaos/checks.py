@@ -42,6 +42,9 @@ class Report:
             jobs = {job.id: job for job in session.scalars(select(Job))}
             for job_id in kinds:
                 self._require(job_id in jobs, f"{job_id} was acknowledged and is not there")
+            names = [job.name for job in jobs.values()]
+            for name in {name for name in names if names.count(name) > 1}:
+                self.problems.append(f"one request made several jobs: {name}")
             for job in jobs.values():
                 self._check(job)
                 kind = job.name.partition(" ")[2]

@@ -41,12 +41,12 @@ class Nemesis:
         self._rng = random.Random(f"nemesis {seed}")
         self.killed = dict.fromkeys(KILLS, 0)
 
-    def run(self, kills):
-        """Go on until so many were killed."""
+    def run(self, kills, client):
+        """Go on until so many were killed, or the client is."""
         targets = dict(TARGETS)
         if self._cluster.postgres is None:
             del targets["database"]
-        while sum(self.killed.values()) < kills:
+        while sum(self.killed.values()) < kills and client.is_alive():
             target = self._rng.choices(list(targets), list(targets.values()))[0]
             pause_s = self._rng.uniform(0.1, 1.5)
             if target in COSTLY:

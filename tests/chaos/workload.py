@@ -75,8 +75,9 @@ class Client(threading.Thread):
         self._ending = threading.Event()
         self._live = {}  # acknowledged and not seen to have ended: {id: kind}
         self._paused = {}  # {id: when to resume}
-        self._wanted = AT_ONCE
         self._number = 0
+        self._unanswered = None
+        self.failure = None
         self.kinds = {}  # of all that were acknowledged
         self.cancelled = set()
 
@@ -86,7 +87,19 @@ class Client(threading.Thread):
         )["id"]
 
     def submit(self, kind):
-        """Ask for a job.  Returns: its id, or None if it is not known whether there is one."""
+        """Ask for a job, or again for the one that has had no answer yet, under the same key.
+
+        Returns: its id, or None if it is not known whether there is one.
+        """
+        kind, document, key = self._unanswered = self._unanswered or self._request(kind)
+        answer = self._ask("submit", "POST", "/v1/jobs", document, key=key, name=document["name"])
+        if answer is None:
+            return None
+        self._unanswered = None
+        self._live[answer["id"]] = self.kinds[answer["id"]] = kind
+        return answer["id"]
+
+    def _request(self, kind):
         network = NETWORKS[kind]
         self._number += 1
         document = {
@@ -96,11 +109,7 @@ class Client(threading.Thread):
             "architecture": {"layers": network["layers"]},
             "training": {"epochs": network["epochs"], "batch_size": 32, "seed": 5},
         }
-        answer = self._ask("submit", "POST", "/v1/jobs", document, name=document["name"])
-        if answer is None:
-            return None
-        self._live[answer["id"]] = self.kinds[answer["id"]] = kind
-        return answer["id"]
+        return kind, document, f"{self._rng.getrandbits(128):032x}"
 
     def look(self):
         """Read the jobs under way.  Returns: {id: state}, of those that answered."""
@@ -115,8 +124,15 @@ class Client(threading.Thread):
         return states
 
     def run(self):
-        while not self._ending.is_set() or self._live:
-            if not self._ending.is_set() and len(self._live) < AT_ONCE:
+        try:
+            self._work()
+        except BaseException as error:
+            self.failure = error
+            raise
+
+    def _work(self):
+        while not self._ending.is_set() or self._live or self._unanswered:
+            if self._unanswered or not (self._ending.is_set() or len(self._live) >= AT_ONCE):
                 self.submit(self._rng.choice(list(NETWORKS)))
             states = self.look()
             self._meddle(states)
@@ -145,9 +161,10 @@ class Client(threading.Thread):
         answer = self._ask(operation, "POST", f"/v1/jobs/{job_id}/{operation}", job=job_id)
         return answer and answer["state"]
 
-    def _ask(self, what, method, path, body=None, *, quiet=False, **facts):
+    def _ask(self, what, method, path, body=None, *, quiet=False, key=None, **facts):
+        headers = {"Idempotency_Key": key} if key else {}
         try:
-            answer = self._http.call(method, path, body)
+            answer = self._http.call(method, path, body, **headers)
         except Unknown as unknown:
             self._history.note(what, outcome="unknown", why=str(unknown)[:100], **facts)
             return None

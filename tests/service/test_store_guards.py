@@ -8,6 +8,7 @@ import time
 import pytest
 from sqlalchemy import select
 
+from service import faults
 from service.ids import new_id
 from service.store import blobs, transitions
 from service.store.tables import Architecture, Dataset, Job, Model
@@ -32,6 +33,25 @@ def test_a_unit_of_an_earlier_attempt_is_not_taken_for_ones_own(scene):
     second = scene.claim(first.job_id)
     assert scene.commit(second, 0, 2, data=b"two") is None
     assert scene.commit(second, 2, 4, data=b"four")
+
+
+def test_a_claim_that_has_passed_to_somebody_else_is_not_ones_own(scene, monkeypatch):
+    """The answer to the COMMIT was lost, and by the time of asking again another has the job."""
+    monkeypatch.setattr(faults, "_armed", None)
+    job_id, runs = scene.job(), []
+
+    def act(uow):
+        runs.append(len(runs))
+        if len(runs) == 2:
+            row = uow.session.scalar(select(Job).where(Job.id == job_id))
+            transitions.reap(uow.session, job_id, row.attempt, row.hb)
+            assert transitions.claim(uow.session, job_id, worker="w2", now=time.time() + 1)
+        return transitions.claim(uow.session, job_id, worker="w1", now=time.time())
+
+    faults.arm("committed:1:lost")
+    assert scene.database.transact(act) is None
+    assert runs == [0, 1]
+    assert scene.row(job_id).owner.startswith("w2:")
 
 
 def test_a_job_does_not_succeed_at_another_step_than_its_last(scene):
