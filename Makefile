@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev up demo test test-reference coverage check fix migrate bench bench-engine bench-h2o bench-memory bench-predictions bench-service clean simulate
+.PHONY: help install install-dev up demo test test-reference coverage check fix migrate bench bench-engine bench-h2o bench-memory bench-predictions bench-service chaos clean faults mutants simulate
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -33,6 +33,15 @@ test-reference: install-dev  ## run the engine's tables of cases without the com
 
 simulate: install-dev  ## play 20,000 seeded schedules of the state machine (SEED=n tells one, SEEDS=n plays so many)
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS))
+
+mutants: install-dev  ## take each term out of each guard of the state machine, and see who notices
+	$(BIN)/python -m tests.simulation.mutants
+
+faults: install-dev  ## fail at every fault point in every way, in real processes
+	$(BIN)/python -m tests.chaos.fault_points $(FAULTS)
+
+chaos: install-dev  ## kill real processes and compare the bits (CHAOS="--kills 100 --engine postgres --seed 1")
+	$(BIN)/python -m tests.chaos $(CHAOS)
 
 coverage: install-dev  ## run the tests and show which lines and branches none of them took
 	$(BIN)/pytest --cov $(PYTEST)

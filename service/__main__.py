@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from chainrule import kernels
 from chainrule.config import environment
 from chainrule.errors import ChainruleError
-from service import logs
+from service import faults, logs
 from service.actions import keys
 from service.actions.recovery import Recovery
 from service.api.server import Server
@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = Settings.from_env(environment())
         settings.check_exposure()
+        faults.arm(settings.fault)
         with ExitStack() as stack:
             _serve(settings, given.fd, stack)
     except (ChainruleError, OSError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,7 @@ class Settings(ClientConfig):
     heartbeat_s: float = 3.0
     lease_ttl_s: float = 15.0
     poll_s: float = 5.0
+    fault: str | None = None  # in tests: ``service.faults``
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
@@ -59,6 +61,12 @@ class Settings(ClientConfig):
             max_upload_bytes=MIB * reader.integer("CHAINRULE_MAX_UPLOAD_MIB", 64, 1, 64),
             max_job_memory_bytes=MIB
             * reader.integer("CHAINRULE_MAX_JOB_MEMORY_MIB", 4096, 128, 2**20),
+            fault=reader.read(
+                "CHAINRULE_FAULT",
+                None,
+                _fault if reader.integer("CHAINRULE_TESTING", 0, 0, 1) else _refused,
+                "point:n:action, and only where CHAINRULE_TESTING is 1",
+            ),
         )
 
     @property
@@ -91,6 +99,16 @@ def _database(text: str) -> str:
     if not text.startswith(("postgresql://", "postgres://", "postgresql+psycopg://", "sqlite:///")):
         raise ValueError
     return text
+
+
+def _fault(text: str) -> str:
+    if not re.fullmatch(r"[a-z]+:[1-9][0-9]{0,5}:(kill|raise|space|lost)", text):
+        raise ValueError
+    return text
+
+
+def _refused(_text: str) -> str:
+    raise ValueError
 
 
 def _broker(text: str) -> str:

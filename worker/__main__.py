@@ -10,7 +10,7 @@ import time
 
 from chainrule.config import environment
 from chainrule.errors import ChainruleError
-from service import logs
+from service import faults, logs
 from service.settings import Settings
 from worker.app import Worker
 
@@ -27,9 +27,11 @@ def main(arguments: list[str]) -> None:
     # Blocked in every thread: else any of them may take a signal, and the one that waits sleeps on.
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
-        worker = Worker(Settings.from_env(environment()), worker_id)
+        settings = Settings.from_env(environment())
+        worker = Worker(settings, worker_id)
     except ChainruleError as error:
         sys.exit(f"chainrule worker: {error}")
+    faults.arm(settings.fault)
     worker.start()
     signal.sigwait(ENDING)
     _end_at_once_when_asked_again()

@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from service import faults
 from service.errors import CorruptError, StorageFullError, UnavailableError
 from service.store import blobs, transitions
 from worker.frames import Frame
@@ -87,6 +88,7 @@ class Attempt:
             while not self._over:
                 event = self._trainer.next(self._peeked_at + self._timing.peek_s - self._clock())
                 if isinstance(event, Frame):
+                    faults.reach("relay")
                     self._on_frame(event)
                 elif isinstance(event, Ended):
                     self._on_death()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
+from service import faults
 from service.errors import CorruptError
 from service.store import blobs, transitions
 from service.store.tables import EpochMetrics
@@ -59,6 +60,7 @@ class Supervisor:
         if claim is None:
             return False
         log.info("job %s: attempt %d from step %d", claim.job_id, claim.attempt, claim.step)
+        faults.reach("claimed")
         kind, job = self._kinds[claim.kind]
         attempt = kind(self._database, claim, take(), self._timing)
         with self._lock:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 from flask import g, request
 
+from service import faults
 from service.api.context import parts
 from service.api.problems import RequestError
 
@@ -45,6 +46,7 @@ def finish(response: Response) -> Response:
     response.headers["X-Request-Id"] = g.request_id
     if request.path in PROBES and response.status_code < 400:
         return response  # asked several times a second, and nothing to tell
+    faults.reach("reply")
     principal = g.get("principal")
     log.info(
         "request",

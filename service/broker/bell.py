@@ -8,6 +8,7 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any
 
+from service import faults
 from service.broker.app import TRAIN_JOB
 from service.errors import UnavailableError
 
@@ -64,7 +65,9 @@ class Bell:
 
     def _send(self, job_id: str) -> None:
         try:
+            faults.reach("publish")
             self._celery.send_task(TRAIN_JOB, args=(job_id,))
+            faults.reach("published")
         except Exception as error:  # a ring is a hint: its loss costs seconds
             if not self._silent:
                 log.warning("the broker does not answer: %s", type(error).__name__)

@@ -15,6 +15,7 @@ from sqlalchemy import CursorResult, Table, delete, exists, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
+from service import faults
 from service.errors import CorruptError
 from service.store.tables import (
     FINAL,
@@ -84,6 +85,7 @@ def attach(session: Session, staged: StagedBlob) -> None:
 
     Raises: IntegrityError, if a chunk is gone: stage again.
     """
+    faults.reach("attach")
     insert_new(session, Blob, [{"sha256": staged.sha256, "bytes": staged.bytes}])
     insert_new(
         session,
@@ -204,6 +206,7 @@ def _pieces(data: bytes | Iterable[bytes]) -> Iterator[bytes]:
 
 def _stage_chunk(session: Session, sha256: str, data: bytes) -> None:
     """Store one chunk, or renew its time so that no collection takes it before it is attached."""
+    faults.reach("chunk")
     now = time.time()
     staged_at = session.scalar(select(Chunk.staged_at).where(Chunk.sha256 == sha256))
     if staged_at is not None and now - FRESH_S < staged_at <= now:

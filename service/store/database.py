@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
+from service import faults
 from service.errors import StorageFullError, UnavailableError
 from service.store import engines
 from service.store.glances import Glances
@@ -140,9 +141,12 @@ class Database:
             _held(self._mutex),
             Session(self._writer, expire_on_commit=False, info=kept) as session,
         ):
+            faults.reach("begin")
             work = UnitOfWork(session, kept)
             result = act(work)
+            faults.reach("commit")
             session.commit()
+            faults.reach("committed")
             return work, result
 
 

@@ -155,6 +155,8 @@ class Cast:
         """Resume or cancel what is paused, as its owner would one day."""
         while True:
             self._world.pause(1.0)
+            if self._world.rng.random() < 0.1:
+                self._ask("delete", self._world.rng.choice(self.jobs))
             for (job_id,) in self._database.sql("SELECT id FROM jobs WHERE state = 'paused'"):
                 self._ask(self._world.rng.choice(["resume", "cancel"]), job_id)
 

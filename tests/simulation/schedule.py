@@ -56,11 +56,12 @@ def _disturb(world, cast):
         world.bury()
         if rng.random() < faults:
             _fault(world, cast)
-        able, sleeping = [], False
+        able, sleeping = [], any(process.stalled for process in world.processes)
         for process in world.processes:
             if process.stalled:
                 process.stalled -= 1
-                sleeping = True
+            elif process.kind == "recovery" and sleeping:
+                able += [process] * BUSY
             else:
                 able += [process] * _weight(world, process)
         if able:
@@ -95,7 +96,7 @@ def _kill_worker(world, cast, worker):
 
 def _put_to_sleep(world, _cast, worker):
     """Make a zombie, if its lease is over when it wakes."""
-    worker.stalled = world.rng.randint(3, 20)
+    worker.stalled = world.rng.randint(4, 24)
     world.note(worker.name, "sleeps")
 
 

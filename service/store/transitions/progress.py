@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, delete, select
 
+from service import faults
 from service.ids import new_id
 from service.store import blobs
 from service.store.tables import Checkpoint, EpochMetrics, Job, Model, Step
@@ -185,6 +186,7 @@ def _epoch(unit: Unit, row: Mapping[str, Any]) -> EpochMetrics:
 
 
 def _add_checkpoint(session: Session, unit: Unit) -> None:
+    faults.reach("checkpoint")
     blobs.attach(session, unit.blob)
     checkpoint = {
         "job_id": unit.job_id,
@@ -201,6 +203,7 @@ def _add_checkpoint(session: Session, unit: Unit) -> None:
 
 def _prune(session: Session, unit: Unit) -> None:
     """Drop all checkpoints but the best and the last two, bytes and all; note a new best."""
+    faults.reach("prune")
     columns = (Checkpoint.step, Checkpoint.epoch, Checkpoint.loss, Checkpoint.blob)
     newest_first = select(*columns).where(Checkpoint.job_id == unit.job_id)
     rows = session.execute(newest_first.order_by(Checkpoint.step.desc())).all()
