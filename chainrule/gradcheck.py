@@ -157,13 +157,13 @@ class Batch:
         loss, dy = self.objective(y, self.target, self.tape)
         backward(dy)
         parameters = self.net.parameters.items()
-        return loss, {name: self.tape.gradient(p).view.reshape(-1) for name, p in parameters}
+        return float(loss), {name: self.tape.gradient(p).view.reshape(-1) for name, p in parameters}
 
     def value(self) -> float:
         """Return the loss."""
         self.tape.begin(0)
         y, _ = self.net.forward(self.x, self.tape)
-        return self.objective(y, self.target, self.tape)[0]
+        return float(self.objective(y, self.target, self.tape)[0])
 
 
 def _inputs(net: Network, rows: int, rng: np.random.Generator) -> Values:

@@ -41,8 +41,7 @@ class SoftmaxAccuracy:
 
     def add(self, sums: Array, y: Array, target: Array, work: Array) -> None:
         right = target.argmax(axis=-1) if target.ndim == y.ndim else target
-        sums[0] += kernels.count_right(y, right)
-        sums[1] += right.size
+        kernels.count_right(y, right, sums)
 
     def result(self, sums: Array, unit: Array | float) -> dict[str, float]:
         return {"accuracy": float(sums[0] / max(sums[1], 1.0))}
@@ -55,8 +54,7 @@ class BinaryAccuracy:
         return 2
 
     def add(self, sums: Array, y: Array, target: Array, work: Array) -> None:
-        sums[0] += np.count_nonzero((y > 0.0) == (target > 0.5))
-        sums[1] += y.size
+        kernels.count_agreeing(y, target.reshape(y.shape), sums)
 
     def result(self, sums: Array, unit: Array | float) -> dict[str, float]:
         return {"accuracy": float(sums[0] / max(sums[1], 1.0))}
@@ -78,23 +76,10 @@ class Regression:
         return 1 + 4 * columns
 
     def add(self, sums: Array, y: Array, target: Array, work: Array) -> None:
-        columns = y.shape[-1]
-        of = sums[1:].reshape(4, columns)
-        target, work = target.reshape(-1, columns), work.reshape(-1, columns)
-        y = y.reshape(-1, columns)
+        shape = -1, y.shape[-1]
         if self.exponential:
-            np.exp(y, out=work)
-            work -= target
-        else:
-            np.subtract(y, target, out=work)
-        np.abs(work, out=work)
-        of[1] += np.add.reduce(work, axis=0, dtype=np.float64)
-        np.multiply(work, work, out=work)
-        of[0] += np.add.reduce(work, axis=0, dtype=np.float64)
-        of[2] += np.add.reduce(target, axis=0, dtype=np.float64)
-        np.multiply(target, target, out=work)
-        of[3] += np.add.reduce(work, axis=0, dtype=np.float64)
-        sums[0] += len(work)
+            y = np.exp(y, out=work)
+        kernels.add_errors(y.reshape(shape), target.reshape(shape), work.reshape(shape), sums)
 
     def result(self, sums: Array, unit: Array | float) -> dict[str, float]:
         rows = max(float(sums[0]), 1.0)
@@ -120,7 +105,7 @@ class Tally:
 
     def add(
         self,
-        loss: float,
+        loss: Array,
         y: Array,
         target: Array,
         work: Array,
@@ -128,13 +113,13 @@ class Tally:
     ) -> None:
         """Add a batch and its mean loss; of positions that the mask has as False, nothing counts.
 
-        Shapes: y and work (batch, ..., n), target as the loss wants it, mask (batch, steps).
+        Shapes: loss (), y and work (batch, ..., n), target as the loss wants it, mask (batch,
+        steps).
         """
         if mask is not None:
             y, target, work = y[mask], target[mask], work[mask]
         positions = y.size // y.shape[-1]
-        self.sums[0] += loss * positions
-        self.sums[1] += positions
+        kernels.accumulate(loss, positions, self.sums[:2])
         if positions:
             self.metric.add(self.sums[2:], y, target, work)
 

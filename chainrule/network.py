@@ -201,7 +201,7 @@ class Network:
             value, dy = objective(y, goals, tape)
             dx = backward(dy)
         found = {name: tape.gradient(p).view for name, p in self.parameters.items()}
-        return value, {**found, "inputs": dx}
+        return float(value), {**found, "inputs": dx}
 
     def _owner(self, name: str) -> str:
         return "the network" if len(self._inputs) == 1 else f"the network's input {name!r}"

@@ -70,7 +70,7 @@ class Gradient:
     def add_rows(self, rows: Array, values: Array) -> None:
         """Add each value to one row of the parameter; a row may be named often, or never."""
         if self._is_first():
-            self.view.fill(0.0)
+            kernels.fill(self.view, 0.0)
         kernels.add_rows(rows, values, self.view)
 
     def _is_first(self) -> bool:

@@ -35,13 +35,14 @@ class Place(NamedTuple):
 class Cutting:
     """Truncated backpropagation through time, and stateful layers, for the loop.
 
+    ``carries`` tells whether there are either; without, a batch is learnt from as it comes.
     Raises: SpecError at ``bptt_steps`` or ``shuffle``.
     """
 
     def __init__(self, net: Network, training: TrainingSpec) -> None:
         self._cut = windows(net.spec, net.nodes, training)
         self._stateful = [n.index for n in net.nodes if getattr(n.spec, "stateful", False)]
-        self._carries = self._cut.size is not None or bool(self._stateful)
+        self.carries = self._cut.size is not None or bool(self._stateful)
 
     @property
     def updates(self) -> int:
@@ -55,7 +56,7 @@ class Cutting:
 
         The windows before it that are not learnt from are run first, for the states they end with.
         """
-        if not self._carries:
+        if not self.carries:
             tape.begin(place.step)
             return samples.batch(rows, tape)
         first, leading = place.window == 0, 0 if self._cut.aligned else self._cut.parts - 1
@@ -82,12 +83,12 @@ class Cutting:
         """Take up the states that a checkpoint kept."""
         states = {int(n.removeprefix(_CARRIED)): kept[n] for n in kept if _CARRIED in n}
         rows = len(next(iter(states.values()), ()))
-        if self._carries:
+        if self.carries:
             _deal(states, tapes, parts(rows, len(tapes)))
 
     def deal(self, tapes: Sequence[Tape], cut: Sequence[slice], place: Place) -> None:
         """Give each shard of a new batch the states of its rows: a smaller batch is cut anew."""
-        if self._carries and place.window == 0:
+        if self.carries and place.window == 0:
             _deal(_joined(tapes), tapes, cut)
 
     def _pass_by(self, net: Network, x: Values, tape: Tape) -> None:

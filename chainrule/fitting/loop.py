@@ -182,16 +182,16 @@ class TrainingLoop:
         size = self.training.batch_size
         return min(size, self._train.rows - batch * size)
 
-    def _rows(self, batch: int) -> Array | slice:
+    def _rows(self, batch: int) -> Array:
         """Return a batch's rows: an epoch's order follows from the seed and its number."""
         start = batch * self.training.batch_size
-        rows = slice(start, start + self._size(batch))
+        stop = start + self._size(batch)
         if not self.training.shuffle:
-            return rows
+            return np.arange(start, stop)
         if self._order is None or self._order[0] != self.epoch:
             rng = generator(self.training.seed, "shuffle", self.epoch)
             self._order = (self.epoch, rng.permutation(self._train.rows))
-        return self._order[1][rows]
+        return self._order[1][start:stop]
 
     def _learning_rate(self, step: int) -> float:
         update = self._update

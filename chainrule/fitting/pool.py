@@ -55,6 +55,8 @@ class ThreadPool:
 
         Raises: the error of the first that has one, once no work is under way.
         """
+        if len(works) == 1:
+            return [works[0]()]
         one = _Round(works)
         called = min(len(self._helpers), len(works) - 1)
         for _ in range(called):

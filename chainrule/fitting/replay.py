@@ -1,4 +1,4 @@
-"""The passes of a network as lists of kernels to call again: of a small one, most was Python.
+"""A pass over a batch as a list of kernels to call again: of a small network, most was Python.
 
 The tape hands out the same memory at the same place of each step, so what a pass called may be
 called again as it was, over the next batch. Whether that is all that the pass does is found out
@@ -7,7 +7,7 @@ once, and a network of which it is not is run layer by layer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,12 +15,13 @@ import numpy as np
 from chainrule import kernels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from functools import partial
+    from collections.abc import Callable, Iterable, Iterator
 
-    from chainrule.naming import Values
-    from chainrule.network import Network
+    from chainrule.kernels import Noted
     from chainrule.tape import Array, Move, Tape
+
+    # Learns from some rows, which are a share of the batch's, and returns their loss.
+    Pass = Callable[[Array, float], Array]
 
 __all__ = ["Replay"]
 
@@ -30,119 +31,105 @@ _NONSENSE = (0x00, 0xFF)  # as bytes; the second is NaN in floats, -1 and true
 
 @dataclass
 class _Program:
-    """What the passes over so many rows call, the arrays that go in and those that come out."""
+    """What a pass over so many rows calls, and where its results are."""
 
-    inputs: list[Array]
-    y: Values
-    forward: list[partial[Any]]
-    place: int  # of the tape after the forward pass
+    run: Callable[[], object]
+    loss: Array
     moves: list[Move]
-    backward: list[partial[Any]] = field(default_factory=list)
-    slopes: list[Array] = field(default_factory=list)
     is_proven: bool = False
-
-    def run_back(self, dy: Values) -> None:
-        """Run backward over the gradient in y, wherever it is."""
-        slopes = _listed(dy)
-        if not _same(slopes, self.slopes):
-            for given, slope in zip(slopes, self.slopes, strict=True):
-                np.copyto(slope, given)
-        for call in self.backward:
-            call()
 
 
 class Replay:
-    """A network's passes in training: the first is recorded, the second proves the record.
+    """A pass in training: the first one is recorded, the second proves the record.
 
     For the proof the recorded calls run over the second batch on memory full of nonsense. They must
     end with the bits of the plain pass: a layer that calls what is no kernel, or draws, fails.
+    ``kept`` is what a pass may touch beside the tape; of it, ``sums`` are added to.
     """
 
-    def __init__(self, net: Network, tape: Tape) -> None:
-        self._net = net
+    def __init__(self, plain: Pass, tape: Tape, kept: Iterable[Array], sums: Array) -> None:
+        self._plain = plain
         self._tape = tape
-        self._programs: dict[int, _Program | None] = {}  # by rows; None, if it is run plainly
+        self._kept = [*kept, sums]
+        self._sums = sums
+        self._rows = np.empty(0, np.intp)
+        self._programs: dict[tuple[int, float], _Program | None] = {}  # None, if run plainly
 
-    def forward(self, x: Values) -> tuple[Values, Callable[[Values], object]]:
-        """Run the layers forward, as ``Network.forward``; the backward only leaves gradients."""
-        inputs, tape = _listed(x), self._tape
-        rows = len(inputs[0])
-        program = self._programs.get(rows)
+    def learn(self, rows: Array, share: float) -> Array:
+        """Return the loss of some rows, which are a share of the batch's; the tape has begun.
+
+        Shapes: rows (n,) of intp -> ().
+        """
+        n = len(rows)
+        if n > len(self._rows):
+            self._rows = np.empty(n, np.intp)
+            self._programs.clear()
+        own = self._rows[:n]
+        np.copyto(own, rows)
+        program = self._programs.get((n, share))
         if program is None:
-            if rows in self._programs or tape.carried is not None:
-                return self._net.forward(x, tape)
-            return self._record(x, inputs)
-        if not _same(inputs, program.inputs):
-            return self._net.forward(x, tape)
+            if (n, share) in self._programs:
+                return self._plain(own, share)
+            return self._record(own, share)
         if not program.is_proven:
-            return self._prove(x, program)
-        for call in program.forward:
-            call()
-        tape.place = program.place
-        tape.moves.extend(program.moves)
-        return program.y, program.run_back
+            return self._prove(own, share, program)
+        program.run()
+        self._tape.moves.extend(program.moves)
+        return program.loss
 
-    def _record(self, x: Values, inputs: list[Array]) -> tuple[Values, Callable[[Values], object]]:
+    def release(self) -> None:
+        """Let go of the tape's memory."""
+        self._programs.clear()
+
+    def _record(self, rows: Array, share: float) -> Array:
+        with kernels.recording() as calls:
+            loss = self._plain(rows, share)
+        program = None
+        if self._may_repeat(calls, loss):
+            program = _Program(kernels.program(calls), loss, [*self._tape.moves])
+        self._programs[len(rows), share] = program
+        return loss
+
+    def _may_repeat(self, calls: list[Noted], loss: Array) -> bool:
+        """Tell whether all arrays of some calls are where those of the next step will be."""
         tape = self._tape
-        with kernels.recording() as forward:
-            y, back = self._net.forward(x, tape)
-        program = _Program(inputs, y, forward, tape.place, [*tape.moves])
-
-        def backward(dy: Values) -> None:
-            with kernels.recording() as program.backward:
-                back(dy)
-            program.slopes = _listed(dy)
-            self._programs[len(inputs[0])] = program if self._may_repeat(program) else None
-
-        return y, backward
-
-    def _may_repeat(self, program: _Program) -> bool:
-        """Tell whether all arrays of a program are where those of the next step will be."""
-        tape, net = self._tape, self._net
         if tape.scratch_bytes + tape.gradients.nbytes > _MOST_BYTES:
             return False
-        homes = [*tape.scratch, tape.gradients, net.flat, net.state]
-        calls = [*program.forward, *program.backward]
-        used = [*program.inputs, *program.slopes, *_arrays([(c.args, c.keywords) for c in calls])]
+        if any(mask is not None for mask in tape.masks):
+            return False  # only the loss looks at what they leave out, and not by kernels alone
+        homes = [*tape.scratch, tape.gradients, self._rows, *self._kept]
+        used = [loss, *_arrays([call.args for call in calls])]
         return all(any(np.may_share_memory(a, home) for home in homes) for a in used)
 
-    def _prove(self, x: Values, program: _Program) -> tuple[Values, Callable[[Values], object]]:
-        y, back = self._net.forward(x, self._tape)
+    def _prove(self, rows: Array, share: float, program: _Program) -> Array:
+        before = self._sums.copy()
+        loss = self._plain(rows, share)
+        program.is_proven = loss is program.loss and self._repeats(program, before)
+        if not program.is_proven:
+            self._programs[len(rows), share] = None
+        return loss
 
-        def backward(dy: Values) -> None:
-            back(dy)
-            program.is_proven = _same(_listed(dy), program.slopes) and self._repeats(program)
-            if not program.is_proven:
-                self._programs[len(program.inputs[0])] = None
-
-        return y, backward
-
-    def _repeats(self, program: _Program) -> bool:
-        """Tell whether a program ends as the pass before it, whose results stay."""
+    def _repeats(self, program: _Program, before: Array) -> bool:
+        """Tell whether a program ends as the pass just made, whose results stay."""
         tape = self._tape
-        results = [tape.gradients, *_listed(program.y), *(move.value for move in program.moves)]
+        results = [
+            tape.gradients,
+            self._sums,
+            program.loss,
+            *(move.value for move in program.moves),
+        ]
         wanted = [result.copy() for result in results]
-        given = [*program.inputs, *program.slopes]
+        alike = True
         for nonsense in _NONSENSE:
             for memory in (*tape.scratch, tape.gradients.view(np.uint8)):
-                if not any(np.may_share_memory(memory, array) for array in given):
-                    memory.fill(nonsense)
-            for call in (*program.forward, *program.backward):
-                call()
-            alike = [a.tobytes() == b.tobytes() for a, b in zip(results, wanted, strict=True)]
-            for result, kept in zip(results, wanted, strict=True):
-                np.copyto(result, kept)
-            if not all(alike):
-                return False
-        return True
-
-
-def _listed(values: Values) -> list[Array]:
-    return [*values.values()] if isinstance(values, dict) else [values]
-
-
-def _same(ours: list[Array], theirs: list[Array]) -> bool:
-    return [*map(id, ours)] == [*map(id, theirs)]
+                memory.fill(nonsense)
+            np.copyto(self._sums, before)
+            program.run()
+            pairs = zip(results, wanted, strict=True)
+            alike = alike and all(a.tobytes() == b.tobytes() for a, b in pairs)
+        for result, own in zip(results, wanted, strict=True):
+            np.copyto(result, own)
+        return alike
 
 
 def _arrays(value: Any) -> Iterator[Array]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from chainrule import kernels
 from chainrule.errors import DataError, ShapeError
 from chainrule.layers import check_shape, check_vocabularies
 
@@ -55,6 +56,9 @@ class Samples:
         self._check_rows()
         self._weights = None if weights is None else self._checked(np.asarray(weights))
         self._dtype = net.dtype
+        targets = self._targets.values() if isinstance(self._targets, dict) else [self._targets]
+        weighing = [] if self._weights is None else [self._weights]
+        self.arrays: list[Array] = [*self._inputs.values(), *targets, *weighing]
         self._dtypes: Any = objective.dtypes(self._targets, net.dtype)
 
     def batch(self, rows: Array | slice, tape: Tape) -> Batch:
@@ -132,9 +136,9 @@ def _gather(array: Array, rows: Array | slice, tape: Tape, dtype: np.dtype[Any])
         taken = array[rows]
     else:
         taken = tape.empty((len(rows), *array.shape[1:]), array.dtype)
-        array.take(rows, 0, taken, "clip")
+        kernels.gather(array, rows, taken)
     if taken.dtype == dtype and taken.flags.c_contiguous:
         return taken
     out = tape.empty(taken.shape, dtype)
-    np.copyto(out, taken, casting="unsafe")
+    kernels.cast(taken, out)
     return out

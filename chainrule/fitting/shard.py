@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from chainrule.fitting.replay import Replay
@@ -11,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from chainrule.fitting.cutting import Cutting, Place
-    from chainrule.fitting.samples import Samples
+    from chainrule.fitting.samples import Batch, Samples
     from chainrule.metrics import Tallies
     from chainrule.naming import Values
     from chainrule.network import Network
@@ -32,32 +31,46 @@ class Shard:
         self.tape = tape
         self.tallies = tallies
         self._net = net
-        self._replay = Replay(net, tape)
         self._samples = samples
         self._cutting = cutting
+        kept = [net.flat, net.state, *samples.arrays]
+        self._replay = Replay(self._learn, tape, kept, tallies.sums)
 
-    def learn(self, rows: Array | slice, place: Place, share: float = 1.0) -> float:
+    def learn(self, rows: Array, place: Place, share: float = 1.0) -> float:
         """Return the loss of some rows, which are a share of the batch's, and of its loss.
 
-        Where the loss is not finite, there is no gradient.
+        Shapes: rows (n,) of intp.
         """
-        _, finish = self.start(rows, place)
+        if self._cutting.carries:
+            _, finish = self.start(rows, place)
+            return finish([share] * len(self._net.output_shapes))
+        self.tape.begin(place.step)
+        return float(self._replay.learn(rows, share))
+
+    def start(self, rows: Array, place: Place) -> tuple[Values, Callable[[Sequence[float]], float]]:
+        """Run forward; return the outputs, and the rest of ``learn``, which takes their shares."""
+        batch = self._cutting.batch(self._net, self._samples, rows, self.tape, place)
+        y, finish = self._forward(batch)
+        return y, lambda shares: float(finish(shares))
+
+    def release(self) -> None:
+        """Give the scratch memory back."""
+        self._replay.release()
+        self.tape.release()
+
+    def _learn(self, rows: Array, share: float) -> Array:
+        _, finish = self._forward(self._samples.batch(rows, self.tape))
         return finish([share] * len(self._net.output_shapes))
 
-    def start(
-        self, rows: Array | slice, place: Place
-    ) -> tuple[Values, Callable[[Sequence[float]], float]]:
-        """Run forward; return the outputs, and the rest of ``learn``, which takes their shares."""
+    def _forward(self, batch: Batch) -> tuple[Values, Callable[[Sequence[float]], Array]]:
         tape, objective = self.tape, self._samples.objective
-        batch = self._cutting.batch(self._net, self._samples, rows, tape, place)
-        y, backward = self._replay.forward(batch.x)
+        y, backward = self._net.forward(batch.x, tape)
 
-        def finish(shares: Sequence[float]) -> float:
+        def finish(shares: Sequence[float]) -> Array:
             loss, dy = objective(
                 y, batch.target, tape, weights=batch.weights, tallies=self.tallies, shares=shares
             )
-            if math.isfinite(loss):
-                backward(dy)
+            backward(dy)
             return loss
 
         return y, finish

@@ -59,15 +59,15 @@ class Shards:
         self._cutting = cutting
         self._masks = any(makes_mask(node) for node in net.nodes)
 
-    def learn(self, rows: slice | Array, place: Place, pool: ThreadPool) -> float:
+    def learn(self, rows: Array, place: Place, pool: ThreadPool) -> float:
         """Return the loss of a batch; ``gradients`` then holds its gradient, if it is finite."""
         if len(self._shards) == 1:
             return self._shards[0].learn(rows, place)
-        total = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
+        total = len(rows)
         cut = parts(total, len(self._shards))
         self._cutting.deal(self.tapes, cut, place)
         shares = [(part.stop - part.start) / total for part in cut]
-        of_each = [_take(rows, part) for part in cut]
+        of_each = [rows[part] for part in cut]
         loss = sum(self._learn(of_each, shares, place, pool))
         if math.isfinite(loss):
             self._sum(shares, pool)
@@ -79,11 +79,11 @@ class Shards:
 
     def release(self) -> None:
         """Give the scratch memory back."""
-        for tape in self.tapes:
-            tape.release()
+        for shard in self._shards:
+            shard.release()
 
     def _learn(
-        self, rows: list[slice | Array], shares: list[float], place: Place, pool: ThreadPool
+        self, rows: list[Array], shares: list[float], place: Place, pool: ThreadPool
     ) -> list[float]:
         """Return each shard's part of the loss; what masks leave out, only the outputs tell."""
         if not self._masks:
@@ -111,13 +111,6 @@ class Shards:
             shard.tallies.clear()
         for moves in zip(*(tape.moves for tape in self.tapes[:taken]), strict=True):
             _average([move.value for move in moves], shares)
-
-
-def _take(rows: slice | Array, part: slice) -> slice | Array:
-    """Return a part of a batch's rows."""
-    if isinstance(rows, slice):
-        return slice(rows.start + part.start, rows.start + part.stop)
-    return rows[part]
 
 
 def _add(vectors: list[Array]) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from chainrule import kernels
 from chainrule.fitting.pool import spans
-from chainrule.optimizers import optimizer_of
+from chainrule.optimizers import Slots, optimizer_of
 from chainrule.tape import Array, aligned
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Update", "kept_vectors"]
 
+_Part = tuple[Array, Array, Slots]  # of the weights, the gradient and the optimizer's slots
 _KERNELS = ("kernel", "embeddings")  # how the names end of what penalties and bounds apply to
 
 
@@ -66,6 +67,7 @@ class Update:
         if training.ema_momentum is not None:
             self.vectors["average"] = self._vector()
             np.copyto(self.vectors["average"], net.flat)
+        self._cut: tuple[Array, list[_Part]] | None = None
         self._spans = _spans(net)
         chosen = [name for name in net.parameters if name.endswith(_KERNELS)]
         self._penalized = [self._spans[n] for n in chosen] if training.l1 or training.l2 else []
@@ -88,8 +90,8 @@ class Update:
         if training.clip is not None:
             _clip(gradients, self._spans, training.clip)
         number = self.number(batch)
-        cut = spans(weights.size, pool.threads)
-        pool.run([partial(self._move, gradients, span, learning_rate, number) for span in cut])
+        cut = self._parts(gradients, pool.threads)
+        pool.run([partial(self._optimizer.step, *of, learning_rate, number) for of in cut])
         if training.max_norm is not None:
             for kernel in self._bounded:
                 _bound(kernel, training.max_norm)
@@ -115,11 +117,17 @@ class Update:
         finally:
             kernels.swap(self._net.flat, average)
 
-    def _move(self, gradients: Array, span: slice, learning_rate: float, number: int) -> None:
-        """Let the optimizer move a part of the weights: every one goes its own way."""
-        weights = self._net.flat[span]
-        slots = {name: slot[span] for name, slot in self.slots.items()}
-        self._optimizer.step(weights, gradients[span], slots, learning_rate, number)
+    def _parts(self, gradients: Array, threads: int) -> list[_Part]:
+        """Return each thread's part of the weights, of their gradient and slots: the same ones."""
+        cut = self._cut
+        if cut is None or cut[0] is not gradients:
+            weights = self._net.flat
+            parts: list[_Part] = [
+                (weights[s], gradients[s], {name: slot[s] for name, slot in self.slots.items()})
+                for s in spans(weights.size, threads)
+            ]
+            self._cut = cut = gradients, parts
+        return cut[1]
 
     def _gather(self, gradients: Array, batch: int) -> bool:
         """Add a batch to its group; at the group's end write the mean to ``gradients``."""

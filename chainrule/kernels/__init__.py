@@ -7,10 +7,9 @@ the types it knows and leaves all others to its reference.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from threading import Lock, get_ident
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 from chainrule.kernels import compiled
 from chainrule.kernels.convolution import (
@@ -25,7 +24,15 @@ from chainrule.kernels.depthwise import (
     depthwise_slope,
 )
 from chainrule.kernels.elementwise import ELEMENTWISE, Array, Elementwise
-from chainrule.kernels.embedding import add_rows
+from chainrule.kernels.losses import (
+    accumulate,
+    add_errors,
+    binary_cross_entropy,
+    count_agreeing,
+    count_right,
+    mean_squared_error,
+    softmax_cross_entropy,
+)
 from chainrule.kernels.normalization import (
     batch_norm,
     batch_norm_backward,
@@ -47,6 +54,7 @@ from chainrule.kernels.optimizers import (
 from chainrule.kernels.pooling import (
     avg_pool,
     avg_pool_backward,
+    global_max,
     global_max_backward,
     max_pool,
     max_pool_backward,
@@ -65,13 +73,14 @@ from chainrule.kernels.reference import (
     bias_activation,
     column_sums,
     copy,
-    count_right,
+    fill,
     matmul,
+    middle_sums,
     multiply,
     softmax,
     softmax_backward,
-    softmax_cross_entropy,
 )
+from chainrule.kernels.rows import add_rows, cast, gather, take_rows
 from chainrule.kernels.vectors import add_penalty, average, norm, swap
 
 __all__ = [
@@ -80,10 +89,13 @@ __all__ = [
     "Array",
     "DepthwiseScratch",
     "Elementwise",
+    "Noted",
+    "accumulate",
     "activation_backward",
     "adagrad",
     "adam",
     "add",
+    "add_errors",
     "add_penalty",
     "add_rows",
     "average",
@@ -93,15 +105,21 @@ __all__ = [
     "batch_norm_backward",
     "batch_norm_moments",
     "bias_activation",
+    "binary_cross_entropy",
+    "cast",
     "column_sums",
     "convolve",
     "convolve_input_gradient",
     "convolve_kernel_gradient",
     "copy",
+    "count_agreeing",
     "count_right",
     "depthwise",
     "depthwise_backward",
     "depthwise_slope",
+    "fill",
+    "gather",
+    "global_max",
     "global_max_backward",
     "gru",
     "gru_backward",
@@ -114,11 +132,14 @@ __all__ = [
     "matmul",
     "max_pool",
     "max_pool_backward",
+    "mean_squared_error",
+    "middle_sums",
     "momentum",
     "multiply",
     "nadam",
     "nesterov",
     "norm",
+    "program",
     "reciprocal_root",
     "recording",
     "rmsprop",
@@ -129,9 +150,19 @@ __all__ = [
     "softmax_backward",
     "softmax_cross_entropy",
     "swap",
+    "take_rows",
     "use_native",
     "use_reference",
 ]
+
+
+class Noted(NamedTuple):
+    """A call of a kernel, as it was made; ``again`` makes it once more."""
+
+    kernel: Callable[..., Any]
+    args: tuple[Any, ...]
+    again: Callable[[], Any]
+
 
 REFERENCE: dict[str, Callable[..., Any]] = {
     name: value
@@ -140,7 +171,7 @@ REFERENCE: dict[str, Callable[..., Any]] = {
 }
 _native: str | None = None
 _bound = REFERENCE  # what runs under the names
-_records: dict[int, list[partial[Any]]] = {}  # by the thread whose calls they are
+_records: dict[int, list[Noted]] = {}  # by the thread whose calls they are
 _recording = Lock()
 
 
@@ -165,9 +196,9 @@ def use_reference() -> None:
 
 
 @contextmanager
-def recording() -> Iterator[list[partial[Any]]]:
+def recording() -> Iterator[list[Noted]]:
     """Note each kernel that this thread calls, with its arguments: to be called as it was."""
-    calls: list[partial[Any]] = []
+    calls: list[Noted] = []
     with _recording:
         _records[get_ident()] = calls
         globals().update({name: _noted(kernel) for name, kernel in _bound.items()})
@@ -180,12 +211,19 @@ def recording() -> Iterator[list[partial[Any]]]:
                 globals().update(_bound)
 
 
+def program(calls: list[Noted]) -> Callable[[], object]:
+    """Return what makes some calls again, one after the other."""
+    return compiled.program([call.again for call in calls])
+
+
 def _noted(kernel: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **named: Any) -> Any:
         record = _records.get(get_ident())
-        if record is not None:
-            record.append(partial(kernel, *args, **named))
-        return kernel(*args, **named)
+        if record is None:
+            return kernel(*args, **named)
+        again, result = compiled.call(kernel, args, named)
+        record.append(Noted(kernel, (*args, *named.values()), again))
+        return result
 
     return call
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "avg_pool",
     "avg_pool_backward",
+    "global_max",
     "global_max_backward",
     "max_pool",
     "max_pool_backward",
@@ -70,6 +71,11 @@ def avg_pool_backward(dy: Array, windows: Windows, dx: Array, scaled: Array) -> 
     for block in _blocks(dy):
         for _, (out_rows, out_columns), (rows, columns) in windows.taps:
             dx[block, rows, columns] += scaled[block, out_rows, out_columns]
+
+
+def global_max(x: Array, y: Array) -> None:
+    """Write the largest of all steps.  Shapes: x (batch, steps, channels), y (batch, channels)."""
+    np.maximum.reduce(x, axis=1, out=y)
 
 
 def global_max_backward(x: Array, y: Array, dy: Array, dx: Array, equal: Array) -> None:

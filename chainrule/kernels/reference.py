@@ -15,12 +15,12 @@ __all__ = [
     "bias_activation",
     "column_sums",
     "copy",
-    "count_right",
+    "fill",
     "matmul",
+    "middle_sums",
     "multiply",
     "softmax",
     "softmax_backward",
-    "softmax_cross_entropy",
 ]
 
 
@@ -42,18 +42,28 @@ def column_sums(x: Array, out: Array) -> None:
     np.add.reduce(x.reshape(-1, *out.shape), axis=0, out=out)
 
 
+def middle_sums(x: Array, out: Array) -> None:
+    """Write the sums over the middle axis.  Shapes: x (batch, n, channels) -> (batch, channels)."""
+    np.add.reduce(x, axis=1, out=out)
+
+
 def copy(x: Array, out: Array) -> None:
-    """Write x to out, which may have more axes before it."""
+    """Write x, repeated along axes that only out has, to out."""
     np.copyto(out, x)
 
 
+def fill(out: Array, value: float) -> None:
+    """Write one number everywhere."""
+    out.fill(value)
+
+
 def add(a: Array, b: Array, out: Array) -> None:
-    """Write a + b to out, which may be either."""
+    """Write a + b, repeated along axes that only out has, to out, which may be either."""
     np.add(a, b, out=out)
 
 
 def multiply(a: Array, b: Array | float, out: Array) -> None:
-    """Write a b, number by number, to out, which may be either."""
+    """Write a b, number by number, as ``add`` does."""
     np.multiply(a, b, out=out)
 
 
@@ -63,14 +73,6 @@ def matmul(a: Array, b: Array, out: Array) -> None:
     Shapes: a (..., m, k), b (..., k, n) -> (..., m, n).
     """
     np.matmul(a, b, out=out)
-
-
-def count_right(y: Array, classes: Array) -> int:
-    """Return how many positions are largest at their class; of equals the first counts.
-
-    Shapes: y (..., n), classes (...) of intp -> ().
-    """
-    return int(np.count_nonzero(y.argmax(axis=-1) == classes))
 
 
 def softmax(x: Array, y: Array) -> None:
@@ -86,20 +88,3 @@ def softmax_backward(y: Array, dy: Array, dx: Array) -> None:
     total = np.add.reduce(dx, axis=-1, keepdims=True)
     np.subtract(dy, total, out=dx)
     dx *= y
-
-
-def softmax_cross_entropy(logits: Array, classes: Array, dy: Array) -> float:
-    """Return the mean loss in nats, and write its gradient in the logits to dy.
-
-    Shapes: logits and dy (rows, classes), classes (rows,) -> ().
-    """
-    rows = np.arange(len(logits))
-    np.subtract(logits, np.maximum.reduce(logits, axis=1, keepdims=True), out=dy)
-    chosen = dy[rows, classes]
-    np.exp(dy, out=dy)
-    total = np.add.reduce(dy, axis=1)
-    loss = float(np.add.reduce(np.log(total) - chosen, dtype=np.float64))
-    total *= len(rows)
-    dy /= total[:, None]
-    dy[rows, classes] -= 1.0 / len(rows)
-    return loss / len(rows)

@@ -66,7 +66,7 @@ class MultiHeadAttention:
             self.key.forward(key, tape),
             self.value.forward(value, tape),
         )
-        q *= scale
+        kernels.multiply(q, scale, q)
         mixed, unmix = self._mix(q, k, v, hidden, tape)
         y = self.attention_output.forward(mixed, tape)
 
@@ -74,7 +74,7 @@ class MultiHeadAttention:
             dmixed = tape.empty(mixed.shape)
             self.attention_output.backward(mixed, dy, dmixed, tape)
             dq, dk, dv = unmix(dmixed)
-            dq *= scale
+            kernels.multiply(dq, scale, dq)
             parts = ((self.query, query, dq), (self.value, value, dv), (self.key, key, dk))
             found = []
             for projection, x, slope in parts:
@@ -83,7 +83,7 @@ class MultiHeadAttention:
                 found.append(slope if dx is None else dx)
             if wants_dx:
                 for place in range(2, len(xs) - 1, -1):  # an input in several roles
-                    found[place - 1] += found[place]
+                    kernels.add(found[place - 1], found[place], found[place - 1])
             return found[: len(xs)]
 
         return y.reshape(query.shape), backward
@@ -94,7 +94,7 @@ class MultiHeadAttention:
         """Mix the values of each head; all arrays are (batch, steps, heads, width)."""
         qs, ks, vs = (array.transpose(0, 2, 1, 3) for array in (q, k, v))  # heads first
         scores = tape.empty((*qs.shape[:3], ks.shape[2]))
-        np.matmul(qs, ks.swapaxes(2, 3), out=scores)
+        kernels.matmul(qs, ks.swapaxes(2, 3), scores)
         for where in hidden:
             np.copyto(scores, np.finfo(scores.dtype).min / 2, where=where)
         kernels.softmax(scores, scores)
@@ -102,17 +102,17 @@ class MultiHeadAttention:
             np.copyto(scores, 0.0, where=where)
         kept, undrop = self.dropout.forward(scores, tape)
         mixed = tape.empty((*q.shape[:3], v.shape[3]))
-        np.matmul(kept, vs, out=mixed.transpose(0, 2, 1, 3))
+        kernels.matmul(kept, vs, mixed.transpose(0, 2, 1, 3))
 
         def backward(dmixed: Array) -> tuple[Array, Array, Array]:
             dms = dmixed.transpose(0, 2, 1, 3)
             dq, dk, dv = tape.empty(q.shape), tape.empty(k.shape), tape.empty(v.shape)
-            np.matmul(kept.swapaxes(2, 3), dms, out=dv.transpose(0, 2, 1, 3))
-            dkept = np.matmul(dms, vs.swapaxes(2, 3), out=tape.empty(scores.shape))
-            dscores = tape.empty(scores.shape)
+            dkept, dscores = tape.empty(scores.shape), tape.empty(scores.shape)
+            kernels.matmul(kept.swapaxes(2, 3), dms, dv.transpose(0, 2, 1, 3))
+            kernels.matmul(dms, vs.swapaxes(2, 3), dkept)
             kernels.softmax_backward(scores, undrop(dkept), dscores)
-            np.matmul(dscores, ks, out=dq.transpose(0, 2, 1, 3))
-            np.matmul(dscores.swapaxes(2, 3), qs, out=dk.transpose(0, 2, 1, 3))
+            kernels.matmul(dscores, ks, dq.transpose(0, 2, 1, 3))
+            kernels.matmul(dscores.swapaxes(2, 3), qs, dk.transpose(0, 2, 1, 3))
             return dq, dk, dv
 
         return mixed, backward
@@ -140,9 +140,10 @@ class _Projection:
     def forward(self, x: Array, tape: Tape) -> Array:
         check_shape(x.reshape(*x.shape[:2], -1), ("batch", "steps", self.n_in), owner="Attention")
         matrix = self.kernel.reshape(self.n_in, -1)
-        y = np.matmul(x.reshape(-1, self.n_in), matrix, out=tape.empty(self._rows(x)))
+        y = tape.empty(self._rows(x))
+        kernels.matmul(x.reshape(-1, self.n_in), matrix, y)
         if self.bias is not None:
-            y += self.bias.reshape(-1)
+            kernels.bias_activation(y, self.bias.reshape(-1), "linear", y)
         outer = self.kernel.shape[1:] if self.kernel.shape[0] == self.n_in else matrix.shape[1:]
         return y.reshape(*x.shape[:2], *outer)
 
@@ -154,7 +155,7 @@ class _Projection:
             tape.gradient(self.bias).add_sum(slope.reshape(-1, *self.bias.shape))
         if dx is not None:
             matrix = self.kernel.reshape(self.n_in, -1)
-            np.matmul(slope, matrix.T, out=dx.reshape(-1, self.n_in))
+            kernels.matmul(slope, matrix.T, dx.reshape(-1, self.n_in))
 
     def _rows(self, x: Array) -> tuple[int, int]:
         return x.shape[0] * x.shape[1], self.kernel.size // self.n_in

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from chainrule import kernels
 from chainrule.layers.gru import GRU
 from chainrule.layers.lstm import LSTM
 from chainrule.layers.simple_rnn import SimpleRNN
@@ -68,7 +67,10 @@ class Bidirectional:
         def backward(dy: Array) -> Array:
             d_left, d_right = split(dy)
             dx, other = left_back(d_left), right_back(_turned(d_right))
-            return np.add(dx, other, out=dx) if wants_dx else dy
+            if not wants_dx:
+                return dy
+            kernels.add(dx, other, dx)
+            return dx
 
         return y, backward
 
@@ -77,13 +79,15 @@ class Bidirectional:
             return _concat(left, right, tape)
         if self.merge_mode == "mul":
             return _multiply(left, right, tape)
-        y = np.add(left, right, out=tape.empty(left.shape))
+        y = tape.empty(left.shape)
+        kernels.add(left, right, y)
         if self.merge_mode == "sum":
             return y, lambda dy: (dy, dy)
-        y *= 0.5
+        kernels.multiply(y, 0.5, y)
 
         def halve(dy: Array) -> tuple[Array, Array]:
-            half = np.multiply(dy, 0.5, out=tape.empty(dy.shape))
+            half = tape.empty(dy.shape)
+            kernels.multiply(dy, 0.5, half)
             return half, half
 
         return y, halve
@@ -106,15 +110,19 @@ def _turned(y: Array) -> Array:
 def _concat(left: Array, right: Array, tape: Tape) -> tuple[Array, Split]:
     units = left.shape[-1]
     y = tape.empty((*left.shape[:-1], 2 * units))
-    np.concatenate((left, right), axis=-1, out=y)
+    kernels.copy(left, y[..., :units])
+    kernels.copy(right, y[..., units:])
     return y, lambda dy: (dy[..., :units], dy[..., units:])
 
 
 def _multiply(left: Array, right: Array, tape: Tape) -> tuple[Array, Split]:
-    y = np.multiply(left, right, out=tape.empty(left.shape))
+    y = tape.empty(left.shape)
+    kernels.multiply(left, right, y)
 
     def split(dy: Array) -> tuple[Array, Array]:
-        d_left = np.multiply(dy, right, out=tape.empty(dy.shape))
-        return d_left, np.multiply(dy, left, out=tape.empty(dy.shape))
+        d_left, d_right = tape.empty(dy.shape), tape.empty(dy.shape)
+        kernels.multiply(dy, right, d_left)
+        kernels.multiply(dy, left, d_right)
+        return d_left, d_right
 
     return y, split

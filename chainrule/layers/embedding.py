@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule import kernels
 from chainrule.errors import DataError, ShapeError
 from chainrule.layers.base import Layer, Parameters, check_shape
 
@@ -40,13 +41,12 @@ class Embedding:
 
     def forward(self, x: Array, tape: Tape) -> tuple[Array, Backward]:
         n, width = self.embeddings.shape
-        rows = tape.empty(x.shape, np.intp)
-        np.copyto(rows, x, casting="unsafe")
-        # Data is checked once, where it comes in; this keeps all else from reading wild memory.
-        if rows.size and not 0 <= rows.min() <= rows.max() < n:
-            raise DataError.at("", f"an embedding takes whole numbers from 0 to {n - 1:,}")
-        y = tape.empty((*x.shape, width))
-        self.embeddings.take(rows, 0, y, "clip")
+        rows, y = tape.empty(x.shape, np.intp), tape.empty((*x.shape, width))
+        try:
+            kernels.take_rows(self.embeddings, x, rows, y)
+        except IndexError:
+            detail = f"an embedding takes whole numbers from 0 to {n - 1:,}"
+            raise DataError.at("", detail) from None
         if self.mask_zero:
             tape.mask = np.not_equal(rows, 0, out=tape.empty(x.shape, np.bool_))
         wants_dx = tape.wants_dx
@@ -56,7 +56,7 @@ class Embedding:
             if not wants_dx:
                 return dy
             dx = tape.empty(x.shape)
-            dx.fill(0.0)
+            kernels.fill(dx, 0.0)
             return dx
 
         return y, backward
@@ -82,7 +82,8 @@ class PositionalEmbedding:
         most, features = self.embeddings.shape
         check_shape(x, ("batch", "steps", features), owner="PositionalEmbedding")
         places = self._places(x, most, tape)
-        y = np.add(x, self.embeddings[places], out=tape.empty(x.shape))
+        y = tape.empty(x.shape)
+        kernels.add(x, self.embeddings[places], y)
 
         def backward(dy: Array) -> Array:
             gradient = tape.gradient(self.embeddings)
@@ -90,8 +91,8 @@ class PositionalEmbedding:
                 gradient.add_sum(dy)
             else:
                 whole = tape.empty(self.embeddings.shape)
-                whole.fill(0.0)
-                np.add.reduce(dy, axis=0, out=whole[places])
+                kernels.fill(whole, 0.0)
+                kernels.column_sums(dy, whole[places])
                 gradient.add(whole)
             return dy
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from chainrule import kernels
 from chainrule.layers.recurrent import Recurrent, Run, flat
 
@@ -51,8 +49,8 @@ class GRU(Recurrent):
             return self.bias, None
         units = len(self.recurrent_kernel)
         total = tape.empty(self.bias[0].shape)
-        np.add(self.bias[0], self.bias[1], out=total)
-        total[2 * units :] = self.bias[0, 2 * units :]
+        kernels.add(self.bias[0], self.bias[1], total)
+        kernels.copy(self.bias[0, 2 * units :], total[2 * units :])
         return total, self.bias[1, 2 * units :]
 
     def _add_gradients(self, run: Run, inner: Array, dz: Array, d_inner: Array, tape: Tape) -> None:
@@ -71,6 +69,6 @@ class GRU(Recurrent):
             return
         d_bias = tape.empty(self.bias.shape)
         kernels.column_sums(slopes, d_bias[0])
-        d_bias[1] = d_bias[0]
+        kernels.copy(d_bias[0], d_bias[1])
         kernels.column_sums(flat(d_inner), d_bias[1, 2 * units :])
         tape.gradient(self.bias).add(d_bias)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from chainrule import kernels
 
 if TYPE_CHECKING:
@@ -102,16 +100,16 @@ class GlobalAvgPool:
     def forward(self, x: Array, tape: Tape) -> tuple[Array, Backward]:
         batch, height, width, channels = x.shape
         cells = x.reshape(batch, height * width, channels)
-        y = np.add.reduce(cells, axis=1, out=tape.empty((batch, channels)))
-        y *= 1.0 / (height * width)
+        y, share = tape.empty((batch, channels)), 1.0 / (height * width)
+        kernels.middle_sums(cells, y)
+        kernels.multiply(y, share, y)
         wants_dx = tape.wants_dx
 
         def backward(dy: Array) -> Array:
             if not wants_dx:
                 return dy
-            slopes = dy.reshape(batch, 1, channels)
             dx = tape.empty(x.shape)
-            np.multiply(slopes, 1.0 / (height * width), out=dx.reshape(cells.shape))
+            kernels.multiply(dy.reshape(batch, 1, channels), share, dx.reshape(cells.shape))
             return dx
 
         return (y.reshape(batch, 1, 1, channels) if self.keepdims else y), backward
@@ -131,7 +129,8 @@ class GlobalMaxPool:
         return cls(spec.keepdims)
 
     def forward(self, x: Array, tape: Tape) -> tuple[Array, Backward]:
-        y = np.maximum.reduce(x, axis=1, out=tape.empty((len(x), x.shape[-1])))
+        y = tape.empty((len(x), x.shape[-1]))
+        kernels.global_max(x, y)
         wants_dx = tape.wants_dx
 
         def backward(dy: Array) -> Array:

@@ -145,9 +145,9 @@ class Recurrent(ABC):
             kernels.matmul(dz, self.kernel.T, flat)
             dxs = flat.reshape(steps, rows, n_in)
             if kept_inputs is not None:
-                dxs *= kept_inputs
+                kernels.multiply(dxs, kept_inputs, dxs)
             dx = tape.empty(x.shape)
-            np.copyto(self._in_order(dx), dxs.transpose(1, 0, 2))
+            kernels.copy(dxs.transpose(1, 0, 2), self._in_order(dx))
             return dx
 
         return y, backward
@@ -182,16 +182,16 @@ class Recurrent(ABC):
         """Return the inputs of each step after the other.  Shapes: (steps * batch, inputs)."""
         rows, steps, n_in = x.shape
         xs = tape.empty((steps, rows, n_in))
-        np.copyto(xs, self._in_order(x).transpose(1, 0, 2))
+        kernels.copy(self._in_order(x).transpose(1, 0, 2), xs)
         if kept is not None:
-            xs *= kept
+            kernels.multiply(xs, kept, xs)
         return xs.reshape(-1, n_in)
 
     def _states(self, rows: int, steps: int, tape: Tape) -> Array:
         """Return memory for the states, the first in place: zero, or what was carried over."""
         states = tape.empty((self.spec.states, steps + 1, rows, self.recurrent_kernel.shape[0]))
         first = states[:, 0]
-        first.fill(0.0)
+        kernels.fill(first, 0.0)
         carried = self._carried(tape)
         if carried is not None:  # of a batch that may have had more rows, or fewer
             side_by_side = carried[:rows].reshape(-1, len(states), first.shape[2])
@@ -227,7 +227,7 @@ class Recurrent(ABC):
         if self.spec.return_sequences:
             steps, rows, units = run.h[1:].shape
             every = tape.empty((rows, steps, units))
-            np.copyto(every, run.h[1:].transpose(1, 0, 2))
+            kernels.copy(run.h[1:].transpose(1, 0, 2), every)
             if run.shown is not None:
                 every *= run.shown.transpose(1, 0, 2)
             return every

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from chainrule import kernels
 from chainrule.spec.layers.sliding import couple
 
 if TYPE_CHECKING:
@@ -39,17 +40,17 @@ class UpSampling:
             return self._bilinear(x, tape)
         batch, height, width, channels = x.shape
         y = tape.empty((batch, height, self.rows, width, self.columns, channels))
-        y[...] = x[:, :, None, :, None]
+        kernels.copy(x[:, :, None, :, None], y)
         wants_dx = tape.wants_dx
 
         def backward(dy: Array) -> Array:
             if not wants_dx:
                 return dy
             dx, blocks = tape.empty(x.shape), dy.reshape(y.shape)
-            dx.fill(0.0)
+            kernels.fill(dx, 0.0)
             for i in range(self.rows):
                 for j in range(self.columns):
-                    dx += blocks[:, :, i, :, j]
+                    kernels.add(dx, blocks[:, :, i, :, j], dx)
             return dx
 
         return y.reshape(batch, height * self.rows, width * self.columns, channels), backward

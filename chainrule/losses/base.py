@@ -20,7 +20,7 @@ class Loss:
 
     A *position* is what has one output vector: a row, or a step or pixel of it. The loss is the sum
     over the positions, each times its weight, divided by their number and not by the sum of the
-    weights. A subclass gives ``_each``.
+    weights. A subclass gives ``_each``, and ``_write_plain`` where there is a kernel.
     """
 
     kind: ClassVar[str]
@@ -36,17 +36,37 @@ class Loss:
         count: int | None = None,
         work: Array | None = None,
     ) -> tuple[float, Array]:
-        """Return the mean loss, and its gradient in y written to ``out``.
+        """Return the mean loss, and its gradient in y written to ``out``: as ``write``."""
+        dy = np.empty(y.shape, y.dtype) if out is None else out
+        work = np.empty(y.shape, y.dtype) if work is None else work
+        loss = np.empty(())
+        self.write(y, target, dy, loss, weights=weights, count=count, work=work)
+        return float(loss), dy
+
+    def write(  # noqa: PLR0913
+        self,
+        y: Array,
+        target: Array,
+        dy: Array,
+        loss: Array,
+        *,
+        weights: Array | None,
+        count: int | None,
+        work: Array,
+    ) -> None:
+        """Write the mean loss to ``loss``, and its gradient in y to ``dy``.
 
         ``weights`` belong to the leading axes, ``count`` is the number of positions that the mean
         is over (default: all), ``work`` is scratch like y.
-        Shapes: y (batch, ..., n); target alike, (batch, ...) for n = 1, or class numbers
-        (batch, ...) where the loss takes them; weights (batch,) or (batch, ...) -> (), like y.
+        Shapes: y and dy (batch, ..., n); target alike, (batch, ...) for n = 1, or class numbers
+        (batch, ...) where the loss takes them; weights (batch,) or (batch, ...); loss () of
+        float64.
         Raises: ShapeError.
         """
-        target, n = self._fit(y, target), y.shape[-1]
-        dy = np.empty(y.shape, y.dtype) if out is None else out
-        work = np.empty(y.shape, y.dtype) if work is None else work
+        target = self._fit(y, target)
+        if weights is None and count is None and self._write_plain(y, target, dy, loss):
+            return
+        n = y.shape[-1]
         goal = target.reshape(-1, n) if target.ndim == y.ndim else target.reshape(-1)
         flat = dy.reshape(-1, n)
         each = self._each(y.reshape(-1, n), goal, flat, work.reshape(-1, n))
@@ -56,7 +76,7 @@ class Loss:
             each *= weighing.reshape(-1)
             dy *= weighing[..., None]
         dy *= scale
-        return float(np.add.reduce(each, dtype=np.float64)) * scale, dy
+        loss.fill(float(np.add.reduce(each, dtype=np.float64)) * scale)
 
     def metric(self, columns: int) -> Metric:
         """Return the metrics that go with the loss, for outputs with a last axis of ``columns``."""
@@ -80,6 +100,10 @@ class Loss:
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         """Return random targets for outputs of a shape."""
         return rng.standard_normal(shape)
+
+    def _write_plain(self, y: Array, target: Array, dy: Array, loss: Array) -> bool:
+        """Do what ``write`` does by one kernel, if there is one, and tell so: no weights then."""
+        return False
 
     def _each(self, y: Array, target: Array, dy: Array, work: Array) -> Array:
         """Return each position's loss, and write its gradient to dy; both as sums if it averages.

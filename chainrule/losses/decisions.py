@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -150,11 +150,8 @@ class CostMatrix(SoftmaxCrossEntropy):
 
     costs: Array | None = None
 
-    def __call__(
-        self, y: Array, target: Array, out: Array | None = None, **more: Any
-    ) -> tuple[float, Array]:
-        """Return loss and gradient: the kernel of the plain loss knows no costs."""
-        return Loss.__call__(self, y, target, out, **more)
+    def _write_plain(self, y: Array, target: Array, dy: Array, loss: Array) -> bool:
+        return False  # the kernel of the plain loss knows no costs
 
     def _each(self, y: Array, target: Array, dy: Array, work: Array) -> Array:
         """Treat the likeliest class m by itself: only there can 1 - p vanish."""

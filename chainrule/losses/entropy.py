@@ -39,6 +39,12 @@ class BinaryCrossEntropy(Loss):
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         return rng.integers(0, 2, shape).astype(np.float64)
 
+    def _write_plain(self, y: Array, target: Array, dy: Array, loss: Array) -> bool:
+        if self.label_smoothing:
+            return False
+        kernels.binary_cross_entropy(y, target, dy, loss)
+        return True
+
     def _each(self, y: Array, target: Array, dy: Array, work: Array) -> Array:
         if self.label_smoothing:
             np.multiply(target, 1.0 - self.label_smoothing, out=work)
@@ -69,27 +75,6 @@ class SoftmaxCrossEntropy(Loss):
     kind: ClassVar[str] = "softmax_cross_entropy"
     averages: ClassVar[bool] = False
 
-    def __call__(  # noqa: PLR0913
-        self,
-        y: Array,
-        target: Array,
-        out: Array | None = None,
-        *,
-        weights: Array | None = None,
-        count: int | None = None,
-        work: Array | None = None,
-    ) -> tuple[float, Array]:
-        """Return loss and gradient; of class numbers alone by one kernel."""
-        plain = weights is None and count is None and not self.label_smoothing
-        if not plain or target.ndim == y.ndim:
-            return super().__call__(y, target, out, weights=weights, count=count, work=work)
-        dy = np.empty(y.shape, y.dtype) if out is None else out
-        target = self._fit(y, target)
-        if y.ndim == 2:
-            return kernels.softmax_cross_entropy(y, target, dy), dy
-        flat = dy.reshape(-1, y.shape[-1])
-        return kernels.softmax_cross_entropy(y.reshape(flat.shape), target.reshape(-1), flat), dy
-
     def metric(self, columns: int) -> Metric:
         return SoftmaxAccuracy()
 
@@ -105,6 +90,13 @@ class SoftmaxCrossEntropy(Loss):
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         return rng.integers(0, shape[-1], shape[:-1])
+
+    def _write_plain(self, y: Array, target: Array, dy: Array, loss: Array) -> bool:
+        if self.label_smoothing or target.ndim == y.ndim:
+            return False
+        flat = y.reshape(-1, y.shape[-1])
+        kernels.softmax_cross_entropy(flat, target.reshape(-1), dy.reshape(flat.shape), loss)
+        return True
 
     def _each(self, y: Array, target: Array, dy: Array, work: Array) -> Array:
         if target.ndim == y.ndim:

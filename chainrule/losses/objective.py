@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule import kernels
 from chainrule.errors import DataError, Problem, ShapeError, SpecError
 from chainrule.losses.balance import class_weights_of, weigh_classes
 from chainrule.losses.checks import check_target
@@ -160,17 +161,20 @@ class Objective:
         weights: Array | None = None,
         tallies: Tallies | None = None,
         shares: Sequence[float] | None = None,
-    ) -> tuple[float, Values]:
+    ) -> tuple[Array, Values]:
         """Return a batch's loss and its gradient in y, and note the metrics.
+
+        Both are in the tape's memory.
 
         Of a part of a batch, ``shares`` say which share of all positions each output has in it, and
         the loss is that part's share of the whole one.
         ``weights`` are those of the rows or their steps, for every output. A step that the
         network's mask leaves out (``tape.masks``, of its last forward pass) counts nowhere.
         Shapes: y as the network gives it, target as ``check`` returned it, weights (batch,) or
-        (batch, ...) -> (), gradient like y.
+        (batch, ...) -> () of float64, gradient like y.
         """
-        total, gradients = 0.0, {}
+        total: Any = None
+        gradients = {}
         ys, goals = _named(y, self.shapes), _named(target, self.shapes)
         of_whole = [1.0] * len(self._parts) if shares is None else shares
         outputs = zip(self._parts.items(), tape.masks, of_whole, strict=True)
@@ -179,15 +183,17 @@ class Objective:
             of_part = _fitting(mask, y)
             weighing, count = _weigh(part, y, goal, weights, of_part)
             shape = y.shape
-            work, dy = tape.empty(shape), tape.empty(shape)
-            loss, dy = part.loss(y, goal, dy, weights=weighing, count=count, work=work)
+            work, dy, loss = tape.empty(shape), tape.empty(shape), tape.empty((), np.float64)
+            part.loss.write(y, goal, dy, loss, weights=weighing, count=count, work=work)
             if tallies is not None:
                 tallies.parts[name].add(loss, y, goal, work, of_part)
             scale = part.weight * share
             if scale != 1.0:
-                dy *= scale
-            total += scale * loss
-            gradients[name] = dy
+                kernels.multiply(dy, scale, dy)
+                kernels.multiply(loss, scale, loss)
+            if total is not None:
+                kernels.add(total, loss, loss)
+            total, gradients[name] = loss, dy
         return total, unnamed(gradients)
 
     def positions(self, y: Values, tape: Tape) -> list[int]:

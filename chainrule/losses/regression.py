@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from chainrule import kernels
 from chainrule.errors import DataError
 from chainrule.losses.base import Loss
 from chainrule.metrics import Metric, Regression
@@ -32,18 +33,9 @@ class MeanSquaredError(Differences):
 
     kind: ClassVar[str] = "mean_squared_error"
 
-    def __call__(
-        self, y: Array, target: Array, out: Array | None = None, **more: Any
-    ) -> tuple[float, Array]:
-        """Return loss and gradient; without weights in three passes."""
-        if more.get("weights") is not None or more.get("count") is not None:
-            return super().__call__(y, target, out, **more)
-        dy = np.empty(y.shape, y.dtype) if out is None else out
-        np.subtract(y, self._fit(y, target), out=dy)
-        flat = dy.reshape(-1)
-        loss = float(np.dot(flat, flat)) / dy.size
-        dy *= 2.0 / dy.size
-        return loss, dy
+    def _write_plain(self, y: Array, target: Array, dy: Array, loss: Array) -> bool:
+        kernels.mean_squared_error(y, target, dy, loss)
+        return True
 
     def _each(self, y: Array, target: Array, dy: Array, work: Array) -> Array:
         np.subtract(y, target, out=dy)

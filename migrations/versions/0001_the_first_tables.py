@@ -265,11 +265,11 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("job_id", "step", name=op.f("pk_steps")),
     )
-    triggers.create()
+    triggers.create(*triggers.FIRST)
 
 
 def downgrade() -> None:
-    triggers.drop()
+    triggers.drop(*triggers.FIRST)
     op.drop_table("steps")
     op.drop_table("models")
     op.drop_table("job_events")

@@ -11,6 +11,7 @@ from chainrule.spec import check_wiring, nodes
 from service.actions.paging import Page, newest
 from service.errors import NotFoundError
 from service.ids import new_id
+from service.store import transitions
 from service.store.tables import Architecture
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from chainrule.spec import ArchitectureSpec
     from service.store.database import UnitOfWork
 
-__all__ = ["check", "create", "get", "list_page"]
+__all__ = ["check", "create", "delete", "get", "list_page"]
 
 
 def create(uow: UnitOfWork, tenant: str, spec: ArchitectureSpec) -> Architecture:
@@ -56,6 +57,12 @@ def get(session: Session, tenant: str, architecture_id: str) -> Architecture:
     if row is None:
         raise NotFoundError("architecture", architecture_id)
     return row
+
+
+def delete(uow: UnitOfWork, tenant: str, architecture_id: str) -> None:
+    """Delete one (T12).  Raises: NotFoundError; ConflictError, if a live job uses it."""
+    if not uow.once(transitions.delete_architecture(uow.session, architecture_id, tenant)):
+        raise NotFoundError("architecture", architecture_id)
 
 
 def list_page(

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from service.parsing import Parser
-    from service.store.database import Database
+    from service.store.database import Database, UnitOfWork
 
     Tensors = dict[str, np.ndarray[Any, Any]]
 
-__all__ = ["content", "create", "get", "list_page", "tensors"]
+__all__ = ["content", "create", "delete", "get", "list_page", "tensors"]
 
 PIECE_BYTES = 2**20
 _tensors: Cache[Tensors] = Cache(max_bytes=256 * 2**20)
@@ -80,6 +80,12 @@ def get(session: Session, tenant: str, dataset_id: str) -> Dataset:
     if row is None:
         raise NotFoundError("dataset", dataset_id)
     return row
+
+
+def delete(uow: UnitOfWork, tenant: str, dataset_id: str) -> None:
+    """Delete one (T12).  Raises: NotFoundError; ConflictError, if a live job needs it."""
+    if not uow.once(transitions.delete_dataset(uow.session, dataset_id, tenant)):
+        raise NotFoundError("dataset", dataset_id)
 
 
 def list_page(

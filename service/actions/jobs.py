@@ -1,4 +1,4 @@
-"""Jobs: queue one, look at it, cancel it.  What happens in between is ``store.transitions``."""
+"""Jobs: queue one, look at it, hold it back, end it.  In between it is ``store.transitions``."""
 
 from __future__ import annotations
 
@@ -28,14 +28,17 @@ __all__ = [
     "checkpoint_bytes",
     "checkpoints",
     "current_version",
+    "delete",
     "enqueue",
     "events",
     "get",
     "last_epoch",
     "list_page",
     "metrics",
+    "pause",
     "plan",
     "queue_position",
+    "resume",
     "submit",
     "version",
 ]
@@ -137,6 +140,34 @@ def cancel(uow: UnitOfWork, tenant: str, job_id: str) -> Job:
     """
     transitions.cancel(uow.session, job_id, tenant)
     return get(uow.session, tenant, job_id)
+
+
+def pause(uow: UnitOfWork, tenant: str, job_id: str) -> Job:
+    """Hold back a job that waits, ask a running one to give itself back (T13).
+
+    Raises: NotFoundError; ConflictError, if it has ended or is being cancelled.
+    """
+    transitions.pause(uow.session, job_id, tenant)
+    return get(uow.session, tenant, job_id)
+
+
+def resume(uow: UnitOfWork, bell: Bell, tenant: str, job_id: str) -> Job:
+    """Put a paused job in the queue again (T14), in its old place.
+
+    Raises: NotFoundError; ConflictError, if it has ended, or is still about to pause.
+    """
+    uow.after_commit(lambda: bell.ring(job_id))
+    transitions.resume(uow.session, job_id, tenant, now=time.time())
+    return get(uow.session, tenant, job_id)
+
+
+def delete(uow: UnitOfWork, tenant: str, job_id: str) -> None:
+    """Delete a job that has ended (T12); its model stays.
+
+    Raises: NotFoundError; ConflictError, if it has not ended.
+    """
+    if not uow.once(transitions.delete_job(uow.session, job_id, tenant)):
+        raise NotFoundError("job", job_id)
 
 
 def certificate(session: Session, tenant: str, job_id: str) -> dict[str, Any]:

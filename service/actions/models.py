@@ -14,15 +14,15 @@ from chainrule.export import to_onnx
 from service.actions.cache import Cache
 from service.actions.paging import Page, newest
 from service.errors import NotFoundError
-from service.store import blobs
+from service.store import blobs, transitions
 from service.store.tables import Model
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from service.store.database import Database
+    from service.store.database import Database, UnitOfWork
 
-__all__ = ["FORMATS", "Format", "download", "get", "list_page", "predict"]
+__all__ = ["FORMATS", "Format", "delete", "download", "get", "list_page", "predict"]
 
 Format = Literal["bundle", "safetensors", "npz", "onnx"]
 FORMATS: tuple[Format, ...] = ("bundle", "safetensors", "npz", "onnx")
@@ -39,6 +39,12 @@ def get(session: Session, tenant: str, model_id: str) -> Model:
     if row is None:
         raise NotFoundError("model", model_id)
     return row
+
+
+def delete(uow: UnitOfWork, tenant: str, model_id: str) -> None:
+    """Delete one (T12).  Raises: NotFoundError."""
+    if not uow.once(transitions.delete_model(uow.session, model_id, tenant)):
+        raise NotFoundError("model", model_id)
 
 
 def list_page(

@@ -47,6 +47,10 @@ class UnitOfWork:
             self._kept[name] = make()
         return self._kept[name]
 
+    def once(self, found: bool) -> bool:
+        """Return what the first run of this closure found: a delete, run again, finds nothing."""
+        return bool(self.keep("found", lambda: "found" if found else ""))
+
     def after_commit(self, hook: Callable[[], object]) -> None:
         """Call ``hook`` once the commit is durable; its failure is logged, never raised."""
         self._hooks.append(hook)

@@ -36,6 +36,7 @@ __all__ = [
     "Chunk",
     "Dataset",
     "EpochMetrics",
+    "IdempotencyKey",
     "Job",
     "JobEvent",
     "Model",
@@ -85,6 +86,25 @@ class ApiKey(Base):
     sha256: Mapped[str] = mapped_column(unique=True)
     created_at: Mapped[float]
     revoked_at: Mapped[float | None]
+
+
+class IdempotencyKey(Base):
+    """A client's name for one request, and the answer, kept in the transaction of its effect.
+
+    ``nonce`` names the unit of work that had the effect. An answer of status 0 is still being made:
+    no other transaction ever sees one.
+    """
+
+    __tablename__ = "idempotency_keys"
+
+    tenant_id: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    request_sha256: Mapped[str]
+    nonce: Mapped[str]
+    status: Mapped[int]
+    headers: Mapped[dict[str, Any]]
+    body: Mapped[bytes]
+    created_at: Mapped[float] = mapped_column(index=True)
 
 
 class Worker(Base):

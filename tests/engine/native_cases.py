@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,6 +82,34 @@ def column_sums(*shape):
     return draw
 
 
+def elementwise(rng, size, dtype):
+    a, b = normal(rng, 5, size, dtype=dtype), normal(rng, 5, size, dtype=dtype)
+    return [a, b, np.empty_like(a)], {}
+
+
+def by_number(rng, size, dtype):
+    return [normal(rng, 5, size, dtype=dtype), 0.7, np.empty((5, size), dtype)], {}
+
+
+def copy(rng, size, dtype):
+    return [normal(rng, size, 3, dtype=dtype), np.empty((5, size, 3), dtype)], {}
+
+
+def fill(rng, size, dtype):
+    return [np.empty((5, size), dtype), 0.1], {}
+
+
+def middle_sums(rng, size, dtype):
+    return [normal(rng, 3, 50, size, dtype=dtype) / 30, np.empty((3, size), dtype)], {}
+
+
+def add_errors(rng, size, dtype, *, turned):
+    shape = (size, 3) if turned else (40, size)
+    y, target = normal(rng, *shape, dtype=dtype), normal(rng, *shape, dtype=dtype)
+    sums = np.abs(rng.standard_normal(1 + 4 * shape[1]))
+    return [y, target, np.empty_like(y), sums], {}
+
+
 def matmul(axis, *, turned=(), stacked=False):
     """Draw matrices of which one axis has the size; those turned are views of their transposes.
 
@@ -122,14 +151,50 @@ def softmax_backward(rng, size, dtype):
 
 def softmax_cross_entropy(rng, size, dtype):
     x = 5 * normal(rng, 6, size, dtype=dtype)
-    return [x, rng.integers(0, max(size, 1), 6), np.empty_like(x)], {}
+    return [x, rng.integers(0, max(size, 1), 6), np.empty_like(x), np.zeros(())], {}
+
+
+def of_target(distribution):
+    """Return a drawer for a loss of numbers of either sign and what they should be."""
+
+    def draw(rng, size, dtype):
+        y, target = 5 * normal(rng, 6, size, dtype=dtype), distribution(rng, size).astype(dtype)
+        return [y, target, np.empty_like(y), np.zeros(())], {}
+
+    return draw
+
+
+def accumulate(rng, size, dtype):
+    return [np.array(rng.random()), size, rng.random(2)], {}
+
+
+def count_agreeing(rng, size, dtype):
+    y = normal(rng, 6, size, dtype=dtype)
+    y[:, ::3] = 0.0
+    y[:, 1::5] = np.nan
+    target = rng.integers(0, 3, (6, size)) / 2
+    return [y, target.astype(dtype), rng.random(2)], {}
+
+
+def gather(rng, size, dtype):
+    values = normal(rng, 50, 2, size, dtype=dtype)
+    rows = rng.integers(0, 50, 9)
+    return [values, rows, np.empty((9, 2, size), dtype)], {}
+
+
+def cast(kind):
+    def draw(rng, size, dtype):
+        x = rng.integers(0, 255, (3, size)).astype(kind)
+        return [x / 7 if kind == "f8" else x, np.empty((3, size), dtype)], {}
+
+    return draw
 
 
 def count_right(rng, size, dtype):
     """Draw numbers of which many are equal, and one row in three has NaN."""
     y = rng.integers(0, 4, (60, size)).astype(dtype)
     y[::3, size // 2] = np.nan
-    return [y, rng.integers(0, max(size, 1), 60)], {}
+    return [y, rng.integers(0, max(size, 1), 60), rng.random(2)], {}
 
 
 def scales(rng, size, dtype, *, given):
@@ -216,6 +281,16 @@ CASES = [
     ),
     Case("column_sums", column_sums(), least=1),
     Case("column_sums", column_sums(3, 5), variety="of matrices"),
+    Case("middle_sums", middle_sums, least=1),
+    Case("add", elementwise),
+    Case("multiply", elementwise),
+    Case("multiply", by_number, variety="by a number"),
+    Case("copy", copy),
+    Case("fill", fill),
+    *(
+        Case("add_errors", partial(add_errors, turned=turned), scratch=(2,), variety=wide)
+        for turned, wide in [(False, "columns"), (True, "rows")]
+    ),
     *(
         Case(
             "matmul",
@@ -231,6 +306,21 @@ CASES = [
     Case("softmax_backward", softmax_backward, SINGLE, least=1),
     Case("softmax_cross_entropy", softmax_cross_entropy, SINGLE, least=1),
     Case("count_right", count_right, SINGLE, least=1),
+    Case("count_agreeing", count_agreeing, SINGLE),
+    Case("accumulate", accumulate),
+    Case(
+        "binary_cross_entropy",
+        of_target(lambda rng, size: rng.random((6, size))),
+        SINGLE,
+        least=1,
+    ),
+    Case(
+        "mean_squared_error",
+        of_target(lambda rng, size: rng.standard_normal((6, size))),
+        least=1,
+    ),
+    Case("gather", gather, least=1),
+    *(Case("cast", cast(kind), SINGLE, variety=f"from {kind}") for kind in ("f8", "u1")),
     *(
         case
         for given in (True, False)

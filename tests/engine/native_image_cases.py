@@ -49,6 +49,10 @@ def in_groups(size):
     return size, 6, 3
 
 
+def whole_vectors(size):
+    return 16 * (size % 2 + 1), 16 * (size % 3 + 1), 1
+
+
 def convolved(rng, windows, sizes, dtype):
     """Return images, a kernel, what comes out of each window, and the work of a convolution.
 
@@ -185,7 +189,7 @@ CASES = [
             scratch=(4,),
         )
         for variety, windows in (WINDOWS | MANY).items()
-        for sizes in (few_channels, few_filters, in_groups)
+        for sizes in (few_channels, few_filters, in_groups, whole_vectors)
         for draw in (convolve, convolve_input_gradient, convolve_kernel_gradient)
     ),
 ]

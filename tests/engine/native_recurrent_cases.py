@@ -112,6 +112,20 @@ def cases(kind):
     ]
 
 
+def global_max(rng, size, dtype):
+    """Draw sequences in which many numbers are equal, and some channels have NaN."""
+    x = rng.integers(0, 5, (SOME, 20, size)).astype(dtype)
+    x[0, 3, ::4] = np.nan
+    return [x, np.empty((SOME, size), dtype)], {}
+
+
+def global_max_backward(rng, size, dtype):
+    (x, y), _ = global_max(rng, size, dtype)
+    REFERENCE["global_max"](x, y)
+    dy = normal(rng, SOME, size, dtype=dtype)
+    return [x, y, dy, np.empty_like(x), np.empty(x.shape, bool)], {}
+
+
 KINDS = [
     kind
     for name in BLOCKS
@@ -124,4 +138,8 @@ KINDS = [
         Kind(name, "units", "elu", bias=False, reset_after=False),
     )
 ]
-CASES = [case for kind in KINDS for case in cases(kind)]
+CASES = [
+    *(case for kind in KINDS for case in cases(kind)),
+    Case("global_max", global_max, least=1),
+    Case("global_max_backward", global_max_backward, least=1, scratch=(4,)),
+]

@@ -92,6 +92,8 @@ def test_a_kernel_leaves_what_lies_apart_to_its_reference(case, variant):
     """Arrays of every other column: no kernel takes them, each must get them right."""
 
     def spread(value):
+        if value.ndim == 0:
+            return value.copy()
         wide = np.zeros((*value.shape[:-1], 2 * value.shape[-1]), value.dtype)
         wide[..., ::2] = value
         return wide[..., ::2]
@@ -128,6 +130,66 @@ def test_the_bits_do_not_hang_on_where_the_arrays_lie(case, variant):
 
 
 @every_variant
+@every_case
+def test_a_recorded_call_is_made_again_over_what_its_arrays_then_hold(case, variant):
+    first, more = case.draw(np.random.default_rng(2), 31, "float32")
+    then, _ = case.draw(np.random.default_rng(3), 31, "float32")
+    ours, theirs = copies(first), copies(then)
+    kernel = strict(variant)[case.name]
+    again, result = compiled.call(kernel, tuple(ours), more)
+    for own, new in zip(ours, theirs, strict=True):
+        if isinstance(own, np.ndarray):
+            np.copyto(own, new)
+    wanted = kernel(*theirs, **more)
+    again()
+    assert result is wanted is None
+    for place, (own, other) in enumerate(zip(ours, theirs, strict=True)):
+        if isinstance(own, np.ndarray) and place not in case.scratch:
+            assert own.tobytes() == other.tobytes(), f"argument {place}"
+
+
+@every_variant
+def test_a_program_makes_its_calls_in_order_whoever_makes_them(variant):
+    x, rows, out = np.arange(6.0), np.array([1, 3]), np.empty(2)
+    copies = []
+    bound = compiled.bind(variant, kernels.REFERENCE)
+    calls = [
+        compiled.call(bound["gather"], (x, rows, out), {})[0],
+        lambda: copies.append(out.copy()),
+        compiled.call(bound["gather"], (x[::2], rows[:1], out[:1]), {})[0],  # its reference
+        lambda: copies.append(out.copy()),
+    ]
+    run = compiled.program(calls)
+    copies.clear()
+    x += 1.0
+    run()
+    run()
+    assert [copy.tolist() for copy in copies] == [[2.0, 4.0], [3.0, 4.0]] * 2
+
+
+@every_variant
+def test_a_program_ends_where_a_call_fails(variant):
+    bound = compiled.bind(variant, kernels.REFERENCE)
+    logits, classes = np.zeros((1, 3), np.float32), np.array([2])
+    arguments = (logits, classes, logits.copy(), np.zeros(()))
+    call, _ = compiled.call(bound["softmax_cross_entropy"], arguments, {})
+    ends = []
+    run = compiled.program([call, lambda: ends.append(1)])
+    classes[0] = 3
+    with pytest.raises(IndexError):
+        run()
+    assert not ends
+    classes[0] = 0
+    run()
+    assert ends == [1]
+
+
+def test_only_calls_of_kernels_are_recorded():
+    with pytest.raises(TypeError, match="kernel"):
+        compiled._native.Recorded(len, ([],), {})
+
+
+@every_variant
 def test_a_wrong_call_fails_as_the_reference_does(variant):
     bound = compiled.bind(variant, kernels.REFERENCE)
     x = np.zeros(3, np.float32)
@@ -143,7 +205,7 @@ def test_a_wrong_call_fails_as_the_reference_does(variant):
         bound["sgd"](frozen, x, 0.1)
     logits = np.zeros((1, 3), np.float32)
     with pytest.raises(IndexError):
-        bound["softmax_cross_entropy"](logits, np.array([3]), logits.copy())
+        bound["softmax_cross_entropy"](logits, np.array([3]), logits.copy(), np.zeros(()))
 
 
 @every_variant

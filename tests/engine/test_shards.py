@@ -45,7 +45,7 @@ def gradient(net, data, shards, **training):
     options = {"loss": "mean_squared_error", "batch_size": 100, "shards": shards, **training}
     loop = TrainingLoop(net, data, options)
     with ThreadPool(1) as pool:
-        loss = loop._shards.learn(slice(0, len(data[0])), Place(1, 0, begins_epoch=True), pool)
+        loss = loop._shards.learn(np.arange(len(data[0])), Place(1, 0, begins_epoch=True), pool)
     return loss, loop._shards.gradients, loop._shards.tallies
 
 
@@ -134,7 +134,7 @@ def test_every_output_counts_its_own_positions():
     for shards in (1, 2, 3, ROWS):
         loop = TrainingLoop(net, (x, y), {**options, "shards": shards})
         with ThreadPool(2) as pool:
-            loss = loop._shards.learn(slice(0, ROWS), Place(1, 0, begins_epoch=True), pool)
+            loss = loop._shards.learn(np.arange(ROWS), Place(1, 0, begins_epoch=True), pool)
         found.append((loss, loop._shards.gradients, loop._shards.tallies.result()))
     for loss, summed, metrics in found[1:]:
         assert loss == pytest.approx(found[0][0], rel=1e-12)

@@ -112,6 +112,21 @@ def test_what_was_created_although_the_answer_was_lost_is_created_once(scene, lo
         assert architectures.get(session, "default", row.id).spec == row.spec
 
 
+def test_pause_resume_and_delete_whose_answers_were_lost_happen_once(scene, lose_the_answer):
+    job_id = scene.job()
+    transact = scene.database.transact
+    lost = lose_the_answer()
+    assert transact(lambda uow: jobs.pause(uow, "default", job_id)).state == "paused"
+    lose_the_answer()
+    assert transact(lambda uow: jobs.resume(uow, scene.bell, "default", job_id)).state == "queued"
+    assert scene.history(job_id) == ["None>queued", "queued>paused", "paused>queued"]
+    scene.cancel(job_id)
+    lose_the_answer()
+    transact(lambda uow: jobs.delete(uow, "default", job_id))
+    assert len(lost) == 3
+    assert scene.count(Job) == 0
+
+
 def test_a_cancel_whose_answer_was_lost_is_not_a_conflict(scene, lose_the_answer):
     job_id = scene.job()
     lose_the_answer()

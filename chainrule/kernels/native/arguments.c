@@ -1,7 +1,5 @@
 #include "arguments.h"
-
-/* Elements: below, handing over the interpreter's lock costs more than others gain. */
-enum { LONG_LOOP = 8192 };
+#include "recorded.h"
 
 static const char *const ACTIVATIONS[UNKNOWN] = {
     "linear", "relu", "leaky_relu", "elu", "gelu", "sigmoid", "tanh", "softplus", "swish",
@@ -12,13 +10,20 @@ static const Py_ssize_t NO_AXIS[2] = {0, 0};
 void begin(Call *call, PyObject *reference, PyObject *const *args, Py_ssize_t given,
            PyObject *names, Py_ssize_t most)
 {
+    call->known = known_of(&reference);
     call->reference = reference;
     call->args = args;
     call->given = given;
     call->names = names;
     call->thread = NULL;
-    call->used = 0;
+    call->used = call->counted = 0;
+    call->arrays = call->known == NULL ? call->own : call->known->arrays;
     call->unfit = given + (names == NULL ? 0 : PyTuple_GET_SIZE(names)) > most;
+}
+
+static int is_again(const Call *call)
+{
+    return call->known != NULL && call->known->is_complete;
 }
 
 PyObject *object(Call *call, int place, const char *name)
@@ -65,6 +70,8 @@ static int open_array(Array *a, PyObject *from)
 Array *array(Call *call, int place)
 {
     static Array none = {.shape = NO_AXIS, .strides = NO_AXIS};
+    if (is_again(call))
+        return &call->arrays[call->used++];
     PyObject *from = object(call, place, NULL);
     if (call->unfit || from == NULL || call->used == MOST_ARRAYS) {
         call->unfit = 1;
@@ -96,32 +103,43 @@ Array *optional_output(Call *call, int place)
     return object(call, place, NULL) == Py_None ? NULL : output(call, place);
 }
 
+/* Note a number, if the call is recorded. */
+static double noted(Call *call, double value)
+{
+    want(call, call->counted < MOST_NUMBERS);
+    if (call->known != NULL && !call->unfit)
+        call->known->numbers[call->counted++] = value;
+    return value;
+}
+
 double number_or(Call *call, int place, const char *name, double otherwise)
 {
+    if (is_again(call))
+        return call->known->numbers[call->counted++];
     PyObject *from = object(call, place, name);
-    if (from == NULL)
-        return otherwise;
-    double value = PyFloat_AsDouble(from);
+    double value = from == NULL ? otherwise : PyFloat_AsDouble(from);
     if (value == -1.0 && PyErr_Occurred()) {
         PyErr_Clear();
         call->unfit = 1;
     }
-    return value;
+    return noted(call, value);
 }
 
 double number(Call *call, int place, const char *name)
 {
-    want(call, object(call, place, name) != NULL);
+    want(call, is_again(call) || object(call, place, name) != NULL);
     return number_or(call, place, name, 0.0);
 }
 
 enum Activation activation(Call *call, int place)
 {
+    if (is_again(call))
+        return (enum Activation)call->known->numbers[call->counted++];
     PyObject *name = object(call, place, NULL);
     if (name != NULL && PyUnicode_Check(name))
         for (int i = 0; i < UNKNOWN; i++)
             if (PyUnicode_CompareWithASCIIString(name, ACTIVATIONS[i]) == 0)
-                return (enum Activation)i;
+                return (enum Activation)noted(call, i);
     call->unfit = 1;
     return UNKNOWN;
 }
@@ -146,6 +164,8 @@ static Axis axis_of(Call *call, PyObject *from)
 
 Windows windows(Call *call, int place)
 {
+    if (is_again(call))
+        return call->known->windows;
     PyObject *from = object(call, place, NULL);
     PyObject *rows = from == NULL ? NULL : PyObject_GetAttrString(from, "rows");
     PyObject *columns = rows == NULL ? NULL : PyObject_GetAttrString(from, "columns");
@@ -153,6 +173,8 @@ Windows windows(Call *call, int place)
     Py_XDECREF(rows);
     Py_XDECREF(columns);
     PyErr_Clear();
+    if (call->known != NULL)
+        call->known->windows = found;
     return found;
 }
 
@@ -195,38 +217,39 @@ int are_vectors(const Call *call)
 
 void run(Call *call, Py_ssize_t elements)
 {
+    if (is_again(call))
+        return; /* whoever calls it again sees to that */
+    if (call->known != NULL)
+        call->known->elements = elements;
     if (elements >= LONG_LOOP)
         call->thread = PyEval_SaveThread();
 }
 
+/* The arrays of a recorded call stay open. */
 static void end(Call *call)
 {
     if (call->thread != NULL)
         PyEval_RestoreThread(call->thread);
-    for (int i = 0; i < call->used; i++)
+    if (call->known != NULL)
+        call->known->opened = call->used;
+    for (int i = 0; call->known == NULL && i < call->used; i++)
         PyBuffer_Release(&call->arrays[i].view);
 }
 
 PyObject *finish(Call *call)
 {
+    if (is_again(call))
+        return Py_None; /* not counted: the interpreter's lock may be away */
     end(call);
     Py_RETURN_NONE;
 }
 
-PyObject *finish_with(Call *call, double value)
-{
-    end(call);
-    return PyFloat_FromDouble(value);
-}
-
-PyObject *finish_with_count(Call *call, Py_ssize_t count)
-{
-    end(call);
-    return PyLong_FromSsize_t(count);
-}
-
 PyObject *fall_back(Call *call)
 {
+    if (is_again(call))
+        return NULL;
     end(call);
+    if (call->known != NULL)
+        call->known->fell_back = 1;
     return PyObject_Vectorcall(call->reference, call->args, (size_t)call->given, call->names);
 }

@@ -1,7 +1,9 @@
 /* What a kernel is called with: arrays through the buffer protocol, numbers, and names.
 
-   A kernel is a method whose self is its reference, the function in numpy of the same name. It
-   takes what it can: where something is unfit (a type, a stride, a shape), the reference runs.
+   A kernel is a method whose self is its reference, the function in numpy of the same name, or a
+   Recorded call of it. It takes what it can: where something is unfit (a type, a stride, a shape),
+   the reference runs. When it is called again as recorded, no object of Python's may be touched:
+   the arguments come from the record, in the order in which they were asked for.
 
        static PyObject *sgd(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
        {
@@ -26,7 +28,7 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { MOST_ARRAYS = 16 };
+enum { MOST_ARRAYS = 16, MOST_NUMBERS = 16 };
 
 typedef struct {
     Py_buffer view;
@@ -39,17 +41,6 @@ typedef struct {
     const Py_ssize_t *strides; /* bytes */
 } Array;
 
-typedef struct {
-    PyObject *reference;
-    PyObject *const *args;
-    Py_ssize_t given; /* positional arguments */
-    PyObject *names;  /* of the others */
-    PyThreadState *thread;
-    int unfit;
-    int used;
-    Array arrays[MOST_ARRAYS];
-} Call;
-
 /* Windows over images: as chainrule/spec/layers/sliding.py has them. */
 typedef struct {
     Py_ssize_t size, kernel, stride, dilation, before, windows;
@@ -58,6 +49,31 @@ typedef struct {
 typedef struct {
     Axis rows, columns;
 } Windows;
+
+/* What the arguments of a call were found to be, so that it can be made again without a look. */
+typedef struct {
+    int is_complete;
+    int fell_back;
+    Py_ssize_t elements; /* as run() was told */
+    Array arrays[MOST_ARRAYS];
+    double numbers[MOST_NUMBERS];
+    Windows windows;
+    int opened; /* arrays */
+} Known;
+
+typedef struct {
+    PyObject *reference;
+    PyObject *const *args;
+    Py_ssize_t given; /* positional arguments */
+    PyObject *names;  /* of the others */
+    PyThreadState *thread;
+    int unfit;
+    Known *known; /* NULL, if the call is made but once */
+    int used;     /* arrays */
+    int counted;  /* numbers */
+    Array *arrays;
+    Array own[MOST_ARRAYS];
+} Call;
 
 /* The activations, in the order of their names in arguments.c. */
 enum Activation { LINEAR, RELU, LEAKY_RELU, ELU, GELU, SIGMOID, TANH, SOFTPLUS, SWISH, UNKNOWN };
@@ -125,10 +141,8 @@ static inline Py_ssize_t pitch(const Array *a)
 /* Start the loop over so many elements: other threads run meanwhile, if it is worth it. */
 void run(Call *call, Py_ssize_t elements);
 
-/* End the call: with None, with a number, or with what the reference returns. */
+/* End the call: with None, or with what the reference returns. */
 PyObject *finish(Call *call);
-PyObject *finish_with(Call *call, double value);
-PyObject *finish_with_count(Call *call, Py_ssize_t count);
 PyObject *fall_back(Call *call);
 
 #endif

@@ -103,7 +103,7 @@ static PyObject *convolve(PyObject *self, PyObject *const *args, Py_ssize_t n, P
     Py_ssize_t depth = w.rows.kernel * w.columns.kernel * k.read;
     Line rows = line_of(&w.rows), columns = line_of(&w.columns);
     int fast = suits_winograd(&w, &k);
-    Work work = fast ? winograd_share(scratch, &from, &k, &rows, &columns)
+    Work work = fast ? winograd_share(scratch, &from, &k)
                      : share(scratch, &from, depth, k.groups * depth * in_panels(k.written), 0);
     if (work.block == 0)
         return fall_back(&call);
@@ -134,7 +134,7 @@ static PyObject *convolve_input_gradient(PyObject *self, PyObject *const *args, 
     Py_ssize_t depth = w.rows.kernel * w.columns.kernel * turned.read;
     Line rows = phase_of(&w.rows, 0, from.top), columns = phase_of(&w.columns, 0, from.left);
     int fast = suits_winograd(&w, &turned);
-    Work work = fast ? winograd_share(scratch, &from, &turned, &rows, &columns)
+    Work work = fast ? winograd_share(scratch, &from, &turned)
                      : share(scratch, &from, depth, k.groups * depth * in_panels(turned.written), 0);
     if (work.block == 0)
         return fall_back(&call);
@@ -167,7 +167,7 @@ static PyObject *convolve_kernel_gradient(PyObject *self, PyObject *const *args,
     Py_ssize_t depth = w.rows.kernel * w.columns.kernel * k.read;
     Line rows = line_of(&w.rows), columns = line_of(&w.columns);
     int fast = suits_winograd(&w, &k);
-    Work work = fast ? winograd_share(scratch, &from, &k, &rows, &columns)
+    Work work = fast ? winograd_share(scratch, &from, &k)
                      : share(scratch, &from, depth, is_narrow(&k) ? slope->size : 0, 0);
     if (work.block == 0)
         return fall_back(&call);

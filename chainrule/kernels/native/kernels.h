@@ -11,6 +11,7 @@
 
 #include "activations.h"
 #include "optimizers.h"
+#include "strided.h"
 #include "sums.h"
 
 #include "tiles.h"
@@ -18,6 +19,8 @@
 #include "matmul.h"
 
 #include "normalization.h"
+#include "errors.h"
+#include "global_max.h"
 #include "pooling.h"
 
 #include "convolution_parts.h"
@@ -29,30 +32,46 @@
 
 #include "softmax.h"
 
+#include "losses.h"
+#include "rows.h"
+
 #include "recurrent.h"
 
 #include "gru.h"
 #include "lstm.h"
 
-#define KERNEL(name) {#name, (PyCFunction)(void (*)(void))name, METH_FASTCALL | METH_KEYWORDS, NULL}
+#define NAMED(name, function) \
+    {#name, (PyCFunction)(void (*)(void))function, METH_FASTCALL | METH_KEYWORDS, NULL}
+#define KERNEL(name) NAMED(name, name)
 
 PyMethodDef TABLE[] = {
+    KERNEL(accumulate),
     KERNEL(activation_backward),
     KERNEL(adam),
+    KERNEL(add),
+    KERNEL(add_errors),
     KERNEL(avg_pool),
     KERNEL(avg_pool_backward),
     KERNEL(batch_norm),
     KERNEL(batch_norm_backward),
     KERNEL(batch_norm_moments),
     KERNEL(bias_activation),
+    KERNEL(binary_cross_entropy),
+    KERNEL(cast),
     KERNEL(column_sums),
     KERNEL(convolve),
     KERNEL(convolve_input_gradient),
     KERNEL(convolve_kernel_gradient),
+    KERNEL(copy),
+    KERNEL(count_agreeing),
     KERNEL(count_right),
     KERNEL(depthwise),
     KERNEL(depthwise_backward),
     KERNEL(depthwise_slope),
+    NAMED(fill, fill_numbers),
+    KERNEL(gather),
+    KERNEL(global_max),
+    KERNEL(global_max_backward),
     KERNEL(gru),
     KERNEL(gru_backward),
     KERNEL(layer_norm),
@@ -62,7 +81,10 @@ PyMethodDef TABLE[] = {
     KERNEL(matmul),
     KERNEL(max_pool),
     KERNEL(max_pool_backward),
+    KERNEL(mean_squared_error),
+    KERNEL(middle_sums),
     KERNEL(momentum),
+    NAMED(multiply, multiply_numbers),
     KERNEL(nesterov),
     KERNEL(sgd),
     KERNEL(simple_rnn),

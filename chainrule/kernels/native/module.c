@@ -1,5 +1,5 @@
 /* chainrule.kernels._native: compiled kernels, each bound to its reference in numpy. */
-#include "arguments.h"
+#include "recorded.h"
 #include "variants.h"
 
 static const struct {
@@ -72,8 +72,18 @@ static PyMethodDef METHODS[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static int add_types(PyObject *module)
+{
+    return PyModule_AddType(module, &RECORDED) == 0 ? PyModule_AddType(module, &PROGRAM) : -1;
+}
+
+static PyModuleDef_Slot SLOTS[] = {{Py_mod_exec, (void *)add_types}, {0, NULL}};
+
 static struct PyModuleDef MODULE = {
-    PyModuleDef_HEAD_INIT, .m_name = "chainrule.kernels._native", .m_methods = METHODS,
+    PyModuleDef_HEAD_INIT,
+    .m_name = "chainrule.kernels._native",
+    .m_methods = METHODS,
+    .m_slots = SLOTS,
 };
 
 PyMODINIT_FUNC PyInit__native(void)

@@ -1,4 +1,4 @@
-/* Softmax over the last axis, and its cross-entropy. Powers of e are taken of many rows at once. */
+/* Softmax over the last axis. Powers of e are taken of many rows at once. */
 
 enum { SOFTMAX_BLOCK = 4096 }; /* elements */
 
@@ -76,83 +76,4 @@ static PyObject *softmax_backward(PyObject *self, PyObject *const *args, Py_ssiz
             into[i] = (slope[i] - total) * share[i];
     }
     return finish(&call);
-}
-
-static int are_classes(const Array *classes, Py_ssize_t count)
-{
-    for (Py_ssize_t i = 0; i < classes->size; i++) {
-        int64_t number = ((int64_t *)classes->data)[i];
-        if (number < 0 || number >= count)
-            return 0;
-    }
-    return 1;
-}
-
-/* count_right(y, classes) -> how many rows are largest at their class, the first of equals */
-static PyObject *count_right(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
-{
-    Call call;
-    begin(&call, self, args, n, names, 2);
-    Array *y = array(&call, 0);
-    want(&call, is_real(y) && y->type == 'f' && y->axes > 0 && y->size > 0);
-    Array *classes = array(&call, 1);
-    want(&call, classes->type == 'l' && classes->view.itemsize == 8 && classes->is_contiguous);
-    if (call.unfit || classes->size * y->shape[y->axes - 1] != y->size)
-        return fall_back(&call);
-    Py_ssize_t columns = y->shape[y->axes - 1], right = 0;
-    run(&call, y->size);
-    for (Py_ssize_t row = 0; row < classes->size; row++) {
-        const float *x = (float *)y->data + row * columns;
-        Py_ssize_t most = 0;
-        for (Py_ssize_t i = 1; i < columns && x[most] == x[most]; i++) /* NaN counts as largest */
-            most = x[i] <= x[most] ? most : i;
-        right += most == ((int64_t *)classes->data)[row];
-    }
-    return finish_with_count(&call, right);
-}
-
-static double cross_entropy_loop(const float *x, const int64_t *classes, Py_ssize_t rows,
-                                 Py_ssize_t n, float *dy)
-{
-    Py_ssize_t block = n < SOFTMAX_BLOCK ? SOFTMAX_BLOCK / n : 1;
-    double loss = 0.0;
-    for (Py_ssize_t row = 0; row < rows; row += block) {
-        Py_ssize_t count = rows - row < block ? rows - row : block;
-        for (Py_ssize_t r = row; r < row + count; r++) {
-            subtract_maximum(x + r * n, n, dy + r * n);
-            loss -= dy[r * n + classes[r]];
-        }
-        LOOP
-        for (Py_ssize_t i = row * n; i < (row + count) * n; i++)
-            dy[i] = exp_f(dy[i]);
-        for (Py_ssize_t r = row; r < row + count; r++) {
-            float total = row_sum_f32(dy + r * n, n);
-            float share = 1.0f / (total * (float)rows);
-            loss += logf(total);
-            LOOP
-            for (Py_ssize_t i = 0; i < n; i++)
-                dy[r * n + i] *= share;
-            dy[r * n + classes[r]] -= 1.0f / (float)rows;
-        }
-    }
-    return loss / (double)rows;
-}
-
-/* softmax_cross_entropy(logits, classes, dy) -> mean loss */
-static PyObject *softmax_cross_entropy(PyObject *self, PyObject *const *args, Py_ssize_t n,
-                                       PyObject *names)
-{
-    Call call;
-    begin(&call, self, args, n, names, 3);
-    Array *x = array(&call, 0), *dy = output(&call, 2);
-    want(&call, are_vectors(&call) && x->type == 'f' && x->axes == 2 && x->size > 0);
-    Array *classes = array(&call, 1);
-    want(&call, classes->type == 'l' && classes->view.itemsize == 8 && classes->is_contiguous);
-    want(&call, x->axes == 2 && classes->size == x->shape[0]);
-    if (call.unfit || !are_classes(classes, x->shape[1]))
-        return fall_back(&call);
-    run(&call, x->size);
-    double loss = cross_entropy_loop((float *)x->data, (int64_t *)classes->data, x->shape[0],
-                                     x->shape[1], (float *)dy->data);
-    return finish_with(&call, loss);
 }

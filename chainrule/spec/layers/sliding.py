@@ -26,6 +26,7 @@ Single = Size | Annotated[list[Size], Field(min_length=1, max_length=1)]
 _PADDED_VALUES, _DEPTHWISE_VALUES = 1 << 15, 1 << 16
 # Filters, and windows of Winograd's convolution: no compiled kernel takes more of them at once.
 _PANEL, _TILES = 32, 48
+_LINE = 16  # values of a cache line
 
 Tap = tuple[int, tuple[slice, slice], tuple[slice, slice]]
 
@@ -140,7 +141,7 @@ class Windows:
         table = 2 * max(channels, own)  # whole numbers of 64 bits
         fixed = max(1, _PADDED_VALUES // image) * image + self.size * table + 1
         if self.suits_winograd and groups == 1 and channels % 4 == filters % 4 == 0:
-            return fixed + 16 * (panels + _TILES * sum(wide))
+            return fixed + 36 * (panels + _TILES * sum(wide) + 2 * _LINE)
         return fixed + self.size * panels
 
     def depthwise_rows(self, channels: int) -> int:

@@ -1,4 +1,4 @@
-"""The state machine of a job: T1 to T11 of reliability.md, each one guarded statement.
+"""The state machine of a job: T1 to T14 of reliability.md, each one guarded statement.
 
 A guard that matches no row refuses: the caller's attempt is over, or somebody was faster. Each
 change of state appends to ``job_events`` in the same transaction. When the answer to a COMMIT was
@@ -17,7 +17,14 @@ from service.store.transitions.attempts import (
     release,
     retry,
 )
+from service.store.transitions.deletes import (
+    delete_architecture,
+    delete_dataset,
+    delete_job,
+    delete_model,
+)
 from service.store.transitions.guards import Signals, finite, record
+from service.store.transitions.pausing import pause, resume
 from service.store.transitions.progress import NewModel, certify, commit_unit, succeed
 from service.store.transitions.queue import (
     CheckpointRef,
@@ -43,16 +50,22 @@ __all__ = [
     "claim",
     "commit_part",
     "commit_unit",
+    "delete_architecture",
+    "delete_dataset",
+    "delete_job",
+    "delete_model",
     "deliver",
     "due_for_ring",
     "fail",
     "finite",
     "heartbeat",
     "next_queued",
+    "pause",
     "peek",
     "reap",
     "record",
     "release",
+    "resume",
     "retry",
     "store_dataset",
     "succeed",

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, case, literal, select, true
 
-from service.errors import ConflictError, NotFoundError
+from service.errors import NotFoundError
 from service.store.tables import FINAL, Job, JobEvent, Json
 from service.store.transitions.guards import (
     Fence,
     Signals,
     change,
+    ended,
     finite,
     leave,
     record,
@@ -36,7 +37,6 @@ __all__ = [
 
 MAX_CRASHES = 3
 MAX_BACKOFF_S = 300.0
-_ENDED = {"succeeded": "has succeeded", "failed": "has failed", "cancelled": "was cancelled"}
 
 
 def backoff_s(crashes: int) -> float:
@@ -117,7 +117,7 @@ def cancel(session: Session, job_id: str, tenant: str) -> str:
         },
     )
     if row is None:
-        raise ConflictError(f"{job_id} {_ENDED[before.state]} already")
+        raise ended(job_id, before.state)
     asked = {"asked": "cancel"} if row.state == "running" else None
     event = JobEvent(job_id=job_id, attempt=row.attempt, who="api", detail=asked)
     record(session, event, before.state, row.state)

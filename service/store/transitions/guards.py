@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, and_, select, true, update
 
+from service.errors import ConflictError
 from service.store.database import nonce
 from service.store.tables import Job, JobEvent
 
@@ -21,7 +22,19 @@ if TYPE_CHECKING:
     Values = Mapping[InstrumentedAttribute[Any], Any]
     Changed = Row[str, int, bool, bool]
 
-__all__ = ["Fence", "Signals", "change", "finite", "happened", "leave", "record", "signals"]
+__all__ = [
+    "Fence",
+    "Signals",
+    "change",
+    "ended",
+    "finite",
+    "happened",
+    "leave",
+    "record",
+    "signals",
+]
+
+ENDED = {"succeeded": "has succeeded", "failed": "has failed", "cancelled": "was cancelled"}
 
 
 @dataclass(frozen=True)
@@ -80,6 +93,11 @@ def record(session: Session, event: JobEvent, from_state: str | None, to_state: 
     event.at, event.nonce = time.time(), nonce(session)
     session.add(event)
     session.flush()
+
+
+def ended(job_id: str, state: str) -> ConflictError:
+    """Return why nothing can be asked of a job that has ended."""
+    return ConflictError(f"{job_id} {ENDED[state]} already")
 
 
 def signals(row: Any) -> Signals | None:
