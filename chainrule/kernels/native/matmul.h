@@ -6,7 +6,7 @@
 
 /* Rows of a block of the left matrix, which with DEPTH columns is to stay in the second cache; and
    the size of a right matrix that does not. */
-enum { MOST_ROWS = 40 * TILE_ROWS, FAR = 1 << 18 };
+enum { MOST_ROWS = 40 * TILE_ROWS, FAR = 1 << 18, PANELS = 4 };
 
 /* Elements of a page: columns of a left matrix that lie whole pages apart push each other out of the
    cache, whose lines go by the place in the page. */
@@ -76,33 +76,41 @@ static void multiply_few(const Block *b)
     }
 }
 
-/* As many panels at a time as there is room for: one, where the depth is DEPTH. */
+/* One of the first tiles beside a panel, the ``t``th: together they fetch the one from column k on. */
+static void tile_and_fetch(const Block *b, const Left *left, Py_ssize_t t, Panel panel, float *c,
+                           Py_ssize_t k)
+{
+    Ahead ahead = {columns_from(b, k).data, b->lines};
+    if (b->right.column == 1)
+        ahead.data += t % LINES * LINE + t / LINES * DEPTH / 2 * b->right.row;
+    else
+        ahead.data += t * DEPTH / FETCHERS;
+    tile_ahead(left, b->depth, panel, c, b->pitch, b->add, &ahead);
+}
+
+/* As many panels at a time as there is room for, so that whole lines of both matrices are used. */
 static void multiply_many(const Block *b)
 {
-    float panels[DEPTH * WIDTH];
-    Py_ssize_t most = b->depth == 0 ? WIDTH : DEPTH / b->depth * WIDTH;
+    float panels[PANELS * DEPTH * WIDTH];
+    Py_ssize_t most = b->depth == 0 ? WIDTH : PANELS * DEPTH / b->depth * WIDTH;
     for (Py_ssize_t j = 0; j < b->columns; j += most) {
         Py_ssize_t end = least(j + most, b->columns);
         for (Py_ssize_t k = j; k < end; k += WIDTH) {
             Right part = columns_from(b, k);
             pack(&part, b->depth, least(end - k, WIDTH), panels + (k - j) * b->depth);
         }
-        int fetches = b->lines != NULL && end < b->columns;
         for (Py_ssize_t i = 0, t = 0; i < b->rows; i += TILE_ROWS, t++) {
             Left left = {b->left.data, b->left.rows + i, b->left.depth};
             Py_ssize_t rows = least(b->rows - i, TILE_ROWS);
+            Py_ssize_t fetched = b->lines != NULL && t < FETCHERS && rows == TILE_ROWS ? most : b->columns;
+            float *c = b->c + i * b->pitch;
             for (Py_ssize_t k = j; k < end; k += WIDTH) {
                 Panel panel = {panels + (k - j) * b->depth, WIDTH};
-                float *c = b->c + i * b->pitch + k;
-                if (fetches && t < FETCHERS && rows == TILE_ROWS) {
-                    const float *next = columns_from(b, end).data;
-                    next += b->right.column == 1 ? t % LINES * LINE + t / LINES * DEPTH / 2 * b->right.row
-                                                 : t * DEPTH / FETCHERS;
-                    Ahead ahead = {next, b->lines};
-                    tile_ahead(&left, b->depth, panel, c, b->pitch, b->add, &ahead);
-                } else {
-                    tile(&left, rows, b->depth, panel, least(end - k, WIDTH), c, b->pitch, b->add);
-                }
+                if (k + fetched < b->columns)
+                    tile_and_fetch(b, &left, t, panel, c + k, k + fetched);
+                else
+                    tile(&left, rows, b->depth, panel, least(end - k, WIDTH), c + k, b->pitch,
+                         b->add);
             }
         }
     }
