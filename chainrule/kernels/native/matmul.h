@@ -1,56 +1,161 @@
-/* The product of two matrices, and of stacks of them: blocks of both that stay in the caches. */
+/* The product of two matrices, and of stacks of them, in blocks that stay in the caches.
 
-/* Rows of a block of the left matrix, which with DEPTH columns is to stay in the second cache. */
-enum { MOST_ROWS = 40 * TILE_ROWS };
+   A block of the left matrix is read where it lies, of the right one a panel at a time is packed.
+   Source: Goto & van de Geijn (2008).
+*/
 
-/* A matrix: its elements from one row and one column to the next. */
-typedef Right Matrix;
+/* Rows of a block of the left matrix, which with DEPTH columns is to stay in the second cache; and
+   the size of a right matrix that does not. */
+enum { MOST_ROWS = 40 * TILE_ROWS, FAR = 1 << 18 };
 
-/* c = left right, or c += left right, for a block of up to MOST_ROWS rows and DEPTH of depth: as
-   many panels at a time as there is room for. One tile's rows read the right matrix only once:
-   then it stays where it is. */
-static void multiply_block(Left left, Right right, Py_ssize_t rows, Py_ssize_t depth,
-                           Py_ssize_t columns, float *c, Py_ssize_t pitch, int add)
+/* Elements of a page: columns of a left matrix that lie whole pages apart push each other out of the
+   cache, whose lines go by the place in the page. */
+enum { PAGE = 1024 };
+
+/* A cache line in floats, how many a row of a panel has, and how many tiles fetch the next panel:
+   each has the time for one line at every other depth. */
+enum { LINE = 16, LINES = WIDTH > LINE ? WIDTH / LINE : 1, FETCHERS = 2 * LINES };
+
+/* One block; ``lines`` is where those of the next panel are, or NULL if they are near. */
+typedef struct {
+    Py_ssize_t rows, depth, columns;
+    Left left;
+    Right right;
+    float *c;
+    Py_ssize_t pitch;
+    int add;
+    const Py_ssize_t *lines;
+} Block;
+
+static Right columns_from(const Block *b, Py_ssize_t j)
 {
-    float memory[DEPTH * WIDTH];
-    Panel panels[DEPTH];
-    Py_ssize_t most = depth == 0 ? DEPTH : DEPTH / depth; /* panels */
-    int in_place = rows <= TILE_ROWS && right.column == 1;
-    for (Py_ssize_t j = 0; j < columns; j += most * WIDTH) {
-        Py_ssize_t end = least(j + most * WIDTH, columns);
-        for (Py_ssize_t k = j, q = 0; k < end; k += WIDTH, q++) {
-            Right part = {right.data + k * right.column, right.row, right.column};
-            Py_ssize_t wide = least(end - k, WIDTH);
-            panels[q] = (Panel){part.data, right.row};
-            if (in_place && wide % FLOATS == 0)
-                continue;
-            panels[q] = (Panel){memory + q * depth * WIDTH, WIDTH};
-            pack(&part, depth, wide, memory + q * depth * WIDTH);
+    return (Right){b->right.data + j * b->right.column, b->right.row, b->right.column};
+}
+
+/* Add some rows of the right matrix, each times a number, to sums of its columns. */
+INLINE void add_rows(int count, const Block *b, Py_ssize_t p, Py_ssize_t j, Py_ssize_t wide,
+                     float *sums)
+{
+    LOOP
+    for (Py_ssize_t k = 0; k < wide; k++)
+        for (int r = 0; r < count; r++)
+            sums[k] += b->left.data[b->left.depth[p + r]] *
+                       b->right.data[(p + r) * b->right.row + j + k];
+}
+
+/* A single row, beside rows that are whole: their numbers are read in the order in which they lie. */
+static void multiply_one(const Block *b)
+{
+    enum { MOST = DEPTH * WIDTH };
+    float sums[MOST];
+    for (Py_ssize_t j = 0; j < b->columns; j += MOST) {
+        Py_ssize_t wide = least(b->columns - j, MOST), p = 0;
+        memset(sums, 0, sizeof sums);
+        for (; p + 4 <= b->depth; p += 4)
+            add_rows(4, b, p, j, wide, sums);
+        for (; p < b->depth; p++)
+            add_rows(1, b, p, j, wide, sums);
+        for (Py_ssize_t k = 0; k < wide; k++)
+            b->c[j + k] = b->add ? b->c[j + k] + sums[k] : sums[k];
+    }
+}
+
+/* The rows of one tile, which read the right matrix only once: whole rows of it stay unpacked. */
+static void multiply_few(const Block *b)
+{
+    float packed[DEPTH * WIDTH];
+    for (Py_ssize_t j = 0; j < b->columns; j += WIDTH) {
+        Right part = columns_from(b, j);
+        Py_ssize_t wide = least(b->columns - j, WIDTH);
+        Panel panel = {part.data, part.row};
+        if (part.column != 1 || wide % FLOATS != 0) {
+            pack(&part, b->depth, wide, packed);
+            panel = (Panel){packed, WIDTH};
         }
-        for (Py_ssize_t i = 0; i < rows; i += TILE_ROWS) {
-            Left part = {left.data, left.rows + i, left.depth};
-            for (Py_ssize_t k = j, q = 0; k < end; k += WIDTH, q++)
-                tile(&part, least(rows - i, TILE_ROWS), depth, panels[q], least(end - k, WIDTH),
-                     c + i * pitch + k, pitch, add);
+        tile(&b->left, b->rows, b->depth, panel, wide, b->c + j, b->pitch, b->add);
+    }
+}
+
+/* As many panels at a time as there is room for: one, where the depth is DEPTH. */
+static void multiply_many(const Block *b)
+{
+    float panels[DEPTH * WIDTH];
+    Py_ssize_t most = b->depth == 0 ? WIDTH : DEPTH / b->depth * WIDTH;
+    for (Py_ssize_t j = 0; j < b->columns; j += most) {
+        Py_ssize_t end = least(j + most, b->columns);
+        for (Py_ssize_t k = j; k < end; k += WIDTH) {
+            Right part = columns_from(b, k);
+            pack(&part, b->depth, least(end - k, WIDTH), panels + (k - j) * b->depth);
+        }
+        int fetches = b->lines != NULL && end < b->columns;
+        for (Py_ssize_t i = 0, t = 0; i < b->rows; i += TILE_ROWS, t++) {
+            Left left = {b->left.data, b->left.rows + i, b->left.depth};
+            Py_ssize_t rows = least(b->rows - i, TILE_ROWS);
+            for (Py_ssize_t k = j; k < end; k += WIDTH) {
+                Panel panel = {panels + (k - j) * b->depth, WIDTH};
+                float *c = b->c + i * b->pitch + k;
+                if (fetches && t < FETCHERS && rows == TILE_ROWS) {
+                    const float *next = columns_from(b, end).data;
+                    next += b->right.column == 1 ? t % LINES * LINE + t / LINES * DEPTH / 2 * b->right.row
+                                                 : t * DEPTH / FETCHERS;
+                    Ahead ahead = {next, b->lines};
+                    tile_ahead(&left, b->depth, panel, c, b->pitch, b->add, &ahead);
+                } else {
+                    tile(&left, rows, b->depth, panel, least(end - k, WIDTH), c, b->pitch, b->add);
+                }
+            }
         }
     }
 }
 
+/* Copy a block of the left matrix, columns of which lie whole, to where they do not push each other
+   out. Threads have a copy each. */
+static const float *copy_left(const float *from, Py_ssize_t column, Py_ssize_t rows,
+                              Py_ssize_t depth)
+{
+    static _Thread_local float copied[DEPTH * MOST_ROWS];
+    for (Py_ssize_t p = 0; p < depth; p++)
+        memcpy(copied + p * MOST_ROWS, from + p * column, (size_t)rows * sizeof *copied);
+    return copied;
+}
+
 /* c = left right; c's rows are ``pitch`` apart. */
-static void multiply(Matrix left, Matrix right, Py_ssize_t rows, Py_ssize_t depth,
+static void multiply(Right left, Right right, Py_ssize_t rows, Py_ssize_t depth,
                      Py_ssize_t columns, float *c, Py_ssize_t pitch)
 {
-    Py_ssize_t in_rows[MOST_ROWS], in_depth[DEPTH];
+    Py_ssize_t in_rows[MOST_ROWS], in_depth[DEPTH], lines[DEPTH];
     for (Py_ssize_t i = 0; i < least(rows, MOST_ROWS); i++)
         in_rows[i] = i * left.row;
+    int is_copied = left.row == 1 && left.column % PAGE == 0 && rows > TILE_ROWS &&
+                    columns >= 4 * WIDTH;
     for (Py_ssize_t p = 0; p < least(depth, DEPTH); p++)
-        in_depth[p] = p * left.column;
+        in_depth[p] = p * (is_copied ? MOST_ROWS : left.column);
+    int is_far = depth * columns >= FAR && depth >= DEPTH;
+    for (Py_ssize_t p = 0; is_far && p < DEPTH; p++)
+        lines[p] = right.column == 1 ? p / 2 * right.row
+                                     : p / 2 % WIDTH * right.column + p / 2 / WIDTH * LINE;
     for (Py_ssize_t i = 0; i < rows; i += MOST_ROWS)
         for (Py_ssize_t p = 0; p == 0 || p < depth; p += DEPTH) {
-            Left block = {left.data + i * left.row + p * left.column, in_rows, in_depth};
-            Right beside = {right.data + p * right.row, right.row, right.column};
-            multiply_block(block, beside, least(rows - i, MOST_ROWS), least(depth - p, DEPTH),
-                           columns, c + i * pitch, pitch, p > 0);
+            Py_ssize_t deep = least(depth - p, DEPTH);
+            Block b = {
+                .rows = least(rows - i, MOST_ROWS),
+                .depth = deep,
+                .columns = columns,
+                .left = {left.data + i * left.row + p * left.column, in_rows, in_depth},
+                .right = {right.data + p * right.row, right.row, right.column},
+                .c = c + i * pitch,
+                .pitch = pitch,
+                .add = p > 0,
+                .lines = is_far && deep == DEPTH ? lines : NULL,
+            };
+            if (is_copied)
+                b.left.data = copy_left(b.left.data, left.column, b.rows, deep);
+            if (b.rows > TILE_ROWS)
+                multiply_many(&b);
+            else if (b.rows > 1 || right.column != 1)
+                multiply_few(&b);
+            else
+                multiply_one(&b);
         }
 }
 
@@ -103,8 +208,8 @@ static PyObject *matmul(PyObject *self, PyObject *const *args, Py_ssize_t n, PyO
     Py_ssize_t count = rows * columns == 0 ? 0 : out->size / (rows * columns);
     run(&call, out->size * depth / 8);
     for (Py_ssize_t i = 0; i < count; i++) {
-        Matrix left = {matrix_of(a, i), a->strides[row] / 4, a->strides[column] / 4};
-        Matrix right = {matrix_of(b, i), b->strides[row] / 4, b->strides[column] / 4};
+        Right left = {matrix_of(a, i), a->strides[row] / 4, a->strides[column] / 4};
+        Right right = {matrix_of(b, i), b->strides[row] / 4, b->strides[column] / 4};
         multiply(left, right, rows, depth, columns, matrix_of(out, i), out->strides[row] / 4);
     }
     return finish(&call);

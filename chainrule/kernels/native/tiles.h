@@ -25,6 +25,12 @@ typedef struct {
     Py_ssize_t step;
 } Panel;
 
+/* What is to be in the cache when a tile is done: one number's line at each depth. */
+typedef struct {
+    const float *data;
+    const Py_ssize_t *at; /* elements */
+} Ahead;
+
 static inline Py_ssize_t least(Py_ssize_t a, Py_ssize_t b)
 {
     return a < b ? a : b;
@@ -41,16 +47,21 @@ INLINE void copy_some(float *to, const float *from, Py_ssize_t count)
         }
 }
 
-INLINE void put(Vector *into, Vector sum, int add)
+INLINE void put(int vectors, Vector *into, const Vector *sums, int add)
 {
-    if (add)
-        sum += *into;
-    *into = sum;
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; v++) {
+        Vector sum = sums[v];
+        if (add)
+            sum += into[v];
+        into[v] = sum;
+    }
 }
 
 /* c = left panel, or c += left panel, for up to ``height`` rows and vectors * FLOATS columns. */
 INLINE void tile_of(int height, int vectors, const Left *left, Py_ssize_t rows, Py_ssize_t depth,
-                    Panel panel, Py_ssize_t columns, float *c, Py_ssize_t pitch, int add)
+                    Panel panel, Py_ssize_t columns, float *c, Py_ssize_t pitch, int add,
+                    const Ahead *ahead)
 {
     const float *a[TILE_ROWS];
     Vector sums[TILE_ROWS][2];
@@ -62,9 +73,15 @@ INLINE void tile_of(int height, int vectors, const Left *left, Py_ssize_t rows, 
             __builtin_prefetch(c + i * pitch + FLOATS, 1);
         }
         sums[i][0] = sums[i][1] = (Vector){0};
+        if (ahead != NULL) {
+            __builtin_prefetch(c + (i < rows ? i : 0) * pitch, 1);
+            __builtin_prefetch(c + (i < rows ? i : 0) * pitch + FLOATS, 1);
+        }
     }
     for (Py_ssize_t p = 0; p < depth; p++, panel.data += panel.step) {
         Py_ssize_t at = left->depth[p];
+        if (ahead != NULL)
+            __builtin_prefetch(ahead->data + ahead->at[p], 0, 2);
         Vector first = *(const Vector *)panel.data, second = {0};
         if (vectors == 2)
             second = *(const Vector *)(panel.data + FLOATS);
@@ -81,25 +98,26 @@ INLINE void tile_of(int height, int vectors, const Left *left, Py_ssize_t rows, 
     for (int i = 0; i < height; i++, c += pitch) {
         if (i >= rows)
             return;
-        float some[WIDTH] = {0}, *into = whole ? c : some;
-        if (add && !whole)
-            copy_some(some, c, columns);
-        put((Vector *)into, sums[i][0], add);
-        if (vectors == 2)
-            put((Vector *)(into + FLOATS), sums[i][1], add);
-        if (!whole)
+        if (whole) {
+            put(vectors, (Vector *)c, sums[i], add);
+        } else {
+            float some[WIDTH] = {0};
+            if (add)
+                copy_some(some, c, columns);
+            put(vectors, (Vector *)some, sums[i], add);
             copy_some(c, some, columns);
+        }
     }
 }
 
 typedef void TileOf(const Left *, Py_ssize_t, Py_ssize_t, Panel, Py_ssize_t, float *, Py_ssize_t, int);
 
-#define TILE(thirds, vectors)                                                                     \
-    static void tile_##thirds##_##vectors(const Left *left, Py_ssize_t rows, Py_ssize_t depth,    \
-                                          Panel panel, Py_ssize_t columns, float *c,              \
-                                          Py_ssize_t pitch, int add)                              \
-    {                                                                                             \
-        tile_of(thirds *THIRD, vectors, left, rows, depth, panel, columns, c, pitch, add);        \
+#define TILE(thirds, vectors)                                                                    \
+    static void tile_##thirds##_##vectors(const Left *left, Py_ssize_t rows, Py_ssize_t depth,   \
+                                          Panel panel, Py_ssize_t columns, float *c,             \
+                                          Py_ssize_t pitch, int add)                             \
+    {                                                                                            \
+        tile_of(thirds *THIRD, vectors, left, rows, depth, panel, columns, c, pitch, add, NULL); \
     }
 TILE(1, 1)
 TILE(1, 2)
@@ -113,10 +131,17 @@ TILE(3, 2)
 static void tile(const Left *left, Py_ssize_t rows, Py_ssize_t depth, Panel panel,
                  Py_ssize_t columns, float *c, Py_ssize_t pitch, int add)
 {
-    static TileOf *const TILES_OF[3][2] = {
+    static TileOf *const EACH[3][2] = {
         {tile_1_1, tile_1_2}, {tile_2_1, tile_2_2}, {tile_3_1, tile_3_2},
     };
-    TILES_OF[(rows - 1) / THIRD][columns > FLOATS](left, rows, depth, panel, columns, c, pitch, add);
+    EACH[(rows - 1) / THIRD][columns > FLOATS](left, rows, depth, panel, columns, c, pitch, add);
+}
+
+/* A whole tile that fetches meanwhile. */
+static void tile_ahead(const Left *left, Py_ssize_t depth, Panel panel, float *c, Py_ssize_t pitch,
+                       int add, const Ahead *ahead)
+{
+    tile_of(TILE_ROWS, 2, left, TILE_ROWS, depth, panel, WIDTH, c, pitch, add, ahead);
 }
 
 /* Multiply all rows with one panel of up to WIDTH columns; c's rows are ``pitch`` apart. */
