@@ -1,6 +1,9 @@
 /* Attention, a head of a row of the batch at a time: its scores stay in the cache, from the product
    that makes them to the one that they weigh. The shapes are in chainrule/kernels/attention.py. */
 
+/* On either side of a product. */
+typedef Right Matrix;
+
 typedef struct {
     Py_ssize_t batch, steps, seen, heads, width, value_width;
     const float *q, *k, *v, *kept;

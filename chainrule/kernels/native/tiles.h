@@ -68,12 +68,8 @@ INLINE void tile_of(int height, int vectors, const Left *left, Py_ssize_t rows, 
 #pragma GCC unroll 16
     for (int i = 0; i < height; i++) { /* rows that are not there repeat the first one */
         a[i] = left->data + left->rows[i < rows ? i : 0];
-        if (add && i < rows) { /* c may be far away, and its rows lie apart */
-            __builtin_prefetch(c + i * pitch, 1);
-            __builtin_prefetch(c + i * pitch + FLOATS, 1);
-        }
         sums[i][0] = sums[i][1] = (Vector){0};
-        if (ahead != NULL) {
+        if (ahead != NULL || add) { /* c may be far away, and its rows lie apart */
             __builtin_prefetch(c + (i < rows ? i : 0) * pitch, 1);
             __builtin_prefetch(c + (i < rows ? i : 0) * pitch + FLOATS, 1);
         }
