@@ -145,6 +145,14 @@ def cancel(database, job_id):
     return database.transact(lambda uow: jobs.cancel(uow, TENANT, job_id))
 
 
+def pause(database, job_id):
+    return database.transact(lambda uow: jobs.pause(uow, TENANT, job_id))
+
+
+def resume(database, job_id):
+    return database.transact(lambda uow: jobs.resume(uow, SilentBell(), TENANT, job_id))
+
+
 def steps(database, job_id):
     """The committed units as (prev, step), in order."""
     with database.read() as session:

@@ -136,6 +136,27 @@ def test_jobs_run_without_redis_from_the_start_and_the_worker_ends_cleanly(new_w
     assert worker.process.wait(60) == 0, worker.log.read_text()
 
 
+@pytest.mark.parametrize("kill", [False, True], ids=["undisturbed", "its trainer killed"])
+def test_a_job_paused_and_resumed_ends_with_the_same_bits(new_worker, database, undisturbed, kill):
+    """T13, T7 or T8 with pause=1, T14: what was learnt is kept, whichever way it came to rest."""
+    job_id = submit(database)
+    worker = new_worker()
+    for _ in range(2):
+        step = training_jobs.read(database, job_id).step
+        wait_for_progress(database, job_id, beyond=step)
+        training_jobs.pause(database, job_id)
+        if kill:
+            for trainer in worker.trainers():
+                os.kill(trainer, signal.SIGKILL)
+        eventually(lambda: training_jobs.read(database, job_id).state == "paused")
+        rests_at = training_jobs.read(database, job_id).step
+        time.sleep(1.0)
+        assert training_jobs.read(database, job_id).step == rests_at
+        training_jobs.resume(database, job_id)
+    check_same_bits(database, job_id, undisturbed)
+    assert training_jobs.history(database, job_id).count("paused") == 2
+
+
 @sqlite
 def test_a_trainer_dies_with_its_worker_even_when_it_computes(new_worker, database):
     job_id = training_jobs.submit_slow(database)
