@@ -52,11 +52,13 @@ def find():
     return [
         mutant
         for path in sorted((ROOT / PACKAGE.replace(".", "/")).glob("*.py"))
-        for mutant in _terms(path.stem, ast.parse(path.read_text()))
+        for mutant in terms(path.stem, path.read_text())
     ]
 
 
-def _terms(module, tree):
+def terms(module, source):
+    """Yield the terms of the guards in a module's source."""
+    tree = ast.parse(source)
     parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
     for node in ast.walk(tree):
         if isinstance(node, ast.expr) and _is_term(node) and _guards(node, parents):
@@ -196,7 +198,7 @@ def main(arguments):
         return try_one(given.one, given.seeds)
     mutants = find()
     with ThreadPoolExecutor(min(2, os.cpu_count())) as pool:
-        tried = pool.map(lambda number: _in_process(number, given.seeds), range(len(mutants)))
+        tried = pool.map(lambda number: in_process(number, given.seeds), range(len(mutants)))
         survivors = 0
         for mutant, (code, noticed) in zip(mutants, tried, strict=True):
             where = f"{mutant.module}.{mutant.function}"
@@ -211,7 +213,8 @@ def main(arguments):
     return int(survivors > 0)
 
 
-def _in_process(number, seeds):
+def in_process(number, seeds):
+    """Try one in a process of its own.  Returns: its exit code, and who noticed."""
     command = [sys.executable, "-m", "tests.simulation.mutants"]
     done = subprocess.run(
         [*command, "--one", str(number), "--seeds", str(seeds)],
