@@ -79,13 +79,16 @@ def scratch(walked: list[Node], *, inputs: bool = False) -> Scratch:
     consumers = Counter(source for node in walked for source in node.inputs)
     endings = given_on(walked)
     sizes = {node.name: math.prod(node.output_shape) for node in walked}
+    kinds = {node.name: node.spec.kind for node in walked}
     for node in walked:
         wants_dx = inputs or any(source in learns for source in node.inputs)
         spec = node.spec
         if node.name in endings:
             given: str = spec.activation  # type: ignore[attr-defined]
             spec = spec.model_copy(update={"activation": "linear"})
-            per_row += activation_scratch(given, sizes[endings[node.name]])
+            taker = endings[node.name]
+            if kinds[taker] != "batch_norm":  # that one keeps nothing of it
+                per_row += activation_scratch(given, sizes[taker])
         taken = spec.scratch(*node.input_shapes, wants_dx=wants_dx)
         per_row, fixed = per_row + taken.per_row, fixed + taken.fixed
         if node.shares is not None:  # its gradients are added through scratch
