@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from chainrule.kernels.elementwise import ELEMENTWISE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -128,23 +130,29 @@ def batch_norm_moments(x: Array, weights: Array | None, mean: Array, variance: A
 
 
 def batch_norm(  # noqa: PLR0913, PLR0917
-    x: Array, gamma: Array | None, beta: Array | None, mean: Array, rstd: Array, y: Array
+    x: Array,
+    gamma: Array | None,
+    beta: Array | None,
+    mean: Array,
+    rstd: Array,
+    activation: str,
+    y: Array,
 ) -> None:
-    """Write y = (x - mean) rstd gamma + beta.  Shapes: x and y (rows, channels)."""
-    slope = rstd if gamma is None else rstd * gamma
+    """Write y = f((x - mean) rstd gamma + beta).  Shapes: x and y (rows, channels)."""
     for block, _ in _blocks(x):
-        out = np.subtract(x[block], mean, out=y[block])
-        out *= slope
-        if beta is not None:
-            out += beta
+        _normalize(x[block], gamma, beta, mean, rstd, y[block])
+        if activation != "linear":
+            ELEMENTWISE[activation].value(y[block], y[block])
 
 
 def batch_norm_backward(  # noqa: PLR0913, PLR0917
     dy: Array,
     x: Array,
     gamma: Array | None,
+    beta: Array | None,
     mean: Array,
     rstd: Array,
+    activation: str,
     dx: Array | None,
     dgamma: Array,
     dbeta: Array,
@@ -154,17 +162,29 @@ def batch_norm_backward(  # noqa: PLR0913, PLR0917
 ) -> None:
     """Write the gradients in gamma and beta, and in x if it is wanted.
 
-    dx = gamma rstd (dy - w / n (dbeta + h dgamma)), with h the normalised x, and w 1 where a row
-    counts; without the last term where the moments are not the batch's own.
+    dx = gamma rstd (dz - w / n (dbeta + h dgamma)), with dz the gradient before the activation, h
+    the normalised x, and w 1 where a row counts; without the last term where the moments are not
+    the batch's own.
     """
+
+    def before_activation(block: slice) -> Array:
+        if activation == "linear":
+            return dy[block]
+        z = _normalize(x[block], gamma, beta, mean, rstd, np.empty_like(x[block]))
+        y, dz = np.empty_like(z), np.empty_like(z)
+        ELEMENTWISE[activation].value(z, y)
+        ELEMENTWISE[activation].slope(z, y, dz)
+        dz *= dy[block]
+        return dz
+
     dgamma.fill(0.0)
     dbeta.fill(0.0)
     work = _work(x)
     for block, size in _blocks(x):
-        product = np.subtract(x[block], mean, out=work[:size])
-        product *= dy[block]
+        product, dz = np.subtract(x[block], mean, out=work[:size]), before_activation(block)
+        product *= dz
         dgamma += np.add.reduce(product, axis=0)
-        dbeta += np.add.reduce(dy[block], axis=0)
+        dbeta += np.add.reduce(dz, axis=0)
     dgamma *= rstd
     if dx is None:
         return
@@ -172,7 +192,7 @@ def batch_norm_backward(  # noqa: PLR0913, PLR0917
     count = max(len(x) if weights is None else int(np.count_nonzero(weights)), 1)
     tilt, shift = slope * rstd * dgamma / count, slope * dbeta / count
     for block, size in _blocks(x):
-        out = np.multiply(dy[block], slope, out=dx[block])
+        out = np.multiply(before_activation(block), slope, out=dx[block])
         if moments:
             through = np.subtract(x[block], mean, out=work[:size])
             through *= tilt
@@ -180,6 +200,16 @@ def batch_norm_backward(  # noqa: PLR0913, PLR0917
             if weights is not None:
                 through *= weights[block, None]
             out -= through
+
+
+def _normalize(  # noqa: PLR0913, PLR0917
+    x: Array, gamma: Array | None, beta: Array | None, mean: Array, rstd: Array, out: Array
+) -> Array:
+    np.subtract(x, mean, out=out)
+    out *= rstd if gamma is None else rstd * gamma
+    if beta is not None:
+        out += beta
+    return out
 
 
 def _rows(x: Array) -> int:

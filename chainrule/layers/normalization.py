@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chainrule import kernels
+from chainrule.layers.activation import NO_ENDING, Ending
 from chainrule.layers.base import Layer, Parameters, check_shape
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class BatchNorm:
 
     Training uses the batch's moments, and notes on the tape where the moving ones go; prediction
     uses the moving ones. Steps that the tape's mask leaves out do not count in the moments.
+    ``ending``: the activation of the layer behind, which takes no pass of its own then.
     Shapes: x (batch, ..., channels) -> y alike; gamma, beta and the moving moments (channels,).
     Source: Ioffe & Szegedy (2015), the moving variance divided by n, as Keras 3.
     """
@@ -34,6 +36,7 @@ class BatchNorm:
     moving_variance: Array
     momentum: float
     epsilon: float
+    ending: Ending = NO_ENDING
 
     @classmethod
     def build(cls, spec: BatchNormSpec, number: int, parameters: Parameters) -> Layer:
@@ -54,7 +57,8 @@ class BatchNorm:
         mean, variance = self._moments(flat, weights, tape) if training else self._moving
         rstd, y = tape.empty(variance.shape), tape.empty(flat.shape)
         kernels.reciprocal_root(variance, self.epsilon, rstd)
-        kernels.batch_norm(flat, self.gamma, self.beta, mean, rstd, y)
+        activation = self.ending.activation
+        kernels.batch_norm(flat, self.gamma, self.beta, mean, rstd, activation, y)
 
         def backward(dy: Array) -> Array:
             dgamma, dbeta = tape.empty(mean.shape), tape.empty(mean.shape)
@@ -63,8 +67,10 @@ class BatchNorm:
                 dy.reshape(flat.shape),
                 flat,
                 self.gamma,
+                self.beta,
                 mean,
                 rstd,
+                activation,
                 dx,
                 dgamma,
                 dbeta,

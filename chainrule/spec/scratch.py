@@ -34,6 +34,7 @@ class _Endings:
                 math.prod(by_name[taker].output_shape),
             )
             for giver, taker in givers.items()
+            if by_name[taker].spec.kind != "batch_norm"  # that one keeps nothing of it
         }
 
     def scratch(self, node: Node, *, wants_dx: bool) -> Scratch:

@@ -231,23 +231,25 @@ def batch_norm_moments(rng, size, dtype):
     return [x, None, *np.empty((2, size), dtype)], {}
 
 
-def batch_norm(*, given):
+def batch_norm(*, given, activation):
     def draw(rng, size, dtype):
         x = normal(rng, 333, size, dtype=dtype)
         mean, rstd = normal(rng, size, dtype=dtype), np.abs(normal(rng, size, dtype=dtype))
-        return [x, *scales(rng, size, dtype, given=given), mean, rstd, np.empty_like(x)], {}
+        gamma, beta = scales(rng, size, dtype, given=given)
+        return [x, gamma, beta, mean, rstd, activation, np.empty_like(x)], {}
 
     return draw
 
 
-def batch_norm_backward(*, given, wanted, moments):
+def batch_norm_backward(*, given, wanted, moments, activation):
     def draw(rng, size, dtype):
         dy, x = normal(rng, 333, size, dtype=dtype) / 30, normal(rng, 333, size, dtype=dtype)
-        gamma, _ = scales(rng, size, dtype, given=given)
+        gamma, beta = scales(rng, size, dtype, given=given)
         mean, rstd = x.mean(0), np.abs(normal(rng, size, dtype=dtype))
         dx = np.empty_like(x) if wanted else None
         more = {"moments": moments, "weights": None}
-        return [dy, x, gamma, mean, rstd, dx, *np.empty((2, size), dtype)], more
+        sums = np.empty((2, size), dtype)
+        return [dy, x, gamma, beta, mean, rstd, activation, dx, *sums], more
 
     return draw
 
@@ -337,10 +339,14 @@ CASES = [
     *(Case("cast", cast(kind), SINGLE, variety=f"from {kind}") for kind in ("f8", "u1")),
     *(
         case
-        for given in (True, False)
+        for given, activation in [(True, "relu"), (False, "linear")]
         for case in (
             Case("layer_norm", layer_norm(given=given), variety=f"scaled {given}", least=1),
-            Case("batch_norm", batch_norm(given=given), variety=f"scaled {given}"),
+            Case(
+                "batch_norm",
+                batch_norm(given=given, activation=activation),
+                variety=f"scaled {given} {activation}",
+            ),
         )
     ),
     *(
@@ -356,13 +362,14 @@ CASES = [
     *(
         Case(
             "batch_norm_backward",
-            batch_norm_backward(given=given, wanted=wanted, moments=moments),
-            variety=f"scaled {given} dx {wanted} moments {moments}",
+            batch_norm_backward(given=given, wanted=wanted, moments=moments, activation=activation),
+            variety=f"scaled {given} dx {wanted} moments {moments} {activation}",
         )
-        for given, wanted, moments in [
-            (True, True, True),
-            (False, True, False),
-            (True, False, True),
+        for given, wanted, moments, activation in [
+            (True, True, True, "linear"),
+            (True, True, True, "leaky_relu"),
+            (False, True, False, "relu"),
+            (True, False, True, "relu"),
         ]
     ),
 ]

@@ -89,14 +89,16 @@ static PyObject *batch_norm_moments(PyObject *self, PyObject *const *args, Py_ss
     return finish(&call);
 }
 
-/* batch_norm(x, gamma, beta, mean, rstd, y) */
+/* batch_norm(x, gamma, beta, mean, rstd, activation, y) */
 static PyObject *batch_norm(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
 {
     Call call;
-    begin(&call, self, args, n, names, 6);
+    begin(&call, self, args, n, names, 7);
     Array *x = array(&call, 0), *gamma = optional(&call, 1), *beta = optional(&call, 2);
-    Array *mean = array(&call, 3), *rstd = array(&call, 4), *y = output(&call, 5);
+    Array *mean = array(&call, 3), *rstd = array(&call, 4), *y = output(&call, 6);
+    enum Activation kind = activation(&call, 5);
     want(&call, are_real(&call) && x->axes == 2 && y->size == x->size);
+    want(&call, x->type == 'f' || has_double(kind));
     if (call.unfit)
         return fall_back(&call);
     Py_ssize_t rows = x->shape[0], columns = x->shape[1];
@@ -105,43 +107,48 @@ static PyObject *batch_norm(PyObject *self, PyObject *const *args, Py_ssize_t n,
         return fall_back(&call);
     run(&call, x->size);
     if (x->type == 'f')
-        batch_norm_loop_f32((float *)x->data, data_of(gamma), data_of(beta), (float *)mean->data,
-                            (float *)rstd->data, rows, columns, (float *)y->data);
+        batch_norm_loop_f32(kind, (float *)x->data, data_of(gamma), data_of(beta),
+                            (float *)mean->data, (float *)rstd->data, rows, columns,
+                            (float *)y->data);
     else
-        batch_norm_loop_f64((double *)x->data, data_of(gamma), data_of(beta),
+        batch_norm_loop_f64(kind, (double *)x->data, data_of(gamma), data_of(beta),
                             (double *)mean->data, (double *)rstd->data, rows, columns,
                             (double *)y->data);
     return finish(&call);
 }
 
-/* batch_norm_backward(dy, x, gamma, mean, rstd, dx, dgamma, dbeta, *, moments, weights), where all
-   rows count */
+/* batch_norm_backward(dy, x, gamma, beta, mean, rstd, activation, dx, dgamma, dbeta, *, moments,
+   weights), where all rows count */
 static PyObject *batch_norm_backward(PyObject *self, PyObject *const *args, Py_ssize_t n,
                                      PyObject *names)
 {
     Call call;
-    begin(&call, self, args, n, names, 10);
+    begin(&call, self, args, n, names, 12);
     Array *dy = array(&call, 0), *x = array(&call, 1), *gamma = optional(&call, 2);
-    Array *mean = array(&call, 3), *rstd = array(&call, 4), *dx = optional_output(&call, 5);
-    Array *dgamma = output(&call, 6), *dbeta = output(&call, 7);
-    PyObject *moments = object(&call, 8, "moments"), *weights = object(&call, 9, "weights");
-    want(&call, n == 8 && (moments == Py_True || moments == Py_False) && weights == Py_None);
+    Array *beta = optional(&call, 3), *mean = array(&call, 4), *rstd = array(&call, 5);
+    enum Activation kind = activation(&call, 6);
+    Array *dx = optional_output(&call, 7), *dgamma = output(&call, 8), *dbeta = output(&call, 9);
+    PyObject *moments = object(&call, 10, "moments"), *weights = object(&call, 11, "weights");
+    want(&call, n == 10 && (moments == Py_True || moments == Py_False) && weights == Py_None);
     want(&call, are_real(&call) && x->axes == 2 && dy->size == x->size && is_vector(dx, x->size));
+    want(&call, x->type == 'f' || has_double(kind));
     if (call.unfit)
         return fall_back(&call);
     Py_ssize_t rows = x->shape[0], columns = x->shape[1];
-    if (!is_vector(gamma, columns) || mean->size != columns || rstd->size != columns ||
-        dgamma->size != columns || dbeta->size != columns)
+    if (!is_vector(gamma, columns) || !is_vector(beta, columns) || mean->size != columns ||
+        rstd->size != columns || dgamma->size != columns || dbeta->size != columns)
         return fall_back(&call);
     int own = moments == Py_True;
     run(&call, x->size);
     if (x->type == 'f')
-        batch_norm_back_loop_f32((float *)dy->data, (float *)x->data, data_of(gamma),
-                                 (float *)mean->data, (float *)rstd->data, rows, columns, own,
-                                 data_of(dx), (float *)dgamma->data, (float *)dbeta->data);
+        batch_norm_back_loop_f32(kind, (float *)dy->data, (float *)x->data, data_of(gamma),
+                                 data_of(beta), (float *)mean->data, (float *)rstd->data, rows,
+                                 columns, own, data_of(dx), (float *)dgamma->data,
+                                 (float *)dbeta->data);
     else
-        batch_norm_back_loop_f64((double *)dy->data, (double *)x->data, data_of(gamma),
-                                 (double *)mean->data, (double *)rstd->data, rows, columns, own,
-                                 data_of(dx), (double *)dgamma->data, (double *)dbeta->data);
+        batch_norm_back_loop_f64(kind, (double *)dy->data, (double *)x->data, data_of(gamma),
+                                 data_of(beta), (double *)mean->data, (double *)rstd->data, rows,
+                                 columns, own, data_of(dx), (double *)dgamma->data,
+                                 (double *)dbeta->data);
     return finish(&call);
 }

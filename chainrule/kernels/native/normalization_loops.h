@@ -109,34 +109,69 @@ INLINE void OF(fold)(const OF(Tile) *t, const double *sums, double *out)
         out[i % t->columns] += sums[i];
 }
 
-static void OF(batch_norm_loop)(const REAL *x, const REAL *gamma, const REAL *beta,
-                                const REAL *mean, const REAL *rstd, Py_ssize_t rows,
-                                Py_ssize_t columns, REAL *y)
+/* A batch normalisation and the activation behind it, over the columns of a tile. */
+typedef struct {
+    enum Activation kind;
+    REAL centre[TILE], scale[TILE], shift[TILE];
+} OF(Norm);
+
+INLINE void OF(lay_norm)(const OF(Tile) *t, Py_ssize_t start, const REAL *gamma, const REAL *beta,
+                         const REAL *mean, const REAL *rstd, OF(Norm) *norm)
 {
-    REAL centre[TILE], scale[TILE], shift[TILE], factor[TILE];
+    REAL factor[TILE];
+    OF(lay)(t, mean + start, 0, norm->centre);
+    OF(lay)(t, rstd + start, 0, norm->scale);
+    OF(lay)(t, gamma == NULL ? NULL : gamma + start, 1, factor);
+    OF(lay)(t, beta == NULL ? NULL : beta + start, 0, norm->shift);
+    for (Py_ssize_t i = 0; i < t->width; i++)
+        norm->scale[i] *= factor[i];
+}
+
+/* The row before the activation. */
+INLINE void OF(normalize)(const OF(Norm) *norm, const REAL *x, Py_ssize_t n, REAL *z)
+{
+    LOOP
+    for (Py_ssize_t i = 0; i < n; i++)
+        z[i] = (x[i] - norm->centre[i]) * norm->scale[i] + norm->shift[i];
+}
+
+/* The gradient before the activation, given the one behind it: to read z anew from memory would take
+   longer than to make it. */
+INLINE const REAL *OF(before_activation)(const OF(Norm) *norm, const REAL *x, const REAL *dy,
+                                         Py_ssize_t n, REAL *dz)
+{
+    REAL z[TILE], y[TILE];
+    if (norm->kind == LINEAR)
+        return dy;
+    OF(normalize)(norm, x, n, z);
+    OF(activate)(norm->kind, z, NULL, y, n);
+    OF(deactivate)(norm->kind, z, y, dy, dz, n);
+    return dz;
+}
+
+static void OF(batch_norm_loop)(enum Activation kind, const REAL *x, const REAL *gamma,
+                                const REAL *beta, const REAL *mean, const REAL *rstd,
+                                Py_ssize_t rows, Py_ssize_t columns, REAL *y)
+{
+    OF(Norm) norm = {.kind = kind};
     for (Py_ssize_t start = 0; start < columns; start += TILE) {
         OF(Tile) t = OF(tile)(rows, columns, start);
-        OF(lay)(&t, mean + start, 0, centre);
-        OF(lay)(&t, rstd + start, 0, scale);
-        OF(lay)(&t, gamma == NULL ? NULL : gamma + start, 1, factor);
-        OF(lay)(&t, beta == NULL ? NULL : beta + start, 0, shift);
-        for (Py_ssize_t i = 0; i < t.width; i++)
-            scale[i] *= factor[i];
+        OF(lay_norm)(&t, start, gamma, beta, mean, rstd, &norm);
         for (Py_ssize_t row = 0; row <= t.rows; row++) {
-            Py_ssize_t width = row < t.rows ? t.width : t.rest;
-            const REAL *from = x + start + row * t.pitch;
-            REAL *to = y + start + row * t.pitch;
-            LOOP
-            for (Py_ssize_t i = 0; i < width; i++)
-                to[i] = (from[i] - centre[i]) * scale[i] + shift[i];
+            Py_ssize_t width = row < t.rows ? t.width : t.rest, at = start + row * t.pitch;
+            OF(normalize)(&norm, x + at, width, y + at);
+            if (kind != LINEAR)
+                OF(activate)(kind, y + at, NULL, y + at, width);
         }
     }
 }
 
-/* Sums over the rows of (x - centre) times b, or its square without b, and of b: by blocks. */
+/* Sums over the rows of (x - centre) times b, or its square without b, and of b: by blocks. b is the
+   gradient behind ``norm``, if there is one. */
 INLINE void OF(sum_tile)(const OF(Tile) *t, const REAL *x, const REAL *centre, const REAL *b,
-                         double *products, double *others)
+                         const OF(Norm) *norm, double *products, double *others)
 {
+    REAL slopes[TILE];
     REAL some[TILE], more[TILE];
     memset(products, 0, TILE * sizeof *products);
     memset(others, 0, TILE * sizeof *others);
@@ -145,7 +180,9 @@ INLINE void OF(sum_tile)(const OF(Tile) *t, const REAL *x, const REAL *centre, c
         memset(more, 0, sizeof more);
         for (Py_ssize_t row = first; row <= t->rows && row < first + SUM_ROWS; row++) {
             Py_ssize_t width = row < t->rows ? t->width : t->rest;
-            const REAL *one = x + row * t->pitch, *two = b == NULL ? one : b + row * t->pitch;
+            const REAL *one = x + row * t->pitch, *two = one;
+            if (b != NULL)
+                two = OF(before_activation)(norm, one, b + row * t->pitch, width, slopes);
             if (b == NULL) {
                 LOOP
                 for (Py_ssize_t i = 0; i < width; i++) {
@@ -176,31 +213,32 @@ static void OF(moments_loop)(const REAL *x, Py_ssize_t rows, Py_ssize_t columns,
     for (Py_ssize_t start = 0; start < columns; start += TILE) {
         OF(Tile) t = OF(tile)(rows, columns, start);
         OF(lay)(&t, NULL, 0, centre);
-        OF(sum_tile)(&t, x + start, centre, NULL, squares, sums);
+        OF(sum_tile)(&t, x + start, centre, NULL, NULL, squares, sums);
         OF(fold)(&t, sums, total);
         for (Py_ssize_t i = 0; i < t.columns; i++)
             mean[start + i] = (REAL)(total[i] / (double)(rows > 0 ? rows : 1));
         OF(lay)(&t, mean + start, 0, centre);
-        OF(sum_tile)(&t, x + start, centre, NULL, squares, sums);
+        OF(sum_tile)(&t, x + start, centre, NULL, NULL, squares, sums);
         OF(fold)(&t, squares, total);
         for (Py_ssize_t i = 0; i < t.columns; i++)
             variance[start + i] = (REAL)(total[i] / (double)(rows > 0 ? rows : 1));
     }
 }
 
-/* dx = dy slope - (x - mean) tilt - shift, the last two only where moments are the batch's own. */
-static void OF(batch_norm_back_loop)(const REAL *dy, const REAL *x, const REAL *gamma,
-                                     const REAL *mean, const REAL *rstd, Py_ssize_t rows,
-                                     Py_ssize_t columns, int moments, REAL *dx, REAL *dgamma,
-                                     REAL *dbeta)
+/* dx = dz slope - (x - mean) tilt - shift, the last two only where moments are the batch's own. */
+static void OF(batch_norm_back_loop)(enum Activation kind, const REAL *dy, const REAL *x,
+                                     const REAL *gamma, const REAL *beta, const REAL *mean,
+                                     const REAL *rstd, Py_ssize_t rows, Py_ssize_t columns,
+                                     int moments, REAL *dx, REAL *dgamma, REAL *dbeta)
 {
-    REAL centre[TILE], slope[TILE], tilt[TILE], shift[TILE], own[TILE];
+    OF(Norm) norm = {.kind = kind};
+    REAL tilt[TILE], shift[TILE], own[TILE], slopes[TILE];
     double products[TILE], sums[TILE], total[TILE];
     double count = (double)(rows > 0 ? rows : 1);
     for (Py_ssize_t start = 0; start < columns; start += TILE) {
         OF(Tile) t = OF(tile)(rows, columns, start);
-        OF(lay)(&t, mean + start, 0, centre);
-        OF(sum_tile)(&t, x + start, centre, dy + start, products, sums);
+        OF(lay_norm)(&t, start, gamma, beta, mean, rstd, &norm);
+        OF(sum_tile)(&t, x + start, norm.centre, dy + start, &norm, products, sums);
         OF(fold)(&t, products, total);
         for (Py_ssize_t i = 0; i < t.columns; i++)
             dgamma[start + i] = (REAL)total[i] * rstd[start + i];
@@ -210,21 +248,20 @@ static void OF(batch_norm_back_loop)(const REAL *dy, const REAL *x, const REAL *
         if (dx == NULL)
             continue;
         for (Py_ssize_t i = 0; i < t.columns; i++)
-            own[i] = gamma == NULL ? rstd[start + i] : rstd[start + i] * gamma[start + i];
-        OF(lay)(&t, own, 0, slope);
-        for (Py_ssize_t i = 0; i < t.columns; i++)
-            own[i] = moments ? slope[i] * rstd[start + i] * dgamma[start + i] / (REAL)count : 0;
+            own[i] = moments ? norm.scale[i] * rstd[start + i] * dgamma[start + i] / (REAL)count : 0;
         OF(lay)(&t, own, 0, tilt);
         for (Py_ssize_t i = 0; i < t.columns; i++)
-            own[i] = moments ? slope[i] * dbeta[start + i] / (REAL)count : 0;
+            own[i] = moments ? norm.scale[i] * dbeta[start + i] / (REAL)count : 0;
         OF(lay)(&t, own, 0, shift);
         for (Py_ssize_t row = 0; row <= t.rows; row++) {
-            Py_ssize_t width = row < t.rows ? t.width : t.rest;
-            const REAL *from = x + start + row * t.pitch, *back = dy + start + row * t.pitch;
-            REAL *to = dx + start + row * t.pitch;
+            Py_ssize_t width = row < t.rows ? t.width : t.rest, at = start + row * t.pitch;
+            const REAL *from = x + at;
+            const REAL *back = OF(before_activation)(&norm, from, dy + at, width, slopes);
+            REAL *to = dx + at;
             LOOP
             for (Py_ssize_t i = 0; i < width; i++)
-                to[i] = back[i] * slope[i] - ((from[i] - centre[i]) * tilt[i] + shift[i]);
+                to[i] = back[i] * norm.scale[i] -
+                        ((from[i] - norm.centre[i]) * tilt[i] + shift[i]);
         }
     }
 }
