@@ -1,12 +1,15 @@
 /* The product of two matrices, and of stacks of them, in blocks that stay in the caches.
 
-   A block of the left matrix is read where it lies, of the right one a panel at a time is packed.
+   A block of the left matrix is read where it lies, of the right one PANELS at a time are packed.
    Source: Goto & van de Geijn (2008).
 */
 
 /* Rows of a block of the left matrix, which with DEPTH columns is to stay in the second cache; and
    the size of a right matrix that does not. */
-enum { MOST_ROWS = 40 * TILE_ROWS, FAR = 1 << 18, PANELS = 4 };
+enum { MOST_ROWS = 40 * TILE_ROWS, FAR = 1 << 18 };
+
+/* Of the whole depth, packed at once: on the stack. */
+enum { PANELS = 4 };
 
 /* Elements of a page: columns of a left matrix that lie whole pages apart push each other out of the
    cache, whose lines go by the place in the page. */

@@ -47,6 +47,7 @@ INLINE void copy_some(float *to, const float *from, Py_ssize_t count)
         }
 }
 
+/* Write one row's sums, or add them to what is there. */
 INLINE void put(int vectors, Vector *into, const Vector *sums, int add)
 {
 #pragma GCC unroll 2
