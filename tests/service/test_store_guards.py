@@ -168,7 +168,8 @@ def test_what_no_live_job_needs_is_deleted_though_others_live(scene, what):
 
 
 def test_a_result_is_stored_when_all_rows_are_there(scene):
-    """A prediction's T5: neither early, nor for another number of rows."""
+    """A prediction's T5: neither early, nor for another number of rows, nor for another tenant."""
+    scene.job(tenant="another")
     claim = scene.running(steps=4)
 
     def part(prev, step):
