@@ -30,7 +30,8 @@ def test_every_kind_and_activation_has_a_case():
 @every_case
 @pytest.mark.parametrize("loss", MAIN_LOSSES)
 def test_gradients_agree_with_central_differences(spec, shape, loss):
-    errors = chainrule.check_gradients(spec, loss=loss, rows=3, probes=1000)
+    probes = 1000 if loss == "mean_squared_error" else 30  # all entries once, then some of them
+    errors = chainrule.check_gradients(spec, loss=loss, rows=3, probes=probes)
     net = Network(spec)
     layers = {name.partition(".")[0] for name in net.parameters}
     assert set(errors) == (layers if net.vocabularies else {*layers, "inputs"})
