@@ -189,8 +189,16 @@ CASES = [
         case
         for looks in LOOKS
         for case in (
-            Case("attend", looks.draw, SINGLE, 1, 0, str(looks), (8,), 1e-5),
-            Case("attend_backward", looks.draw_back, SINGLE, 1, 0, str(looks), (7,), 1e-4),
+            Case("attend", looks.draw, SINGLE, 1, variety=str(looks), scratch=(8,), atol=1e-5),
+            Case(
+                "attend_backward",
+                looks.draw_back,
+                SINGLE,
+                1,
+                variety=str(looks),
+                scratch=(7,),
+                atol=1e-4,
+            ),
         )
     ),
     Case("global_max", global_max, least=1),

@@ -78,9 +78,9 @@ INLINE double binary_part(const float *x, const float *target, Py_ssize_t count,
     double parts[PARTS] = {0};
     for (Py_ssize_t k = 0; k < count; k++) {
         float size = x[k] < 0.0f ? -x[k] : x[k];
-        float most = x[k] > 0.0f ? 1.0f : 0.0f;
-        parts[k] = log1p_f(exp_f(-size)) + (most - target[k]) * x[k];
-        dy[k] = sigmoid_f(x[k]) - target[k];
+        float most = x[k] > 0.0f ? 1.0f : 0.0f, power = exp_f(-size);
+        parts[k] = log1p_f(power) + (most - target[k]) * x[k];
+        dy[k] = (x[k] > 0.0f ? 1.0f : power) / (1.0f + power) - target[k];
     }
     return total_of(parts);
 }
