@@ -16,7 +16,7 @@ from service.store import blobs
 from service.store.tables import Checkpoint, Dataset, EpochMetrics, Job, JobEvent, Model, Step
 
 TENANT = "default"
-FEW_EPOCHS = 80  # of the slow job: some seconds
+FEW_EPOCHS = 250  # of the slow job: some seconds
 LAYERS = [
     {"kind": "dense", "units": 128, "activation": "relu"},
     {"kind": "dense", "units": 64, "activation": "relu"},
