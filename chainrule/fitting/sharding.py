@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chainrule.fitting.pool import parts, spans
+from chainrule.fitting.pool import ThreadPool, parts, spans
 from chainrule.fitting.shard import Shard
 from chainrule.spec import makes_mask
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from chainrule.fitting.cutting import Cutting, Place
-    from chainrule.fitting.pool import ThreadPool
     from chainrule.fitting.samples import Samples
     from chainrule.naming import Values
     from chainrule.network import Network
@@ -29,10 +28,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Shards"]
 
+_WORTH = 50e6  # operations of a step: below, a thread takes longer to wake than to help
+_ALONE = ThreadPool(1)
+
 
 class Shards:
     """The shards of every batch; of a batch with fewer rows than shards, the last have none.
 
+    Where a step is short, one thread does it all.
     The gradient, the moving averages and the metrics of a whole batch are where the first shard has
     its own.
     """
@@ -57,12 +60,15 @@ class Shards:
         self.gradients = self.tapes[0].gradients
         self._objective = samples.objective
         self._cutting = cutting
+        operations = sum(node.spec.flops(*node.input_shapes) for node in net.nodes)
+        self._is_worth = 3 * operations * training.batch_size >= _WORTH  # back takes two forth
         self._masks = any(makes_mask(node) for node in net.nodes)
 
     def learn(self, rows: Array, place: Place, pool: ThreadPool) -> float:
         """Return the loss of a batch; ``gradients`` then holds its gradient, if it is finite."""
         if len(self._shards) == 1:
             return self._shards[0].learn(rows, place)
+        pool = pool if self._is_worth else _ALONE
         total = len(rows)
         cut = parts(total, len(self._shards))
         self._cutting.deal(self.tapes, cut, place)

@@ -12,7 +12,7 @@ import pytest
 
 from chainrule.checkpoint import Checkpoint
 from chainrule.errors import CheckpointError, DivergedError
-from chainrule.fitting import StepReport, TrainingLoop
+from chainrule.fitting import StepReport, TrainingLoop, sharding
 from chainrule.fitting.cutting import Place
 from chainrule.fitting.pool import ThreadPool, parts, spans
 from chainrule.losses import LOSSES
@@ -33,6 +33,12 @@ from tests.engine.engine_cases import (
 )
 
 ROWS = 7
+
+
+@pytest.fixture(autouse=True)
+def _threads_are_used(monkeypatch):
+    """Have the threads of these tests take part, however short a step is."""
+    monkeypatch.setattr(sharding, "_WORTH", 0.0)
 
 
 def network(shape, *layers, dtype="float32", **more):
