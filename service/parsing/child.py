@@ -35,7 +35,9 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     from service.parsing.files import parse_file  # noqa: PLC0415
 
     try:
-        parsed = parse_file(Path(request["path"]), request["format"], Path(request["prepared"]))
+        parsed = parse_file(
+            Path(request["path"]), request["format"], Path(request["prepared"]), request.get("types")
+        )
     except DataError as error:
         return {"problems": [[problem.path, problem.detail] for problem in error.problems]}
     except MemoryError:
