@@ -1,4 +1,4 @@
-"""The prepared dataset as arrays that stay in their file: memory does not grow with it."""
+"""A prepared dataset as arrays that stay in their file: memory does not grow with it."""
 
 from __future__ import annotations
 

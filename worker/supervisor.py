@@ -13,9 +13,9 @@ from sqlalchemy import select
 from service import faults
 from service.errors import CorruptError
 from service.store import blobs, transitions
+from service.store.file_cache import FileCache
 from service.store.tables import EpochMetrics
 from worker.attempt import Attempt, Timing
-from worker.cache import Cache
 from worker.predicting import PredictionAttempt
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Supervisor:
         self._database = database
         self._worker_id = worker_id
         self._timing = Timing(settings.heartbeat_s, settings.lease_ttl_s)
-        self._cache = Cache(settings.cache_dir)
+        self._cache = FileCache(settings.cache_dir)
         self._lock = threading.Lock()
         self._attempts: set[Attempt] = set()
         self._releasing = False

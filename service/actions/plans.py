@@ -80,7 +80,7 @@ def plan(session: Session, tenant: str, request: JobRequest, settings: Settings)
     if given is None:
         stored = architectures.get(session, tenant, str(request.architecture_id))
         given = parse(ArchitectureSpec, stored.spec)
-    tensors = datasets.tensors(session, dataset)
+    tensors = datasets.tensors(session, dataset, settings.cache_dir)
     recipe, data = _fit(tensors, dataset, request, given)
     training = _training(request.training, recipe)
     architecture, summary = _complete(given, recipe, training)

@@ -16,11 +16,11 @@ from chainrule.certificate import certify, uncertified
 from chainrule.checkpoint import Checkpoint
 from chainrule.fingerprint import fingerprint
 from chainrule.fitting import EpochReport, TrainingLoop, evaluate
+from chainrule.mapping import open_tensors
 from chainrule.network import EVALUATION_ROWS, Network
 from chainrule.recipe import Recipe
 from chainrule.spec import ArchitectureSpec, TrainingSpec, nodes, parse, starting, summarize
 from chainrule.warmstart import warm_start
-from worker.trainer.dataset import open_tensors
 from worker.trainer.units import Pace
 
 if TYPE_CHECKING:
