@@ -31,7 +31,7 @@ __all__ = ["Supervisor"]
 
 log = logging.getLogger(__name__)
 
-SPARE_BYTES = 256 << 20
+SPARE_BYTES = 256 << 20  # beyond the estimate; what is mapped from files does not count
 
 
 class Supervisor:
@@ -127,7 +127,7 @@ class Supervisor:
             "config": claim.config,
             "recipe": claim.recipe,
             "dataset": str(dataset),
-            "memory_bytes": _allowed_bytes(claim, dataset.stat().st_size),
+            "memory_bytes": 2 * claim.memory_bytes + SPARE_BYTES,
             "last": self._last_epoch(claim),
             "replay": replay,
             "certificate": claim.certificate,
@@ -160,8 +160,3 @@ class Supervisor:
     def _blob(self, sha256: str) -> bytes:
         with self._database.read() as session:
             return blobs.read(session, sha256)
-
-
-def _allowed_bytes(claim: Claim, dataset_bytes: int) -> int:
-    """Return what the trainer may allocate: the estimate, with room for copies and its own."""
-    return 2 * claim.memory_bytes + 4 * dataset_bytes + SPARE_BYTES

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["content", "create", "delete", "get", "list_page", "tensors"]
 
 PIECE_BYTES = 2**20
+LEAST_BYTES = 64 * 2**20  # that a file counts for: each is open, and not many may be
 _mapped: Cache[Tensors] = Cache(max_bytes=8 << 30)  # of files: no memory, but room on the disk
 
 
@@ -120,7 +121,7 @@ def tensors(session: Session, dataset: Dataset, folder: Path) -> Tensors:
     def read() -> tuple[Tensors, int]:
         pieces = partial(blobs.stream_within, session)
         path = _files(folder).fetch(dataset.prepared, pieces)
-        return open_tensors(path), path.stat().st_size
+        return open_tensors(path), max(path.stat().st_size, LEAST_BYTES)
 
     return _mapped.get(dataset.prepared, read)
 
