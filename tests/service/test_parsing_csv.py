@@ -292,9 +292,9 @@ def test_what_is_no_number_in_a_file_is_none_in_a_row(text):
     ids=["quotes", "line feeds", "commas", "one field", "ragged"],
 )
 def test_a_hostile_file_is_refused_soon(data):
-    start = time.monotonic()
+    start = time.process_time()
     message(data)
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_a_file_of_eight_megabytes_takes_a_second_or_so():
