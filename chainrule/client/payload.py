@@ -22,6 +22,9 @@ __all__ = ["CONTENT_TYPES", "content_type", "document", "named_pieces", "npz", "
 
 CONTENT_TYPES = {
     ".csv": "text/csv",
+    ".tsv": "text/tab-separated-values",
+    ".ndjson": "application/x-ndjson",
+    ".parquet": "application/vnd.apache.parquet",
     ".json": "application/json",
     ".npz": "application/x-npz",
 }

@@ -49,11 +49,11 @@ class ColumnView(BaseModel):
     """A column of a table."""
 
     name: str
-    type: Literal["integer", "number", "categorical", "text"]
+    type: Literal["integer", "number", "categorical", "text", "datetime"]
     missing: int
     unique: int
-    min: float | None = None
-    max: float | None = None
+    min: float | str | None = None
+    max: float | str | None = None
     mean: float | None = None
 
 

@@ -189,10 +189,10 @@ class _Table:
 
         columns, warnings = [], list(repairs)
         with ThreadPoolExecutor(_THREADS) as pool:
-            for column, said in pool.map(describe, self.columns):
-                columns.append(column)
+            for described, said in pool.map(describe, self.columns):
+                columns.append(described)
                 warnings += said
-                warn(column, self._rows, warnings)
+                warn(described, self._rows, warnings)
         if same := self._hashes.duplicates():
             which = "is the same as a row" if same == 1 else "are the same as rows"
             warnings.append(f"{counted(same, 'row')} {which} before")
@@ -209,7 +209,9 @@ class _Table:
     def _tensor(self, column: Column) -> Tensor:
         if column.tensor is None:  # nothing was ever there
             words = column.decided() == "categorical"
-            column.tensor = Tensor(self._spool, np.int32 if words else np.float64, -1 if words else np.nan)
+            column.tensor = Tensor(
+                self._spool, np.int32 if words else np.float64, -1 if words else np.nan
+            )
             column.tensor.skip(self._rows)
         return column.tensor
 

@@ -36,7 +36,10 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
     try:
         parsed = parse_file(
-            Path(request["path"]), request["format"], Path(request["prepared"]), request.get("types")
+            Path(request["path"]),
+            request["format"],
+            Path(request["prepared"]),
+            request.get("types"),
         )
     except DataError as error:
         return {"problems": [[problem.path, problem.detail] for problem in error.problems]}

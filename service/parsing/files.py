@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["parse_file"]
 
+FORMATS = ("csv", "tsv", "ndjson", "parquet", "npz", "json")
+
 
 def parse_file(
     path: Path,
@@ -24,7 +26,7 @@ def parse_file(
     types: Mapping[str, str] | None = None,
     progress: Callable[[float], object] | None = None,
 ) -> Parsed:
-    """Read a file of a format (csv, npz, json) and write its tensors.
+    """Read a file of a format (csv, tsv, ndjson, parquet, npz, json) and write its tensors.
 
     ``types``: what some columns of a table are, whatever they look like. ``progress`` is told the
     fraction of a table that has been read.
@@ -32,7 +34,7 @@ def parse_file(
     Raises: DataError, naming the place.
     """
     match format:
-        case "csv":
+        case "csv" | "tsv" | "ndjson" | "parquet":
             schema = read_table(path, format, prepared, types or {}, progress)
             return Parsed(schema, prepared, schema["rows"])
         case "npz":
@@ -40,7 +42,7 @@ def parse_file(
         case "json":
             tensors = read_json(path.read_bytes())
         case _:
-            raise DataError.at(FILE, f"the format {format!r} is not one of csv, npz, json")
+            raise DataError.at(FILE, f"the format {format!r} is not one of {', '.join(FORMATS)}")
     schema = array_schema(tensors)
     write_tensors(tensors, prepared)
     return Parsed(schema, prepared, schema["rows"])

@@ -97,7 +97,8 @@ class RowHashes:
     def mixed(self, column: int, hashes: Array) -> Array:
         """Return what a column adds to the rows' hashes."""
         factor = hash_numbers(np.array([float(column)]))[0] | np.uint64(1)
-        return hashes * factor
+        mixed: Array = hashes * factor
+        return mixed
 
     def append(self, hashes: Array) -> None:
         """Add rows.  Raises: OSError."""
