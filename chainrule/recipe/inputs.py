@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from chainrule.errors import DataError, Problem, SpecError, step
+from chainrule.recipe.gathering import there
 from chainrule.recipe.values import counted, listed, read_number, read_text, shown, to_array
 from chainrule.spec.base import Document
 
@@ -177,7 +178,7 @@ def fit_inputs(
     if schema["kind"] == "arrays":
         return _fit_array(tensors[choice.inputs[0].name], choice.inputs[0])
     names = choice.names
-    columns = [_fit_column(tensors[name][train], choice.known[name]) for name in names]
+    columns = [_fit_column(there(tensors[name], train), choice.known[name]) for name in names]
     others = [name for name in choice.known if name not in names]
     inputs = TableInputs(columns=columns, others=others)
     _check_size(inputs, int(schema["rows"]))
@@ -216,12 +217,11 @@ def read_arrays(inputs: Mapping[str, ArrayInputs], values: object, dtype: str) -
 def _fit_column(values: Array, column: Mapping[str, Any]) -> NumberColumn | CategoryColumn:
     name = column["name"]
     if column["type"] == "categorical":
-        codes = np.unique(values[values >= 0]).tolist()
+        codes = np.unique(values).tolist()
         return CategoryColumn(
             name=name, categories=[column["categories"][code] for code in codes], codes=codes
         )
-    missing = np.isnan(values)
-    mean, std = scale(values[~missing] if missing.any() else values)
+    mean, std = scale(values)
     if not math.isfinite(mean) or not math.isfinite(std):
         raise SpecError.at("inputs", f"column {name!r} has numbers too large to standardise")
     return NumberColumn(name=name, mean=mean, std=std)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.errors import SpecError
+from chainrule.recipe.gathering import gathered
 from chainrule.recipe.inputs import ArrayInputs, NumberColumn, TableInputs, scale
 from chainrule.recipe.targets import (
     ClassTarget,
@@ -51,7 +52,7 @@ def fit_targets(
     for output, (name, place) in choice.targets.items():
         task, loss = tasks.get(output), losses.get(output)
         whole, column = tensors[name], choice.known[name]
-        values = whole if len(usable) == len(whole) else whole[usable]
+        values = whole if len(usable) == len(whole) else gathered(whole, usable)
         try:
             learnt[output] = _fit_target(values, (whole, train), column, task, loss)
         except SpecError as error:
@@ -92,7 +93,7 @@ def _fit_target(
     if loss == "poisson":
         _check_all(values >= 0, values, "must be counts >= 0 for poisson")
         return Learnt(ValueTarget(name=name), task, loss)
-    mean, std = scale(train[0][train[1]])
+    mean, std = scale(gathered(*train))
     if not math.isfinite(mean) or not math.isfinite(std):
         raise SpecError.at("target", f"column {name!r} has numbers too large to standardise")
     few = _few(column) if is_open else None
