@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chainrule.errors import Problem, SpecError, step
 from chainrule.naming import unnamed
 from chainrule.recipe.values import counted, listed
+from chainrule.spec import split_columns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,12 +65,13 @@ def choose(
 ) -> Choice:
     """Choose for a network with these inputs (None: the data names them) and outputs.
 
-    Raises: SpecError at ``inputs``, ``target``, ``task`` or ``sample_weight``, naming what there
-    is.
+    Raises: SpecError at ``inputs``, ``target``, ``task``, ``split`` or ``sample_weight``, naming
+    what there is.
     """
     entries: list[Mapping[str, Any]] = schema["columns" if schema["kind"] == "table" else "arrays"]
     known = {entry["name"]: entry for entry in entries}
     noun = "column" if schema["kind"] == "table" else "array"
+    _check_split(data, known, noun)
     targets = {} if _gives_back(data, outputs) else _targets(data, known, noun, outputs)
     taken = {one.name for one in targets.values()}
     several = isinstance(data.inputs, dict) or len(inputs or ()) > 1
@@ -83,7 +86,8 @@ def choose(
         by_input, chosen = {}, _inputs(data, known, noun, taken)
     if noun == "array":
         chosen = chosen if by_input else _one_array(chosen, data)
-        _check_rows([*chosen, *targets.values()], known, data.sample_weight)
+        others = [Named(name, "split") for name in split_columns(data.split)]
+        _check_rows([*chosen, *targets.values(), *others], known, data.sample_weight)
     names = [one.name for one in chosen]
     _check_weight(data, known, noun, {*names, *taken})
     if data.task == "reconstruction" and data.target not in (None, *names[:1]):
@@ -173,7 +177,7 @@ def _by_input(data: DataSpec, inputs: Sequence[str] | None) -> dict[str, Named]:
 def _inputs(data: DataSpec, known: Known, noun: str, taken: set[str]) -> list[Named]:
     """Return the columns of a table, or the arrays that may go into one input."""
     if data.inputs == "*":
-        out = {*taken, data.sample_weight}
+        out = {*taken, data.sample_weight, *split_columns(data.split)}
         names = [n for n, one in known.items() if n not in out and one.get("type") != "text"]
         if not names:
             detail = f"there is no {noun} but the target {listed(sorted(taken))}"
@@ -224,6 +228,29 @@ def _check_weight(data: DataSpec, known: Known, noun: str, taken: set[str]) -> N
     else:
         return
     raise SpecError.at("sample_weight", detail)
+
+
+def _check_split(data: DataSpec, known: Known, noun: str) -> None:
+    """Raise SpecError at each column that a split cannot go by."""
+    problems = []
+    names = split_columns(data.split)
+    for index, name in enumerate(names):
+        place = "split.key" if data.split.kind == "hash" else "split.column"
+        place += f"[{index}]" if len(names) > 1 else ""
+        one = known.get(name, {})
+        if not one:
+            detail = f"there is no {noun} {name!r}; the {noun}s are {listed(list(known))}"
+        elif one.get("type") == "text":
+            detail = _too_many(one)
+        elif math.prod(one.get("shape", [1])[1:]) > 1:
+            detail = f"array {name!r} has several values in a row"
+        elif data.split.kind == "time" and one.get("type") == "categorical":
+            detail = f"column {name!r} holds text, times are dates or numbers"
+        else:
+            continue
+        problems.append(Problem(place, detail))
+    if problems:
+        raise SpecError(*problems)
 
 
 def _one_array(chosen: list[Named], data: DataSpec) -> list[Named]:

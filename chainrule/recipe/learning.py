@@ -46,12 +46,12 @@ def fit_targets(
     Raises: SpecError at ``task``, or where the request names the target.
     """
     usable, train = rows
-    learnt, places = {}, np.searchsorted(usable, train)
+    learnt = {}
     for output, (name, place) in choice.targets.items():
         task, loss = tasks.get(output), losses.get(output)
         values, column = tensors[name][usable], choice.known[name]
         try:
-            learnt[output] = _fit_target(values, places, column, task, loss)
+            learnt[output] = _fit_target(values, tensors[name][train], column, task, loss)
         except SpecError as error:
             if len(choice.targets) == 1:
                 raise
@@ -70,8 +70,8 @@ def _fit_target(
 ) -> Learnt:
     """Decide task and loss, and learn the encoding of the target.
 
-    ``values`` are the rows that have one, ``train`` picks the training part of them, ``column`` is
-    the schema's description of the column or array.
+    ``values`` are those of the rows that have one, ``train`` those of the training part, ``column``
+    is the schema's description of the column or array.
     Raises: SpecError at ``task`` or ``target``.
     """
     discrete = values.dtype.kind in "iu"  # a table's categories; an array's integers
@@ -90,7 +90,7 @@ def _fit_target(
     if loss == "poisson":
         _check_all(values >= 0, values, "must be counts >= 0 for poisson")
         return Learnt(ValueTarget(name=name), task, loss)
-    mean, std = scale(values[train])
+    mean, std = scale(train)
     if not math.isfinite(mean) or not math.isfinite(std):
         raise SpecError.at("target", f"column {name!r} has numbers too large to standardise")
     few = _few(column) if is_open else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,10 +14,10 @@ from chainrule.naming import Values, named, unnamed
 from chainrule.recipe.choice import choose
 from chainrule.recipe.inputs import ArrayInputs, TableInputs, fit_inputs, read_arrays
 from chainrule.recipe.learning import fit_reconstruction, fit_targets
-from chainrule.recipe.split import Split, split_rows
-from chainrule.recipe.targets import ClassTarget, InputTarget, Learnt, Target, present
+from chainrule.recipe.split import Sight, Split, row_numbers, split_rows
+from chainrule.recipe.targets import ClassTarget, InputTarget, Label, Learnt, Target, present
 from chainrule.recipe.values import listed, shown
-from chainrule.spec import DataSpec, SplitSpec, parse
+from chainrule.spec import AnySplit, DataSpec, parse, split_columns
 from chainrule.spec.base import Document
 from chainrule.spec.training.losses import LossName, Task
 
@@ -27,12 +28,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Recipe"]
 
+Part = Literal["train", "validation", "test"]
+MAX_LACKING = 20  # classes that are named
+
 
 class Recipe(Document):
     """All that turns a dataset's tensors or raw rows into features, and raw outputs into answers.
 
     It is fitted on the training part only. ``rows`` counts the rows of each part, and those without
-    a target as ``dropped``. Of several inputs or outputs what belongs to each is {name: ...}, and
+    a target as ``dropped``. ``split_words`` are the categories of the columns that the split looks
+    at, by code; ``lacking`` are classes that a part has no row of. Of several inputs or outputs what belongs to each is {name: ...}, and
     the version is 2.
     """
 
@@ -40,7 +45,9 @@ class Recipe(Document):
     task: Task | dict[str, Task]
     loss: LossName | dict[str, LossName]
     seed: int
-    split: SplitSpec
+    split: AnySplit
+    split_words: dict[str, list[str]] = Field({}, exclude_if=operator.not_)
+    lacking: dict[Part, list[Label]] = Field({}, exclude_if=operator.not_)
     rows: dict[Literal["train", "validation", "test", "dropped"], int]
     inputs: (
         Annotated[TableInputs | ArrayInputs, Field(discriminator="kind")] | dict[str, ArrayInputs]
@@ -76,10 +83,12 @@ class Recipe(Document):
         Raises: SpecError at ``inputs``, ``target``, ``task``, ``sample_weight`` or ``split``.
         """
         choice = choose(schema, data, inputs, outputs)
-        everyone = np.arange(len(tensors[choice.names[0]]))
+        everyone = len(tensors[choice.names[0]])
         targets = [one.name for one in choice.targets.values()]
         usable = _usable(tensors, schema["kind"], targets, everyone)
-        split = split_rows(usable, data.split, seed)
+        looked_at = (choice.known[name] for name in split_columns(data.split))
+        words = {one["name"]: one["categories"] for one in looked_at if "categories" in one}
+        split = split_rows(usable, data.split, seed, _sight(tensors, words, targets))
         losses = loss if isinstance(loss, Mapping) else dict.fromkeys(outputs, loss)
         if choice.targets:
             tasks = data.task if isinstance(data.task, dict) else dict.fromkeys(outputs, data.task)
@@ -88,6 +97,7 @@ class Recipe(Document):
         else:
             encoded = fit_inputs(tensors, schema, choice, split.train)
             learnt = {outputs[0]: fit_reconstruction(tensors, encoded, losses.get(outputs[0]))}
+        lacking = _lacking(tensors, data.split, split, [one.target for one in learnt.values()])
         if data.sample_weight is not None:
             _check_weights(tensors[data.sample_weight][usable], data.sample_weight)
         task = unnamed({output: one.task for output, one in learnt.items()})
@@ -97,11 +107,13 @@ class Recipe(Document):
             loss=unnamed({output: one.loss for output, one in learnt.items()}),
             seed=seed,
             split=data.split,
+            split_words=words,
+            lacking=lacking,
             rows={
                 "train": len(split.train),
                 "validation": len(split.validation),
                 "test": len(split.test),
-                "dropped": len(everyone) - len(usable),
+                "dropped": everyone - len(usable),
             },
             inputs=encoded,
             target=unnamed({output: one.target for output, one in learnt.items()}),
@@ -176,7 +188,8 @@ class Recipe(Document):
 
     def indices(self, tensors: Mapping[str, Array]) -> Split:
         """Return each part's row numbers.  Raises: DataError, if it is another dataset."""
-        split = split_rows(self._usable(tensors), self.split, self.seed)
+        sight = _sight(tensors, self.split_words, self._targets)
+        split = split_rows(self._usable(tensors), self.split, self.seed, sight)
         for part in ("train", "validation", "test"):
             if len(getattr(split, part)) != self.rows[part]:
                 raise DataError.at("", f"another dataset: {part} had {self.rows[part]:,} rows")
@@ -249,19 +262,53 @@ class Recipe(Document):
     def _usable(self, tensors: Mapping[str, Array]) -> Array:
         one = next(iter(self._by_input.values()))
         name = one.name if isinstance(one, ArrayInputs) else one.columns[0].name
+        return _usable(tensors, one.kind, self._targets, len(tensors[name]))
+
+    @property
+    def _targets(self) -> list[str]:
         targets = [one.target for one in self.learnt().values()]
-        names = [target.name for target in targets if not isinstance(target, InputTarget)]
-        return _usable(tensors, one.kind, names, np.arange(len(tensors[name])))
+        return [target.name for target in targets if not isinstance(target, InputTarget)]
+
+
+def _sight(
+    tensors: Mapping[str, Array], words: Mapping[str, list[str]], targets: Sequence[str]
+) -> Sight:
+    return Sight(tensors, words, targets[0] if len(targets) == 1 else None)
 
 
 def _usable(
-    tensors: Mapping[str, Array], schema_kind: str, targets: Iterable[str], everyone: Array
+    tensors: Mapping[str, Array], schema_kind: str, targets: Iterable[str], rows: int
 ) -> Array:
     """Return the numbers of the rows that have all targets, ascending."""
+    mask = np.ones(rows, np.bool_)
     for name in targets:
-        rows = present(tensors, schema_kind, name)
-        everyone = np.intersect1d(everyone, rows, assume_unique=True)
-    return everyone
+        mask &= present(tensors, schema_kind, name)
+    return row_numbers(mask)
+
+
+def _lacking(
+    tensors: Mapping[str, Array], spec: AnySplit, split: Split, targets: Sequence[Any]
+) -> dict[Part, list[Label]]:
+    """Return the classes that training has no row of, if they were dealt by class each part.
+
+    Raises: SpecError at ``split.kind``, if rows are dealt by classes that there are not.
+    """
+    by_class = spec.kind == "stratified"
+    if by_class and not all(isinstance(target, ClassTarget) for target in targets):
+        raise SpecError.at("split.kind", "stratified goes by classes, the target has none")
+    found: dict[Part, list[Label]] = {}
+    parts: tuple[Part, ...] = ("train", "validation", "test") if by_class else ("train",)
+    for target in targets:
+        if not isinstance(target, ClassTarget) or target.one_hot or target.steps:
+            continue
+        for part in parts:
+            rows = getattr(split, part)
+            there = np.isin(target.keys, tensors[target.name][rows])
+            absent = [c for c, here in zip(target.classes, there, strict=True) if not here]
+            absent = [c for c in absent if c not in target.absent]
+            if len(rows) and absent:
+                found.setdefault(part, []).extend(absent[:MAX_LACKING])
+    return found
 
 
 def _check_weights(values: Array, name: str) -> None:

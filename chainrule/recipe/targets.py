@@ -199,12 +199,12 @@ class Learnt(NamedTuple):
         return self.target.invert(check_finite(raw), self.loss)
 
 
-def present(tensors: Mapping[str, Array], schema_kind: str, name: str) -> Array:
-    """Return the numbers of the rows that have a target, ascending."""
-    values = tensors[name]
+def present(tensors: Mapping[str, Array], schema_kind: str, name: str) -> Array | bool:
+    """Tell of each row whether it has a target: a mask, or True for all of an array's."""
     if schema_kind == "arrays":
-        return np.arange(len(values))
-    return np.flatnonzero(~np.isnan(values) if values.dtype.kind == "f" else values >= 0)
+        return True
+    values = tensors[name]
+    return ~np.isnan(values) if values.dtype.kind == "f" else values >= 0
 
 
 def check_finite(raw: Array) -> Array:
