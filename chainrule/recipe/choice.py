@@ -32,25 +32,32 @@ class Named(NamedTuple):
 class Choice:
     """What is learnt from what.
 
-    ``inputs`` are the columns of a table or the one array, or {input: array}; ``targets`` are by
-    output, none where the inputs come back. ``known`` describes each column or array.
+    ``inputs`` are the columns of a table or the one array; or of several inputs {input: array}, or
+    {input: columns}. ``targets`` are by output, none where the inputs come back. ``known``
+    describes each column or array.
     """
 
-    inputs: list[Named] | dict[str, Named]
+    inputs: Any
     targets: dict[str, Named]
     known: Known
 
     @property
     def names(self) -> list[str]:
-        """The columns or arrays that go in."""
-        chosen = self.inputs.values() if isinstance(self.inputs, dict) else self.inputs
-        return [one.name for one in chosen]
+        """The columns or arrays that go in, a column once."""
+        if not isinstance(self.inputs, dict):
+            return [one.name for one in self.inputs]
+        if "shape" in next(iter(self.known.values())):
+            return [one.name for one in self.inputs.values()]
+        return list(dict.fromkeys(one.name for group in self.inputs.values() for one in group))
 
     def rendered(self) -> dict[str, Any]:
         """Return the choice as a request would make it."""
         inputs: Any = self.names
         if isinstance(self.inputs, dict):
-            inputs = {key: one.name for key, one in self.inputs.items()}
+            inputs = {
+                key: [one.name for one in chosen] if isinstance(chosen, list) else chosen.name
+                for key, chosen in self.inputs.items()
+            }
         elif "shape" in self.known[inputs[0]]:
             inputs = inputs[0]
         targets = {output: one.name for output, one in self.targets.items()}
@@ -74,16 +81,17 @@ def choose(
     _check_split(data, known, noun)
     targets = {} if _gives_back(data, outputs) else _targets(data, known, noun, outputs)
     taken = {one.name for one in targets.values()}
+    by_input: dict[str, Any] = {}
     several = isinstance(data.inputs, dict) or len(inputs or ()) > 1
     if noun == "array" and (several or (isinstance(data.inputs, list) and len(data.inputs) > 1)):
         by_input = _by_input(data, inputs)
         _check_inputs(list(by_input.values()), known, noun, taken)
         chosen = list(by_input.values())
     elif several:
-        detail = "of a table go in side by side, the network has several inputs"
-        raise SpecError.at("inputs", detail)
+        by_input = _groups(data, inputs, known, taken)
+        chosen = [one for group in by_input.values() for one in group]
     else:
-        by_input, chosen = {}, _inputs(data, known, noun, taken)
+        chosen = _inputs(data, known, noun, taken)
     if noun == "array":
         chosen = chosen if by_input else _one_array(chosen, data)
         others = [Named(name, "split") for name in split_columns(data.split)]
@@ -159,7 +167,11 @@ def _by_input(data: DataSpec, inputs: Sequence[str] | None) -> dict[str, Named]:
     """
     given = data.inputs
     if isinstance(given, dict):
-        found = {key: Named(name, f"inputs{step(key)}") for key, name in given.items()}
+        found = {}
+        for key, name in given.items():
+            if not isinstance(name, str):
+                raise SpecError.at(f"inputs{step(key)}", "must be one array: a list is of columns")
+            found[key] = Named(name, f"inputs{step(key)}")
     elif isinstance(given, list):
         found = {name: Named(name, f"inputs[{index}]") for index, name in enumerate(given)}
     else:
@@ -171,6 +183,30 @@ def _by_input(data: DataSpec, inputs: Sequence[str] | None) -> dict[str, Named]:
     if inputs is not None and set(found) != set(inputs):
         detail = f"are {listed([*found])}, the network's inputs are {listed([*inputs])}"
         raise SpecError.at("inputs", f"{detail}: name the array of each as {{input: array}}")
+    return found
+
+
+def _groups(
+    data: DataSpec, inputs: Sequence[str] | None, known: Known, taken: set[str]
+) -> dict[str, list[Named]]:
+    """Return the columns that go into each of several inputs, side by side."""
+    given = data.inputs
+    if not isinstance(given, dict):
+        named = listed([*(inputs or ())])
+        detail = f"the network has several inputs, {named}: name the columns of each as"
+        raise SpecError.at("inputs", f"{detail} {{input: [columns]}}")
+    if inputs is not None and set(given) != set(inputs):
+        detail = f"are {listed([*given])}, the network's inputs are {listed([*inputs])}"
+        raise SpecError.at("inputs", detail)
+    found = {}
+    for key, names in given.items():
+        place = f"inputs{step(key)}"
+        if isinstance(names, str):
+            group = [Named(names, place)]
+        else:
+            group = [Named(name, f"{place}[{index}]") for index, name in enumerate(names)]
+        _check_inputs(group, known, "column", taken, twice=False, place=place)
+        found[key] = group
     return found
 
 
@@ -191,12 +227,18 @@ def _inputs(data: DataSpec, known: Known, noun: str, taken: set[str]) -> list[Na
     return chosen
 
 
-def _check_inputs(
-    chosen: list[Named], known: Known, noun: str, taken: set[str], *, twice: bool = True
+def _check_inputs(  # noqa: PLR0913
+    chosen: list[Named],
+    known: Known,
+    noun: str,
+    taken: set[str],
+    *,
+    twice: bool = True,
+    place: str = "inputs",
 ) -> None:
     """Raise SpecError at each that cannot go in; ``twice``: the same may, into two inputs."""
     problems = []
-    for index, (name, place) in enumerate(chosen):
+    for index, (name, here) in enumerate(chosen):
         if name not in known:
             detail = f"there is no {noun} {name!r}; the {noun}s are {listed(list(known))}"
         elif name in taken:
@@ -207,9 +249,9 @@ def _check_inputs(
             detail = _too_many(known[name])
         else:
             continue
-        problems.append(Problem(place, detail))
+        problems.append(Problem(here, detail))
     if not chosen:
-        problems.append(Problem("inputs", f"must name a {noun} at least"))
+        problems.append(Problem(place, f"must name a {noun} at least"))
     if problems:
         raise SpecError(*problems)
 

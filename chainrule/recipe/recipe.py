@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -12,7 +12,15 @@ from pydantic import Field, model_validator
 from chainrule.errors import CheckpointError, DataError, SpecError
 from chainrule.naming import Values, named, unnamed
 from chainrule.recipe.choice import choose
-from chainrule.recipe.inputs import ArrayInputs, TableInputs, fit_inputs, read_arrays
+from chainrule.recipe.columns import Column, dropping, resolved
+from chainrule.recipe.inputs import (
+    ArrayInputs,
+    Inputs,
+    TableInputs,
+    check_rows,
+    fit_inputs,
+    read_arrays,
+)
 from chainrule.recipe.learning import fit_reconstruction, fit_targets
 from chainrule.recipe.split import Sight, Split, row_numbers, split_rows
 from chainrule.recipe.targets import ClassTarget, InputTarget, Label, Learnt, Target, present
@@ -25,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from chainrule.kernels import Array
+    from chainrule.recipe.choice import Choice
+    from chainrule.spec import PreprocessingSpec
 
 __all__ = ["Recipe"]
 
@@ -35,10 +45,11 @@ MAX_LACKING = 20  # classes that are named
 class Recipe(Document):
     """All that turns a dataset's tensors or raw rows into features, and raw outputs into answers.
 
-    It is fitted on the training part only. ``rows`` counts the rows of each part, and those without
-    a target as ``dropped``. ``split_words`` are the categories of the columns that the split looks
-    at, by code; ``lacking`` are classes that a part has no row of. Of several inputs or outputs what belongs to each is {name: ...}, and
-    the version is 2.
+    It is fitted on the training part only. ``rows`` counts the rows of each part, and as
+    ``dropped`` those without a target or another value that they need; where there are others,
+    ``dropped`` counts them by the first column that lacks one. ``split_words`` are the categories
+    of the columns that the split looks at, by code; ``lacking`` are classes that a part has no row
+    of. Of several inputs or outputs what belongs to each is {name: ...}, and the version is 2.
     """
 
     version: Literal[1, 2] = 1
@@ -49,9 +60,8 @@ class Recipe(Document):
     split_words: dict[str, list[str]] = Field({}, exclude_if=operator.not_)
     lacking: dict[Part, list[Label]] = Field({}, exclude_if=operator.not_)
     rows: dict[Literal["train", "validation", "test", "dropped"], int]
-    inputs: (
-        Annotated[TableInputs | ArrayInputs, Field(discriminator="kind")] | dict[str, ArrayInputs]
-    )
+    dropped: dict[str, int] = Field({}, exclude_if=operator.not_)
+    inputs: Inputs | dict[str, Inputs]
     target: Target | dict[str, Target]
     sample_weight: str | None = None
 
@@ -83,9 +93,11 @@ class Recipe(Document):
         Raises: SpecError at ``inputs``, ``target``, ``task``, ``sample_weight`` or ``split``.
         """
         choice = choose(schema, data, inputs, outputs)
+        options = _options(data, schema["kind"], choice)
         everyone = len(tensors[choice.names[0]])
         targets = [one.name for one in choice.targets.values()]
-        usable = _usable(tensors, schema["kind"], targets, everyone)
+        needed = [*targets, *(dropping(options, choice.known, choice.names) if options else ())]
+        usable, dropped = _usable(tensors, schema["kind"], needed, everyone)
         looked_at = (choice.known[name] for name in split_columns(data.split))
         words = {one["name"]: one["categories"] for one in looked_at if "categories" in one}
         split = split_rows(usable, data.split, seed, _sight(tensors, words, targets))
@@ -93,9 +105,9 @@ class Recipe(Document):
         if choice.targets:
             tasks = data.task if isinstance(data.task, dict) else dict.fromkeys(outputs, data.task)
             learnt = fit_targets(tensors, choice, tasks, losses, (usable, split.train))
-            encoded = fit_inputs(tensors, schema, choice, split.train)
+            encoded = fit_inputs(tensors, schema, choice, split.train, options)
         else:
-            encoded = fit_inputs(tensors, schema, choice, split.train)
+            encoded = fit_inputs(tensors, schema, choice, split.train, options)
             learnt = {outputs[0]: fit_reconstruction(tensors, encoded, losses.get(outputs[0]))}
         lacking = _lacking(tensors, data.split, split, [one.target for one in learnt.values()])
         if data.sample_weight is not None:
@@ -115,11 +127,13 @@ class Recipe(Document):
                 "test": len(split.test),
                 "dropped": everyone - len(usable),
             },
+            dropped=dropped if set(dropped) - {*targets} else {},
             inputs=encoded,
             target=unnamed({output: one.target for output, one in learnt.items()}),
             sample_weight=data.sample_weight,
         )
-        return recipe, data.model_copy(update={**choice.rendered(), "task": task})
+        decided = {**choice.rendered(), "task": task, "preprocessing": options}
+        return recipe, data.model_copy(update=decided)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Recipe:
@@ -217,27 +231,31 @@ class Recipe(Document):
             return x, y
         return x, y, tensors[self.sample_weight][rows].astype(dtype)
 
-    def apply_rows(self, rows: Sequence[Mapping[str, Any]], dtype: str = "float64") -> Array:
+    def apply_rows(self, rows: Sequence[Mapping[str, Any]], dtype: str = "float64") -> Values:
         """Return the features of raw rows, the same bits as ``apply`` on the file's.
 
+        Of several inputs {input: features}.
         Raises: DataError, at ``rows[3].age`` and so on.
         """
-        if not isinstance(self.inputs, TableInputs):
+        tables = {key: t for key, t in self._by_input.items() if isinstance(t, TableInputs)}
+        if not tables:
             detail = f"this model takes arrays of shape {self.input_shape}"
             raise DataError.at("rows", detail)
-        return self.inputs.read_rows(rows, dtype)
+        check_rows([*tables.values()], rows)
+        return unnamed({key: one.read_rows(rows, dtype) for key, one in tables.items()})
 
     def apply_inputs(self, values: object, dtype: str = "float64") -> Values:
         """Return an array of raw inputs; of several inputs {input: array}, of {array: values}.
 
         Raises: DataError at ``inputs`` or ``inputs.left[3]``, stating both shapes.
         """
+        arrays = {k: one for k, one in self._by_input.items() if isinstance(one, ArrayInputs)}
+        if not arrays:
+            detail = f"this model takes rows of a table, with {[*self._columns]}"
+            raise DataError.at("inputs", detail)
         if isinstance(self.inputs, dict):
-            return unnamed(read_arrays(self.inputs, values, dtype))
-        if not isinstance(self.inputs, ArrayInputs):
-            names = [column.name for column in self.inputs.columns]
-            raise DataError.at("inputs", f"this model takes rows of a table, with {names}")
-        return self.inputs.read(values, dtype)
+            return unnamed(read_arrays(arrays, values, dtype))
+        return arrays[""].read(values, dtype)
 
     def invert(self, raw: Values) -> dict[str, Any]:
         """Return predictions in the words or units of the training file.
@@ -259,10 +277,28 @@ class Recipe(Document):
     def _by_input(self) -> Mapping[str, TableInputs | ArrayInputs]:
         return self.inputs if isinstance(self.inputs, dict) else {"": self.inputs}
 
+    @property
+    def takes_rows(self) -> bool:
+        """Whether what goes in are rows of a table, not arrays."""
+        return any(isinstance(one, TableInputs) for one in self._by_input.values())
+
+    @property
+    def vocabularies(self) -> dict[str, int]:
+        """How many whole numbers the inputs take that feed embeddings of categories."""
+        found = {key: getattr(one, "vocabulary", None) for key, one in self._by_input.items()}
+        return {key: size for key, size in found.items() if size is not None}
+
+    @property
+    def _columns(self) -> dict[str, Column]:
+        """The columns of all inputs by name."""
+        tables = [one for one in self._by_input.values() if isinstance(one, TableInputs)]
+        return {column.name: column for one in tables for column in one.columns}
+
     def _usable(self, tensors: Mapping[str, Array]) -> Array:
         one = next(iter(self._by_input.values()))
         name = one.name if isinstance(one, ArrayInputs) else one.columns[0].name
-        return _usable(tensors, one.kind, self._targets, len(tensors[name]))
+        drops = [column.name for column in self._columns.values() if column.drops]
+        return _usable(tensors, one.kind, [*self._targets, *drops], len(tensors[name]))[0]
 
     @property
     def _targets(self) -> list[str]:
@@ -277,13 +313,30 @@ def _sight(
 
 
 def _usable(
-    tensors: Mapping[str, Array], schema_kind: str, targets: Iterable[str], rows: int
-) -> Array:
-    """Return the numbers of the rows that have all targets, ascending."""
+    tensors: Mapping[str, Array], schema_kind: str, needed: Iterable[str], rows: int
+) -> tuple[Array, dict[str, int]]:
+    """Return the numbers of the rows that have all that is needed, ascending.
+
+    And how many have not, by the first column that lacks a value.
+    """
     mask = np.ones(rows, np.bool_)
-    for name in targets:
+    left, dropped = rows, {}
+    for name in dict.fromkeys(needed):
         mask &= present(tensors, schema_kind, name)
-    return row_numbers(mask)
+        now = int(np.count_nonzero(mask))
+        if now < left:
+            dropped[name] = left - now
+        left = now
+    return row_numbers(mask), dropped
+
+
+def _options(data: DataSpec, schema_kind: str, choice: Choice) -> PreprocessingSpec | None:
+    """Return the options of all columns, None of arrays.  Raises: SpecError."""
+    if schema_kind == "table":
+        return resolved(data.preprocessing, choice.known, choice.names)
+    if data.preprocessing is not None:
+        raise SpecError.at("preprocessing", "is of tables: arrays are used as they are")
+    return None
 
 
 def _lacking(

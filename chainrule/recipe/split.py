@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule.errors import DataError, SpecError
+from chainrule.recipe.hashing import hash_numbers, hash_text, mixed
 from chainrule.recipe.values import (
     counted,
     is_datetime,
@@ -22,6 +21,8 @@ from chainrule.recipe.values import (
 from chainrule.streams import generator
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from chainrule.kernels import Array
     from chainrule.spec import (
         AnySplit,
@@ -135,13 +136,13 @@ def _deal_by_hash(rows: Array, spec: HashSplitSpec, seed: int, sight: Sight) -> 
     """Deal by where each key's 64 bits fall; neither seed nor other rows have a say."""
     columns = [(_column(sight, name), sight.words.get(name)) for name in spec.columns]
     words = [None if w is None else _hashed_words(w) for _, w in columns]
-    salt = np.uint64(_hash(spec.salt))
+    salt = np.uint64(hash_text(spec.salt))
     parts = np.zeros(len(rows), np.uint8)
     for start in range(0, len(rows), BLOCK_ROWS):
         some = rows[start : start + BLOCK_ROWS]
         bits = np.full(len(some), salt)
         for (values, _), hashes in zip(columns, words, strict=True):
-            bits = _mixed(bits ^ _hashed(values[some], hashes))
+            bits = mixed(bits ^ _hashed(values[some], hashes))
         at = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
         block = parts[start : start + BLOCK_ROWS]
         block[at < spec.validation + spec.test] = TEST
@@ -250,24 +251,9 @@ def _key(wanted: float | str, words: Sequence[str] | None, place: str) -> float:
 
 def _hashed(values: Array, words: Array | None) -> Array:
     """Return 64 bits for each value: of a word its text's, of a number its own."""
-    if words is not None:
-        return words[values]  # the last one, at -1, is that of a missing word
-    numbers = values.astype(np.float64) + 0.0
-    numbers[np.isnan(numbers)] = np.nan  # one of many bit patterns
-    return _mixed(numbers.view(np.uint64))
+    return hash_numbers(values) if words is None else words[values]
 
 
 def _hashed_words(words: Sequence[str]) -> Array:
-    return np.array([*map(_hash, words), _hash("")], np.uint64)
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
-
-
-def _mixed(bits: Array) -> Array:
-    """Spread 64 bits over 64 bits.  Source: SplitMix64, Steele et al. (2014), figure 8."""
-    bits = bits + np.uint64(0x9E3779B97F4A7C15)
-    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return bits ^ (bits >> np.uint64(31))
+    """Return 64 bits for each word, and at the end, at -1, for a missing one."""
+    return np.array([*map(hash_text, words), hash_text("")], np.uint64)

@@ -6,6 +6,7 @@ from chainrule.spec.data import DataSpec
 from chainrule.spec.endings import given_on
 from chainrule.spec.graph import Node, asked, check_wiring, nodes, vocabularies
 from chainrule.spec.layers import KINDS, LayerSpec, Shape, Weight
+from chainrule.spec.preprocessing import PreprocessingSpec
 from chainrule.spec.scratch import forward_scratch, learning, step_values
 from chainrule.spec.splits import (
     AnySplit,
@@ -35,6 +36,7 @@ __all__ = [
     "LossSpec",
     "Node",
     "OptimizerSpec",
+    "PreprocessingSpec",
     "ScheduleSpec",
     "Shape",
     "SplitSpec",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from chainrule.spec.base import Document
+from chainrule.spec.preprocessing import PreprocessingSpec
 from chainrule.spec.splits import AnySplit, Name, SplitSpec
 from chainrule.spec.training.losses import Task
 
@@ -14,10 +15,10 @@ __all__ = ["DataSpec"]
 class DataSpec(Document):
     """The data of a job: names are columns of a table, or arrays of an NPZ or JSON dataset."""
 
-    inputs: Name | list[Name] | dict[str, Name] = Field(
+    inputs: Name | list[Name] | dict[str, Name | list[Name]] = Field(
         "*",
         description='Names, or "*": all that can go in. Of a network with several inputs the '
-        "arrays of their names, or {input: array}.",
+        "arrays of their names, or {input: array}, or {input: [columns]}.",
     )
     target: Name | list[Name] | dict[str, Name] | None = Field(
         None,
@@ -29,3 +30,6 @@ class DataSpec(Document):
         None, description="By default the loss decides, else the target; or {output: task}."
     )
     split: AnySplit = Field(SplitSpec(), description="Which rows are kept from training.")
+    preprocessing: PreprocessingSpec | None = Field(
+        None, description="How a table's columns become features; arrays are used as they are."
+    )
