@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from chainrule.kernels import Array
 
-__all__ = ["BLOCK_ROWS", "gathered", "there"]
+__all__ = ["BLOCK_ROWS", "gathered", "packed"]
 
 BLOCK_ROWS = 1 << 18  # numpy makes eight bytes of each row's number
 
@@ -23,15 +23,15 @@ def gathered(tensor: Array, rows: Array) -> Array:
     return found
 
 
-def there(tensor: Array, rows: Array) -> Array:
-    """Return the values of those of some rows that are not missing: neither NaN nor a code below 0.
+def packed(values: Array) -> Array:
+    """Move the values that are not missing to the front, and return these; the rest is spoilt.
 
-    Shapes: tensor (all,), rows (n,) -> (at most n,).
+    Missing is NaN, or a code below 0.  Shapes: (rows,) -> (at most rows,).
     """
-    found, count = np.empty(len(rows), tensor.dtype), 0
-    for start in range(0, len(rows), BLOCK_ROWS):
-        values = tensor[rows[start : start + BLOCK_ROWS]]
-        values = values[~np.isnan(values) if values.dtype.kind == "f" else values >= 0]
-        found[count : count + len(values)] = values
-        count += len(values)
-    return found[:count]
+    count = 0
+    for start in range(0, len(values), BLOCK_ROWS):
+        some = values[start : start + BLOCK_ROWS]
+        some = some[~np.isnan(some) if some.dtype.kind == "f" else some >= 0]
+        values[count : count + len(some)] = some
+        count += len(some)
+    return values[:count]

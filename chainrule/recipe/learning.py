@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.errors import SpecError
+from chainrule.recipe.columns.number import scale
 from chainrule.recipe.gathering import gathered
-from chainrule.recipe.inputs import ArrayInputs, NumberColumn, TableInputs, scale
+from chainrule.recipe.inputs import ArrayInputs
 from chainrule.recipe.targets import (
     ClassTarget,
     InputTarget,
@@ -102,7 +103,7 @@ def _fit_target(
 
 def fit_reconstruction(
     tensors: Mapping[str, Array],
-    inputs: TableInputs | ArrayInputs | dict[str, ArrayInputs],
+    inputs: Any,
     loss: LossName | None,
 ) -> Learnt:
     """Learn to give back what goes in.
@@ -117,9 +118,9 @@ def fit_reconstruction(
     if isinstance(inputs, ArrayInputs):
         _check_range(tensors[inputs.name], loss, "inputs")
     elif loss in ("binary_cross_entropy", "poisson"):
-        scaled = [c.name for c in inputs.columns if isinstance(c, NumberColumn)]
+        scaled = [c.name for c in inputs.columns if c.kind != "category" or c.vocabulary]
         if scaled:
-            detail = f"hold standardised columns ({listed(scaled)}), which {loss} cannot take"
+            detail = f"hold columns not from 0 to 1 ({listed(scaled)}), which {loss} cannot take"
             raise SpecError.at("inputs", detail)
     return Learnt(target, task, loss)
 
