@@ -196,7 +196,9 @@ class _Table:
     def _tensor(self, column: Column) -> Tensor:
         if column.tensor is None:  # nothing was ever there
             words = column.decided() == "categorical"
-            column.tensor = Tensor(self._spool, np.int32 if words else np.float64, -1 if words else np.nan)
+            column.tensor = Tensor(
+                self._spool, np.int32 if words else np.float64, -1 if words else np.nan
+            )
             column.tensor.skip(self._rows)
         return column.tensor
 
