@@ -10,10 +10,19 @@ import numpy as np
 if TYPE_CHECKING:
     from chainrule.kernels import Array
 
-__all__ = ["CONFIDENCE", "Estimate", "Z", "around", "mean", "plain", "share", "standard_error"]
+__all__ = [
+    "CONFIDENCE",
+    "Z_SCORE",
+    "Estimate",
+    "around",
+    "mean",
+    "plain",
+    "share",
+    "standard_error",
+]
 
 CONFIDENCE = 0.95
-Z = 1.959963984540054  # the 97.5 % quantile of the normal distribution
+Z_SCORE = 1.959963984540054  # the 97.5 % quantile of the normal distribution
 
 # {"value", "low", "high"}; the ends are None where there is too little to tell.
 Estimate = dict[str, float | None]
@@ -29,7 +38,7 @@ def around(
     value: float, error: float, least: float = -math.inf, most: float = math.inf
 ) -> Estimate:
     """Return a value with its standard error as a normal interval, within the possible values."""
-    return plain(value, max(value - Z * error, least), min(value + Z * error, most))
+    return plain(value, max(value - Z_SCORE * error, least), min(value + Z_SCORE * error, most))
 
 
 def share(hits: float, count: int) -> Estimate:
@@ -37,9 +46,9 @@ def share(hits: float, count: int) -> Estimate:
 
     Source: Wilson (1927), Probable inference, the law of succession, and statistical inference.
     """
-    p, scale = hits / count, 1.0 + Z * Z / count
-    middle = p + Z * Z / (2 * count)
-    half = Z * math.sqrt(p * (1.0 - p) / count + Z * Z / (4 * count * count))
+    p, scale = hits / count, 1.0 + Z_SCORE * Z_SCORE / count
+    middle = p + Z_SCORE * Z_SCORE / (2 * count)
+    half = Z_SCORE * math.sqrt(p * (1.0 - p) / count + Z_SCORE * Z_SCORE / (4 * count * count))
     return plain(p, max((middle - half) / scale, 0.0), min((middle + half) / scale, 1.0))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.evaluation.intervals import Estimate, Z, around, mean, plain, standard_error
+from chainrule.evaluation.intervals import Z_SCORE, Estimate, around, mean, plain, standard_error
 
 if TYPE_CHECKING:
     from chainrule.kernels import Array
@@ -118,7 +118,7 @@ def _median(sizes: Array) -> Estimate:
     """
     ranked = np.sort(sizes, axis=0)
     count = len(ranked)
-    half = Z * math.sqrt(count) / 2
+    half = Z_SCORE * math.sqrt(count) / 2
     low, high = math.floor(count / 2 - half) - 1, math.ceil(count / 2 + half)
     value = (ranked[(count - 1) // 2] + ranked[count // 2]) / 2
     if low < 0 or high >= count:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.evaluation.classes import ClassScores
-from chainrule.evaluation.intervals import Z, standard_error
+from chainrule.evaluation.intervals import Z_SCORE, standard_error
 from chainrule.evaluation.labels import LabelScores
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def difference(metric: str, model: Scores, null: Scores) -> tuple[float, float]:
         return _shares(model.right - null.right, model.rows)
     if isinstance(model, LabelScores) and isinstance(null, LabelScores):
         gains: Array = (model.right - null.right).mean(axis=1)
-        return float(gains.mean()), Z * standard_error(gains, model.rows)
+        return float(gains.mean()), Z_SCORE * standard_error(gains, model.rows)
     return _errors(metric, model, null)  # type: ignore[arg-type]
 
 
@@ -64,10 +64,10 @@ def _shares(gains: Array, rows: Array | None) -> tuple[float, float]:
     Source: Agresti & Min (2005), half a row more of every kind, so that no interval is empty.
     """
     if rows is not None:
-        return float(gains.mean()), Z * standard_error(gains, rows)
+        return float(gains.mean()), Z_SCORE * standard_error(gains, rows)
     count, net, moved = len(gains), float(gains.sum()), float(np.abs(gains).sum())
     error = math.sqrt(moved + 1.0 - net * net / (count + 2.0)) / (count + 2.0)
-    return net / count, Z * error
+    return net / count, Z_SCORE * error
 
 
 def _balanced(model: ClassScores, null: ClassScores) -> tuple[float, float]:
@@ -78,20 +78,20 @@ def _balanced(model: ClassScores, null: ClassScores) -> tuple[float, float]:
     means = np.bincount(truth, gains)[there] / rows[there]
     squares = np.bincount(truth, np.square(gains))[there] / rows[there]
     spread = (squares - np.square(means)) / rows[there]
-    return float(means.mean()), Z * math.sqrt(max(float(spread.sum()), 0.0)) / len(means)
+    return float(means.mean()), Z_SCORE * math.sqrt(max(float(spread.sum()), 0.0)) / len(means)
 
 
 def _errors(metric: str, model: NumberScores, null: NumberScores) -> tuple[float, float]:
     """Compare errors; that of a root by what each row adds to it (the delta method)."""
     if metric == "mae":
         gains = null.absolute - model.absolute
-        return float(gains.mean()), Z * standard_error(gains, model.rows)
+        return float(gains.mean()), Z_SCORE * standard_error(gains, model.rows)
     roots = [math.sqrt(float(one.squared.mean())) for one in (model, null)]
     pulls = [
         one.squared / (2.0 * root) if root else np.zeros_like(one.squared)
         for one, root in zip((model, null), roots, strict=True)
     ]
-    return roots[1] - roots[0], Z * standard_error(pulls[1] - pulls[0], model.rows)
+    return roots[1] - roots[0], Z_SCORE * standard_error(pulls[1] - pulls[0], model.rows)
 
 
 def _text(found: Mapping[str, Any], rows: int) -> str:
