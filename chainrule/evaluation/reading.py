@@ -11,6 +11,7 @@ from chainrule.evaluation.outputs import output_of
 from chainrule.losses.objective import fitting_mask
 from chainrule.naming import named, unnamed
 from chainrule.recipe.inputs import CategoryColumn, TableInputs
+from chainrule.recipe.targets import check_finite
 from chainrule.tape import Tape
 
 if TYPE_CHECKING:
@@ -105,7 +106,10 @@ class Reader:
             self._remembered[part] = made
 
     def answered(self, part: str) -> dict[str, Answered]:
-        """Return the network's answers, by output."""
+        """Return the network's answers, by output.
+
+        Raises: DataError, if an output is not finite.
+        """
         found: dict[str, list[tuple[Array, ...]]] = {name: [] for name in self.outputs}
         tape, start = Tape(dtype=self.net.dtype), 0
         with np.errstate(all="ignore"):
@@ -172,7 +176,7 @@ class Reader:
     ) -> tuple[Array, ...]:
         """Return answers, truth, which positions count, and their rows' numbers."""
         output, positions = self.outputs[name], raw.shape[:-1]
-        answers = output.answers(raw)
+        answers = output.answers(check_finite(raw))
         truth = output.truth(target, positions)
         count = int(np.prod(positions))
         rows = np.repeat(numbers, count // len(numbers))

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["GradientCheckError", "NonReproducibleError", "Training"]
 
 PROGRESS_S = 0.2
+EVALUATING_S = 5.0  # between signs of life while nothing is learnt any more
 RECENT_BATCHES = 50
 SLOWEST_FLOPS_PER_S = 1e9  # for the first batch, of which nothing is known yet
 WORTH_TELLING_S = 10.0
@@ -246,6 +247,7 @@ class Training:
         """Measure the network that was learnt, beside null models."""
         if self._loop.training.evaluation == "off":
             return unevaluated("off", "the job has evaluation: off")
+        self._told_at = time.monotonic()
         try:
             return evaluation_report(
                 self._net, self._recipe, self._tensors, self._split, self._tell_of_evaluation
@@ -258,7 +260,7 @@ class Training:
     def _tell_of_evaluation(self) -> None:
         """Say that it goes on, so that nobody suspects a hang."""
         now = time.monotonic()
-        if now - self._told_at >= PROGRESS_S:
+        if now - self._told_at >= EVALUATING_S:
             self._told_at = now
             self._channel.send("progress", step=self._loop.step, quiet_s=self._quiet_s())
 
