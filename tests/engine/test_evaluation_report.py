@@ -200,7 +200,9 @@ def test_a_bad_segment_of_a_table_is_seen():
     shops = [("shop", shop, ["east", "north", "west"])]
     tensors, schema = table(x, ["x"], target, ["n", "y"], shops)
     data = {"target": "y", "split": {"validation": 0.1, "test": 0.4}}
-    net, recipe, split = trained(tensors, schema, [dense(8, "relu"), dense(2)], data, {"epochs": 60})
+    net, recipe, split = trained(
+        tensors, schema, [dense(8, "relu"), dense(2)], data, {"epochs": 60}
+    )
     worst = only(evaluation_report(net, recipe, tensors, split))["slices"]["items"][0]
     assert (worst["column"], worst["category"]) == ("shop", "west")
     assert worst["rows"] == (shop[split.test] == 2).sum()
