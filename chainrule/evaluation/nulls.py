@@ -24,7 +24,7 @@ __all__ = ["PARTS", "Null", "fit_nulls"]
 PARTS = ("train", "validation", "test")  # their numbers are those of the random streams
 MAX_ROWS = 100_000
 MAX_FEATURES = 1_000
-MAX_NUMBERS = 8_000_000  # of the features to fit on
+MAX_NUMBERS = 4_000_000  # of the features to fit on
 MAX_WEIGHTS = 20_000
 MIN_ROWS = 10
 

@@ -33,7 +33,7 @@ __all__ = ["evaluation_report", "unevaluated"]
 VERSION = 1
 MAX_ROWS = 200_000  # of a part
 MAX_FLOPS = 2e11  # of the forward passes of a part
-MAX_ANSWERS = 5_000_000  # numbers that the network gives for a part
+MAX_ANSWERS = 2_000_000  # numbers that the network gives for a part
 LEAST_ROWS = 1_000  # whatever they cost
 
 
