@@ -41,7 +41,8 @@ class UploadQuery(Query):
 def create_dataset(query: UploadQuery) -> Any:
     """Upload a dataset.
 
-    The body is the raw file: CSV with a header line, NPZ, or JSON with "inputs" and "targets".
+    The body is the raw file: CSV with a header line, NPZ, NPY, IDX (as MNIST has it), or JSON with
+    "inputs" and "targets".
     """
     p = parts()
     once = Once(_uploaded)

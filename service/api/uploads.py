@@ -19,10 +19,15 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "MEDIA_TYPES", "spool_folder", "spooled", "sweep"]
 
-FORMATS = {"text/csv": "csv", "application/x-npz": "npz", "application/json": "json"}
+FORMATS = {
+    "text/csv": "csv",
+    "application/x-npz": "npz",
+    "application/x-npy": "npy",
+    "application/x-idx": "idx",
+    "application/json": "json",
+}
 MEDIA_TYPES = {format_: media for media, format_ in FORMATS.items()} | {
-    "ndjson": "application/x-ndjson",  # these two are results only
-    "npy": "application/x-npy",
+    "ndjson": "application/x-ndjson",  # a result only
 }
 PIECE_BYTES = 2**20
 STALE_S = 3600.0  # no upload lasts that long

@@ -135,6 +135,8 @@ def test_every_operation_says_what_it_does_and_how_it_can_fail(api):
     assert set(operations["post /v1/datasets"]["requestBody"]["content"]) == {
         "text/csv",
         "application/x-npz",
+        "application/x-npy",
+        "application/x-idx",
         "application/json",
     }
     assert len({o["operationId"] for o in operations.values()}) == len(operations)
