@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from chainrule.cli.demo import demo
+from chainrule.cli.pack import pack
 from chainrule.cli.queries import (
     cancel,
     delete,
@@ -53,7 +54,7 @@ def app() -> None:
 
 
 _ASKING = (jobs, watch, pause, resume, cancel, delete, download, predict, keys, system)
-for _command in (up, demo, train, *_ASKING):
+for _command in (up, demo, pack, train, *_ASKING):
     app.add_command(_command)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,21 +19,26 @@ if TYPE_CHECKING:
 
     from chainrule.spec import Document
 
-__all__ = ["CONTENT_TYPES", "content_type", "document", "named_pieces", "npz", "pieces"]
+__all__ = ["CONTENT_TYPES", "IDX_NAME", "content_type", "document", "named_pieces", "npz", "pieces"]
 
 CONTENT_TYPES = {
     ".csv": "text/csv",
     ".json": "application/json",
     ".npz": "application/x-npz",
+    ".npy": "application/x-npy",
+    ".idx": "application/x-idx",
 }
 NPZ = CONTENT_TYPES[".npz"]
+IDX_NAME = re.compile(r"[.-]idx\d?(-u?byte)?$")  # train-images-idx3-ubyte, labels.idx1, x.idx
 MAX_PIECE_BYTES = 900_000  # the service takes JSON bodies of up to 1 MiB
 
 
 def content_type(path: Path) -> str:
     """Return a file's media type by its suffix.  Raises: ClientError, if it is none we know."""
+    name = path.name.lower()
+    suffix = ".idx" if IDX_NAME.search(name) else path.suffix.lower()
     try:
-        return CONTENT_TYPES[path.suffix.lower()]
+        return CONTENT_TYPES[suffix]
     except KeyError:
         known = ", ".join(CONTENT_TYPES)
         message = f"{path.name}: the name must end in one of {known} to tell the format"

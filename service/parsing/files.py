@@ -44,9 +44,8 @@ def parse_file(
         case "csv":
             schema, tensors = read_csv(path.read_bytes())
         case _:
-            raise DataError.at(
-                FILE, f"the format {format!r} is not one of csv, {', '.join(ARRAYS)}"
-            )
+            known = ", ".join(("csv", *ARRAYS))
+            raise DataError.at(FILE, f"the format {format!r} is not one of {known}")
     write_tensors(tensors, prepared)
     return Parsed(schema, prepared, schema["rows"])
 

@@ -13,7 +13,7 @@ from service.parsing.npy import HEAD_BYTES, Head, read_head
 from service.parsing.streamed import Streamed, row_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from mmap import mmap
     from pathlib import Path
 
@@ -51,7 +51,7 @@ def _first(data: bytes | mmap, member: Member) -> bytes:
     return first[:HEAD_BYTES]
 
 
-def _unpacked(data: bytes | mmap, member: Member, start: int = 0) -> Iterator[bytes]:
+def _unpacked(data: bytes | mmap, member: Member, start: int = 0) -> Generator[bytes]:
     """Yield a member's bytes from ``start`` on."""
     for block in unpack(data, member):
         yield block[start:]

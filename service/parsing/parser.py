@@ -55,7 +55,7 @@ class Parser:
         format: str,  # noqa: A002  # the API's word
         prepared_path: Path | None = None,
     ) -> Parsed:
-        """Read a file of a format (csv, npz, npy, idx, json) and write its tensors, by default beside it.
+        """Read a file of a format that ``files`` knows and write its tensors, by default beside it.
 
         Raises: DataError, naming the place, also if the file kills or outlasts the child; OSError,
         if there is no room for the tensors.

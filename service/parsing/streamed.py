@@ -65,7 +65,7 @@ def array_schema(arrays: Sequence[Streamed], bad: dict[str, int]) -> dict[str, A
         {"name": array.name, "shape": list(array.shape), "dtype": str(array.dtype)}
         for array in arrays
     ]
-    rows = {array["name"]: array["shape"][0] for array in described}
+    rows = {array.name: array.shape[0] for array in arrays}
     warnings = []
     if len(set(rows.values())) > 1:
         counts = ", ".join(f"{name!r} {count:,}" for name, count in rows.items())

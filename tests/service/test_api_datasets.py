@@ -61,13 +61,13 @@ def test_an_array_comes_as_npy_and_as_idx(api):
     file = io.BytesIO()
     np.save(file, x)
     idx = bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4]) + x.tobytes()
-    for format, data in {"npy": file.getvalue(), "idx": idx}.items():
-        answer = api.upload(data, f"application/x-{format}")
+    for kind, data in {"npy": file.getvalue(), "idx": idx}.items():
+        answer = api.upload(data, f"application/x-{kind}")
         assert answer.status_code == 201, answer.text
-        assert answer.json["format"] == format
+        assert answer.json["format"] == kind
         assert answer.json["arrays"] == [{"name": "inputs", "shape": [2, 3, 4], "dtype": "uint8"}]
         whole = api.get(answer.json["links"]["content"])
-        assert (whole.data, whole.mimetype) == (data, f"application/x-{format}")
+        assert (whole.data, whole.mimetype) == (data, f"application/x-{kind}")
 
 
 def test_a_dataset_comes_back_byte_for_byte_or_in_part(api):

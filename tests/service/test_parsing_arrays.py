@@ -1,4 +1,4 @@
-"""NPY, IDX and NPZ files into the prepared file: bit for bit, a block at a time; hostile ones never."""
+"""NPY, IDX and NPZ files into the prepared file: bit for bit, a block at a time."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def saved_npy(array):
 
 @pytest.fixture
 def parse(tmp_path):
-    def parse(data, format, **options):
+    def parse(data, kind, **options):
         path = tmp_path / "file"
         path.write_bytes(data)
-        parsed = parse_file(path, format, tmp_path / "prepared", **options)
+        parsed = parse_file(path, kind, tmp_path / "prepared", **options)
         return parsed.schema, load_file(parsed.prepared)
 
     return parse
@@ -45,13 +45,13 @@ def parse(tmp_path):
 
 @pytest.fixture
 def message(parse, tmp_path):
-    def message(data, format):
+    def message(data, kind):
         """Return what is said of a hostile file, having checked what it costs to find out."""
         tracemalloc.start()
         start = time.monotonic()
         try:
             with pytest.raises(DataError) as error:
-                parse(data, format)
+                parse(data, kind)
             assert time.monotonic() - start < 1
             assert tracemalloc.get_traced_memory()[1] < 64 << 20
         finally:
@@ -136,12 +136,12 @@ def test_memory_is_that_of_a_block(parse, tmp_path):
     file = io.BytesIO()
     np.savez(file, x=array)
     arrays["npz"] = file.getvalue()
-    for format, data in arrays.items():
+    for name, data in arrays.items():
         path = tmp_path / "file"
         path.write_bytes(data)
         told: list[float] = []
         tracemalloc.start()
-        parse_file(path, format, tmp_path / "prepared", progress=told.append)
+        parse_file(path, name, tmp_path / "prepared", progress=told.append)
         assert tracemalloc.get_traced_memory()[1] < 4 * BLOCK_BYTES
         tracemalloc.stop()
         assert told == sorted(told)
