@@ -41,8 +41,8 @@ def read_arrays(path: Path) -> dict[str, Array]:
         if not name.endswith((".npy", ".npz")):
             raise DataError.at(str(path), "must be .npy, .npz or idx, each also with .gz")
         file: Any = BytesIO(gzip.decompress(path.read_bytes())) if packed else path
-        mode = "r" if name.endswith(".npy") and not packed else None
-        found = np.load(file, mmap_mode=mode, allow_pickle=False)
+        mapped = name.endswith(".npy") and not packed
+        found = np.load(file, mmap_mode="r" if mapped else None, allow_pickle=False)
         if name.endswith(".npy"):
             return {"": found}
         with found:

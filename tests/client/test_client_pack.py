@@ -8,6 +8,7 @@ import struct
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from chainrule.cli.app import run
 
@@ -88,3 +89,76 @@ def test_what_cannot_be_packed_is_told_where(pack, tmp_path, monkeypatch, files,
     assert code == 2
     assert says in err
     assert not list(tmp_path.glob("out*"))
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two classes of images, each a plain colour, one of them in another format."""
+    colours = {"red": (255, 0, 0), "blue": (0, 0, 255)}
+    for name, colour in colours.items():
+        folder = tmp_path / "photos" / name
+        folder.mkdir(parents=True)
+        for number in range(3):
+            kind = "bmp" if number else "png"
+            Image.new("RGB", (6, 4), colour).save(folder / f"{number}.{kind}")
+    (tmp_path / "photos" / "red" / "notes.txt").write_text("not an image")
+    return tmp_path / "photos"
+
+
+def test_subfolders_of_images_are_classes(pack, photos, tmp_path):
+    output = tmp_path / "photos.npz"
+    code, out, err = pack("images", photos, "-o", output)
+    assert code == 0, err
+    assert "inputs (6, 4, 6, 3), classes 0 blue, 1 red" in out
+    with np.load(output) as found:
+        assert found["targets"].tolist() == [0, 0, 0, 1, 1, 1]
+        assert found["inputs"].shape == (6, 4, 6, 3)
+        assert (found["inputs"][:3] == [0, 0, 255]).all()
+        assert (found["inputs"][3:] == [255, 0, 0]).all()
+    names = json.loads((tmp_path / "photos.npz.classes.json").read_text())
+    assert names == {"classes": ["blue", "red"]}
+
+
+def test_images_are_scaled_and_lose_their_colour_where_that_is_asked(pack, photos, tmp_path):
+    output = tmp_path / "small.npz"
+    Image.new("RGB", (10, 10), (0, 255, 0)).save(photos / "red" / "other.png")
+    code, out, _ = pack("images", photos, "-o", output, "--size", "2x3", "--grayscale", "--json")
+    assert code == 0
+    assert json.loads(out)["arrays"] == {"inputs": [7, 2, 3, 1], "targets": [7]}
+    with np.load(output) as found:
+        # ITU-R 601-2: 0.299 R + 0.587 G + 0.114 B
+        expected = [29] * 3 + [76] * 3 + [150]
+        np.testing.assert_allclose(found["inputs"][:, 0, 0, 0], expected, atol=1)
+
+
+def test_broken_images_are_told_one_by_one_and_nothing_is_written(pack, photos, tmp_path):
+    whole = (photos / "red" / "0.png").read_bytes()
+    (photos / "red" / "cut.png").write_bytes(whole[:40])
+    (photos / "blue" / "text.png").write_text("no image")
+    Image.new("RGB", (5, 5)).save(photos / "blue" / "wide.png")
+    code, _, err = pack("images", photos, "-o", tmp_path / "out.npz")
+    assert code == 2
+    wrong = "is 5x5, the first image 4x6: give --size"
+    told = {"red/cut.png": "cannot be read", "blue/text.png": "cannot be read"}
+    for name, says in {**told, "blue/wide.png": wrong}.items():
+        assert f"{photos}/{name}: {says}" in err
+    assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize(
+    ("folders", "words", "says"),
+    [
+        ([], [], "has no subfolders"),
+        (["empty"], [], "has no images"),
+        (["red"], ["--size", "64"], "must be HxW in pixels"),
+        (["red"], ["--size", "0x4"], "must be HxW in pixels"),
+    ],
+)
+def test_a_folder_without_classes_is_refused(pack, tmp_path, folders, words, says):
+    root = tmp_path / "photos"
+    root.mkdir()
+    for name in folders:
+        (root / name).mkdir()
+    code, _, err = pack("images", root, "-o", tmp_path / "out.npz", *words)
+    assert code == 2
+    assert says in err
