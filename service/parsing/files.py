@@ -11,14 +11,23 @@ from service.parsing.result import FILE, Parsed, array_schema, write_tensors
 from service.parsing.table import read_csv
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 __all__ = ["parse_file"]
 
 
-def parse_file(path: Path, format: str, prepared: Path) -> Parsed:  # noqa: A002  # the API's word
+def parse_file(
+    path: Path,
+    format: str,  # noqa: A002  # the API's word
+    prepared: Path,
+    types: Mapping[str, str] | None = None,
+    progress: Callable[[float], object] | None = None,
+) -> Parsed:
     """Read a file of a format (csv, npz, json) and write its tensors.
 
+    ``types``: of columns, in the place of those that their values suggest. ``progress`` is told
+    the share that is done, now and then.
     Only the sandboxed child calls this on a stranger's file: it imports polars and takes memory.
     Raises: DataError, naming the place.
     """
