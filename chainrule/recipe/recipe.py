@@ -76,7 +76,7 @@ class Recipe(Document):
         Raises: SpecError at ``inputs``, ``target``, ``task``, ``sample_weight`` or ``split``.
         """
         choice = choose(schema, data, inputs, outputs)
-        everyone = np.arange(len(tensors[choice.names[0]]))
+        everyone = len(tensors[choice.names[0]])
         targets = [one.name for one in choice.targets.values()]
         usable = _usable(tensors, schema["kind"], targets, everyone)
         split = split_rows(usable, data.split, seed)
@@ -101,7 +101,7 @@ class Recipe(Document):
                 "train": len(split.train),
                 "validation": len(split.validation),
                 "test": len(split.test),
-                "dropped": len(everyone) - len(usable),
+                "dropped": everyone - len(usable),
             },
             inputs=encoded,
             target=unnamed({output: one.target for output, one in learnt.items()}),
@@ -251,17 +251,20 @@ class Recipe(Document):
         name = one.name if isinstance(one, ArrayInputs) else one.columns[0].name
         targets = [one.target for one in self.learnt().values()]
         names = [target.name for target in targets if not isinstance(target, InputTarget)]
-        return _usable(tensors, one.kind, names, np.arange(len(tensors[name])))
+        return _usable(tensors, one.kind, names, len(tensors[name]))
 
 
 def _usable(
-    tensors: Mapping[str, Array], schema_kind: str, targets: Iterable[str], everyone: Array
+    tensors: Mapping[str, Array], schema_kind: str, targets: Iterable[str], rows: int
 ) -> Array:
-    """Return the numbers of the rows that have all targets, ascending."""
+    """Return the numbers of the rows that have all targets, ascending, in as few bytes as go."""
+    everyone = np.arange(rows, dtype=np.int32 if rows < 2**31 else np.int64)
+    if schema_kind == "arrays":
+        return everyone
+    whole = np.ones(rows, bool)
     for name in targets:
-        rows = present(tensors, schema_kind, name)
-        everyone = np.intersect1d(everyone, rows, assume_unique=True)
-    return everyone
+        whole &= present(tensors[name])
+    return everyone if whole.all() else everyone[whole]
 
 
 def _check_weights(values: Array, name: str) -> None:

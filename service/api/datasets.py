@@ -8,22 +8,26 @@ from flask import request, url_for
 from pydantic import Field
 
 from service.actions import datasets
+from service.actions.datasets import Upload
 from service.api.context import parts, tenant
 from service.api.downloads import streamed
 from service.api.idempotency import Once, deleted
+from service.api.job_views import progress_view
 from service.api.paging import PageQuery, page
 from service.api.schemas import Blueprint, Query, content
 from service.api.uploads import MEDIA_TYPES, spooled
 from service.api.views import DatasetPage, DatasetView, timestamp
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from flask import Response
     from sqlalchemy.orm import Session
 
     from service.api.idempotency import Shown
-    from service.store.tables import Dataset
+    from service.store.tables import Dataset, Job
 
-__all__ = ["bp"]
+__all__ = ["bp", "dataset_views", "uploaded"]
 
 bp = Blueprint("datasets", __name__, url_prefix="/v1/datasets", tag="Datasets")
 
@@ -37,25 +41,25 @@ class UploadQuery(Query):
 @bp.post("")
 @bp.input(UploadQuery, location="query", arg_name="query")
 @bp.output(DatasetView, 201)
-@bp.doc(responses={200: "The same bytes are there already: the dataset that they made"})
+@bp.doc(
+    responses={
+        200: "The same bytes are there already: the dataset that they made",
+        202: "It is large: a job parses it, and the dataset is ready once that has succeeded",
+    }
+)
 def create_dataset(query: UploadQuery) -> Any:
     """Upload a dataset.
 
     The body is the raw file: CSV with a header line, NPZ, NPY, IDX (as MNIST has it), or JSON with
-    "inputs" and "targets".
+    "inputs" and "targets". What is over 64 MiB (CHAINRULE_PARSE_INLINE_MIB) is parsed by a job: read
+    the dataset until its state is no longer "parsing". One that has failed is parsed again when the
+    same bytes come again.
     """
     p = parts()
-    once = Once(_uploaded)
-    with spooled(request, p.settings.data_dir) as (path, format_):
-        datasets.create(
-            p.database,
-            p.parser,
-            tenant=tenant(),
-            name=query.name,
-            format=format_,
-            path=path,
-            once=once,
-        )
+    once = Once(uploaded)
+    with spooled(request, p.settings.data_dir) as body:
+        upload = Upload(tenant(), query.name, body.format)
+        datasets.create(p.intake, upload, body.path, body.sha256, once)
     return once.response
 
 
@@ -66,7 +70,8 @@ def list_datasets(query: PageQuery) -> Any:
     """List the datasets, newest first."""
     with parts().database.read() as session:
         found = datasets.list_page(session, tenant(), limit=query.limit, cursor=query.cursor)
-    return page(DatasetPage, map(dataset_view, found.items), found.next)
+        views = dataset_views(session, found.items)
+    return page(DatasetPage, views, found.next)
 
 
 @bp.get("/<ds:dataset_id>")
@@ -74,7 +79,7 @@ def list_datasets(query: PageQuery) -> Any:
 def read_dataset(dataset_id: str) -> Any:
     """Read a dataset."""
     with parts().database.read() as session:
-        return dataset_view(datasets.get(session, tenant(), dataset_id))
+        return dataset_views(session, [datasets.get(session, tenant(), dataset_id)])[0]
 
 
 @bp.delete("/<ds:dataset_id>")
@@ -103,17 +108,37 @@ def read_content(dataset_id: str) -> Response:
     )
 
 
-def _uploaded(_session: Session, stored: tuple[Dataset, bool]) -> Shown:
-    dataset, created = stored
-    view = dataset_view(dataset)
-    return view, 201 if created else 200, {"Location": view.links["self"]}
+def uploaded(session: Session, stored: tuple[Dataset, bool]) -> Shown:
+    """Answer with the dataset of an upload: 201, or 200 if it was there, or 202 as for a job."""
+    dataset, fresh = stored
+    (view,) = dataset_views(session, [dataset])
+    headers = {"Location": view.links["self"]}
+    if dataset.state != "parsing":
+        return view, 201 if fresh else 200, headers
+    return view, 202 if fresh else 200, headers | {"Retry-After": "1"}
 
 
-def dataset_view(dataset: Dataset) -> DatasetView:
-    """Return what the API tells of a dataset: all but the categories of its columns."""
-    schema = dataset.schema
-    kind = "columns" if schema["kind"] == "table" else "arrays"
+def dataset_views(session: Session, rows: Sequence[Dataset]) -> list[DatasetView]:
+    """Return what the API tells of datasets: all but the categories of their columns."""
+    jobs = datasets.parsing_jobs(session, rows)
+    return [_view(row, jobs.get(row.id)) for row in rows]
+
+
+def _view(dataset: Dataset, job: Job | None) -> DatasetView:
     place = url_for("datasets.read_dataset", dataset_id=dataset.id)
+    links = {"self": place, "content": f"{place}/content"}
+    more: dict[str, Any] = {"warnings": []}
+    if dataset.state == "ready":
+        schema = dataset.schema
+        kind = "columns" if schema["kind"] == "table" else "arrays"
+        more = {kind: schema[kind], "warnings": schema["warnings"]}
+    if dataset.error is not None:
+        more["error"] = dataset.error
+    if job is not None:
+        more["job_id"] = job.id
+        links["job"] = url_for("jobs.read_job", job_id=job.id)
+        if dataset.state == "parsing":
+            more["progress"] = progress_view(job)
     return DatasetView(
         id=dataset.id,
         name=dataset.name,
@@ -122,8 +147,7 @@ def dataset_view(dataset: Dataset) -> DatasetView:
         rows=dataset.rows,
         bytes=dataset.bytes,
         sha256=dataset.sha256,
-        warnings=schema["warnings"],
         created_at=timestamp(dataset.created_at) or "",
-        links={"self": place, "content": f"{place}/content"},
-        **{kind: schema[kind]},
+        links=links,
+        **more,
     )

@@ -21,7 +21,6 @@ from service.api.problems import RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from flask import Flask, Response
     from pydantic import BaseModel
@@ -103,20 +102,16 @@ def install(app: Flask) -> None:
     app.register_error_handler(AnsweredError, _replay)
 
 
-def name_upload(path: Path) -> None:
-    """Do for a large body what ``install`` does for others, reading it piece by piece.
+def name_upload(sha256: str) -> None:
+    """Do for a large body, known by its SHA-256, what ``install`` does for others.
 
     Raises: RequestError (400), if the body is not what its Content-Digest says; as ``_identify``.
     """
     promised = DIGEST.search(request.headers.get("Content-Digest", ""))
-    if promised is None and "key" not in g:
-        return
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
-    if promised and promised[1] != base64.b64encode(digest.digest()).decode():
+    if promised and promised[1] != base64.b64encode(bytes.fromhex(sha256)).decode():
         raise RequestError(400, "the body is not the one that its Content-Digest tells of")
     if "key" in g:
-        _identify(digest.hexdigest())
+        _identify(sha256)
 
 
 def _begin() -> None:

@@ -65,19 +65,45 @@ class ArrayView(BaseModel):
     dtype: str
 
 
+class ProgressView(BaseModel):
+    """How far a job is: completed epochs and committed steps; of a prediction committed rows.
+
+    Of a parsing: bytes of the file that are read.
+    """
+
+    epoch: int = 0
+    epochs: int = 0
+    step: int = 0
+    steps: int = 0
+    row: int = 0
+    rows: int = 0
+    byte: int = 0
+    bytes: int = 0
+    fraction: float
+    eta_s: float | None
+    samples_per_s: float | None
+
+
 class DatasetView(BaseModel):
-    """A dataset: ``columns`` of a table, or ``arrays``."""
+    """A dataset: ``columns`` of a table, or ``arrays``, once it is ready.
+
+    Unless it was parsed as it came, ``job_id`` is the job that does, ``progress`` says how far that
+    is, and ``error`` why it has failed.
+    """
 
     id: str
     name: str
     format: str
     state: Literal["parsing", "ready", "failed"]
-    rows: int
+    rows: int | None
     bytes: int
     sha256: str
     columns: list[ColumnView] = []
     arrays: list[ArrayView] = []
     warnings: list[str]
+    error: dict[str, Any] | None = None
+    job_id: str | None = None
+    progress: ProgressView | None = None
     created_at: str
     links: dict[str, str]
 
@@ -129,20 +155,6 @@ class ArchitecturePage(BaseModel):
     next: str | None
 
 
-class ProgressView(BaseModel):
-    """How far a job is: completed epochs and committed steps; of a prediction committed rows."""
-
-    epoch: int = 0
-    epochs: int = 0
-    step: int = 0
-    steps: int = 0
-    row: int = 0
-    rows: int = 0
-    fraction: float
-    eta_s: float | None
-    samples_per_s: float | None
-
-
 class TransitionView(BaseModel):
     """One change of a job's state."""
 
@@ -174,10 +186,13 @@ class ResultView(BaseModel):
 
 
 class JobItem(BaseModel):
-    """A job, as lists show it.  ``model_id``: what it has trained, or what predicts."""
+    """A job, as lists show it.  ``model_id``: what it has trained, or what predicts.
+
+    ``dataset_id``: what it reads, or makes ready, if its kind is parsing.
+    """
 
     id: str
-    kind: Literal["training", "prediction"]
+    kind: Literal["training", "prediction", "parsing"]
     name: str
     state: State
     attempt: int

@@ -50,6 +50,7 @@ __all__ = [
     "insert_new",
     "read",
     "stage",
+    "staged_pieces",
     "stream",
 ]
 
@@ -133,8 +134,13 @@ def stream(database: Database, sha256: str) -> Iterator[bytes]:
     """
     with database.read() as session:
         names = chunks(session, sha256)
-    whole = hashlib.sha256()
-    for name in names:
+    return staged_pieces(database, StagedBlob(sha256, 0, tuple(names)))
+
+
+def staged_pieces(database: Database, staged: StagedBlob) -> Iterator[bytes]:
+    """Yield staged bytes as ``stream`` does, whether or not anything refers to them yet."""
+    whole, sha256 = hashlib.sha256(), staged.sha256
+    for name in staged.chunks:
         with database.read() as session:
             data = session.scalar(select(Chunk.data).where(Chunk.sha256 == name))
         if data is None or hashlib.sha256(data).hexdigest() != name:

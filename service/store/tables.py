@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 __all__ = [
+    "DATASET_STATES",
     "FINAL",
     "STATES",
     "ApiKey",
@@ -47,6 +48,7 @@ __all__ = [
 ]
 
 STATES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
+DATASET_STATES = ("parsing", "ready", "failed")
 FINAL = ("succeeded", "failed", "cancelled")
 
 Json = JSON(none_as_null=True)
@@ -151,10 +153,16 @@ class BlobChunk(Base):
 
 
 class Dataset(Base):
-    """An upload: the bytes as they came, and the tensors that they were parsed into."""
+    """An upload: the bytes as they came, and the tensors that they were parsed into.
+
+    While it is ``parsing`` a job of that kind is live; if that ends without success, it is
+    ``failed``, and ``error`` says why. Only ``store.transitions`` writes ``state``.
+    """
 
     __tablename__ = "datasets"
     __table_args__ = (
+        CheckConstraint(f"state IN {DATASET_STATES}", name="state"),
+        CheckConstraint("(state = 'ready') = (prepared IS NOT NULL)", name="ready_is_prepared"),
         UniqueConstraint("tenant_id", "sha256", "format"),
         {"sqlite_autoincrement": True},
     )
@@ -165,12 +173,14 @@ class Dataset(Base):
     name: Mapped[str]
     format: Mapped[str]
     state: Mapped[str]
-    rows: Mapped[int]
+    rows: Mapped[int | None]
     bytes: Mapped[int]
     sha256: Mapped[str]
     blob: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"), index=True)
-    prepared: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"), index=True)
-    schema: Mapped[dict[str, Any]]
+    # These two are null until it is ready; what reads them asks for one that is.
+    prepared: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"), index=True, nullable=True)
+    schema: Mapped[dict[str, Any]] = mapped_column(Json, nullable=True)
+    error: Mapped[dict[str, Any] | None] = mapped_column(Json)
     created_at: Mapped[float]
 
 
@@ -189,11 +199,11 @@ class Architecture(Base):
 
 
 class Job(Base):
-    """A job, of training or of prediction: the truth, whatever any message or process believes.
+    """A job of training, prediction or parsing: the truth, whatever any process believes.
 
     ``attempt`` counts claims and fences late writers; ``hb`` counts heartbeats; ``crashes`` counts
     attempts in a row that committed no step; ``step`` counts committed batches of ``steps``, or
-    rows, if ``kind`` is prediction.
+    rows, if ``kind`` is prediction; bytes of the file, if it is parsing, of which none is kept.
     ``owner`` is ``<worker id>:<nonce>`` while running. Only ``store.transitions`` writes ``state``.
     """
 

@@ -24,6 +24,7 @@ from service.store.transitions.deletes import (
     delete_model,
 )
 from service.store.transitions.guards import Signals, finite, record
+from service.store.transitions.parsing import enqueue_parsing, note_parsed, parsed
 from service.store.transitions.pausing import pause, resume
 from service.store.transitions.progress import NewModel, certify, commit_unit, succeed
 from service.store.transitions.queue import (
@@ -56,10 +57,13 @@ __all__ = [
     "delete_model",
     "deliver",
     "due_for_ring",
+    "enqueue_parsing",
     "fail",
     "finite",
     "heartbeat",
     "next_queued",
+    "note_parsed",
+    "parsed",
     "pause",
     "peek",
     "reap",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import and_, delete, select
+from sqlalchemy import CursorResult, and_, delete, select, update
 
+from service.errors import NotFoundError
 from service.ids import new_id
 from service.store import blobs
 from service.store.tables import Dataset, Job, Part
@@ -26,14 +27,14 @@ __all__ = ["NewDataset", "commit_part", "deliver", "store_dataset"]
 
 @dataclass(frozen=True)
 class NewDataset:
-    """A dataset to store: its file, its tensors, and what is known of them."""
+    """A dataset to store: its file, its tensors, and what is known of them, once it is parsed."""
 
     content: StagedBlob
-    prepared: StagedBlob
+    prepared: StagedBlob | None
     name: str
     format: str
-    rows: int
-    schema: dict[str, Any]
+    rows: int | None
+    schema: dict[str, Any] | None
     id: str = field(default_factory=lambda: new_id("ds"))
 
 
@@ -87,30 +88,52 @@ def deliver(session: Session, job_id: str, attempt: int, dataset: NewDataset) ->
     return True
 
 
-def store_dataset(session: Session, tenant: str, new: NewDataset) -> Dataset:
-    """Insert the row, unless somebody (this very call, perhaps) has stored the same bytes."""
+def store_dataset(session: Session, tenant: str, new: NewDataset) -> tuple[Dataset, bool]:
+    """Insert the row, unless somebody (this very call, perhaps) has stored the same bytes.
+
+    One that could not be parsed becomes what ``new`` is: ready, or about to be parsed again.
+    Returns: the dataset, and whether this call has made it what it is.
+    """
     known = _same(session, tenant, new)
-    if known is not None:
-        return known
+    if known is not None and known.state != "failed":
+        return known, known.id == new.id
     blobs.attach(session, new.content)
-    blobs.attach(session, new.prepared)
+    if new.prepared is not None:
+        blobs.attach(session, new.prepared)
+    parsed = {
+        "state": "parsing" if new.prepared is None else "ready",
+        "rows": new.rows,
+        "prepared": None if new.prepared is None else new.prepared.sha256,
+        "schema": new.schema,
+    }
+    if known is not None:
+        return _renew(session, known, parsed)
     row = Dataset(
         id=new.id,
         tenant_id=tenant,
         name=new.name,
         format=new.format,
-        state="ready",
-        rows=new.rows,
         bytes=new.content.bytes,
         sha256=new.content.sha256,
         blob=new.content.sha256,
-        prepared=new.prepared.sha256,
-        schema=new.schema,
         created_at=time.time(),
+        **parsed,
     )
     session.add(row)
     session.flush()
-    return row
+    return row, True
+
+
+def _renew(session: Session, known: Dataset, parsed: dict[str, Any]) -> tuple[Dataset, bool]:
+    """Take a failed dataset up again.  Raises: NotFoundError, if it is gone meanwhile."""
+    failed = (Dataset.id == known.id, Dataset.state == "failed")
+    renewed = update(Dataset).where(*failed).values(**parsed, error=None)
+    result = session.execute(renewed.execution_options(synchronize_session=False))
+    wanted = select(Dataset).where(Dataset.id == known.id)
+    row = session.scalar(wanted.execution_options(populate_existing=True))
+    if row is None:
+        raise NotFoundError("dataset", known.id)
+    return row, bool(cast("CursorResult[Any]", result).rowcount)
 
 
 def _same(session: Session, tenant: str, new: NewDataset) -> Dataset | None:
