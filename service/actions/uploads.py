@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,18 @@ if TYPE_CHECKING:
     from service.actions.requests import UploadRequest
     from service.store.database import Database, UnitOfWork
 
-__all__ = ["KEPT_S", "begin", "complete", "delete", "get", "parts", "purge", "put"]
+__all__ = [
+    "KEPT_S",
+    "PART_BYTES",
+    "begin",
+    "complete",
+    "delete",
+    "get",
+    "parts",
+    "purge",
+    "put",
+    "types_of",
+]
 
 KEPT_S = 24 * 3600.0
 PART_BYTES = 8 * CHUNK_BYTES  # whole chunks: those of the parts are those of the file
@@ -59,7 +71,7 @@ def begin(
         tenant_id=tenant,
         name=request.name,
         format=request.format,
-        types=request.types,
+        types=transitions.canonical(request.types),
         bytes=request.bytes,
         sha256=request.sha256,
         part_bytes=min(PART_BYTES, max_bytes // CHUNK_BYTES * CHUNK_BYTES),
@@ -87,8 +99,10 @@ def parts(session: Session, upload: Upload) -> Sequence[UploadPart]:
     return session.scalars(of_upload.order_by(UploadPart.number)).all()
 
 
-def put(database: Database, tenant: str, upload_id: str, number: int, path: Path) -> bool:
-    """Store a part.  Returns: whether it is new; the same bytes again change nothing.
+def put(
+    database: Database, tenant: str, upload_id: str, number: int, path: Path
+) -> tuple[UploadPart, bool]:
+    """Store a part.  Returns: it, and whether it is new: the same bytes again change nothing.
 
     Raises: NotFoundError; DataError at ``part``, if it has not the size that it must have;
     ConflictError, if other bytes are there, or the upload is complete.
@@ -102,10 +116,18 @@ def put(database: Database, tenant: str, upload_id: str, number: int, path: Path
     if (size := path.stat().st_size) != wanted:
         raise DataError.at("part", f"part {number} has {wanted:,} bytes, got {size:,}")
 
-    def store(uow: UnitOfWork, staged: StagedBlob) -> bool:
-        return transitions.store_part(uow.session, upload_id, tenant, number, staged)
+    def store(uow: UnitOfWork, staged: StagedBlob) -> tuple[UploadPart, bool]:
+        new = transitions.store_part(uow.session, upload_id, tenant, number, staged)
+        part = UploadPart(number=number, blob=staged.sha256, bytes=staged.bytes)
+        return part, new
 
     return blobs.attached(database, lambda: blobs.stage(database, path.read_bytes()), store)
+
+
+def types_of(row: Upload | Dataset) -> dict[str, str]:
+    """Return the types of columns that the client has given."""
+    types: dict[str, str] = json.loads(row.types)
+    return types
 
 
 def complete(
@@ -147,11 +169,10 @@ def complete(
 
         return once(acting)
 
-    told = datasets.Upload(tenant, upload.name, upload.format, upload.types)
+    told = datasets.Upload(tenant, upload.name, upload.format, types_of(upload))
+    staged = StagedBlob(sha256, upload.bytes, tuple(names))
     try:
-        return datasets.adopt(
-            intake, told, StagedBlob(sha256, upload.bytes, tuple(names)), finishing
-        )
+        return datasets.adopt(intake, told, staged, finishing)
     except IntegrityError:  # somebody has deleted it meanwhile
         raise NotFoundError("upload", upload_id) from None
 
@@ -174,16 +195,17 @@ def _begun(session: Session, tenant: str, request: UploadRequest) -> Upload | No
         Upload.sha256 == request.sha256,
         Upload.bytes == request.bytes,
         Upload.format == request.format,
+        Upload.types == transitions.canonical(request.types),
         Upload.dataset_id.is_(None),
     )
     newest = select(Upload).where(*same).order_by(Upload.created_at.desc())
-    found = session.scalars(newest)
-    return next((row for row in found if row.types == request.types), None)
+    return session.scalars(newest.limit(1)).first()
 
 
 def _known(session: Session, tenant: str, request: UploadRequest) -> str | None:
     """Return the dataset that the same bytes have made before."""
     if request.sha256 is None:
         return None
-    known = datasets.same(session, tenant, request.sha256, request.format, request.types)
+    upload = datasets.Upload(tenant, request.name, request.format, dict(request.types))
+    known = datasets.find(session, upload, request.sha256)
     return known.id if known is not None and known.state != "failed" else None

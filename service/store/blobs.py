@@ -27,6 +27,7 @@ from service.store.tables import (
     Job,
     Model,
     Part,
+    UploadPart,
     WarmStart,
 )
 
@@ -269,6 +270,7 @@ def _unreferenced() -> list[Any]:
         Checkpoint.blob,
         Model.bundle,
         Part.blob,
+        UploadPart.blob,
         WarmStart.blob,
     )
     return [~exists().where(user == Blob.sha256) for user in users]
