@@ -5,19 +5,21 @@ from __future__ import annotations
 import hashlib
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any
 
-from safetensors.numpy import load
 from sqlalchemy import select
 
+from chainrule.mapping import open_tensors
 from service.actions.cache import Cache
 from service.actions.once import plainly
 from service.actions.paging import Page, newest
 from service.errors import ConflictError, NotFoundError, UnreadyError
 from service.ids import new_id
 from service.store import blobs, transitions
+from service.store.file_cache import FileCache
 from service.store.tables import Dataset, Job
 
 if TYPE_CHECKING:
@@ -53,7 +55,8 @@ PIECE_BYTES = 2**20
 PARSING_BYTES = 600 * 10**6  # what the process may take that parses for a job
 PARSING_S = 60.0  # and how long: this, and so much for each byte
 PARSING_S_PER_BYTE = 0.5e-6
-_tensors: Cache[Tensors] = Cache(max_bytes=256 * 2**20)
+LEAST_BYTES = 64 * 2**20  # that a file counts for: each is open, and not many may be
+_mapped: Cache[Tensors] = Cache(max_bytes=8 << 30)  # of files: no memory, but room on the disk
 
 
 @dataclass(frozen=True)
@@ -147,8 +150,9 @@ def _parse(
     parsed = intake.parser.parse(path, upload.format, types=upload.types)
 
     def store(uow: UnitOfWork, staged: tuple[StagedBlob, StagedBlob]) -> tuple[Dataset, bool]:
-        facts = (upload.name, upload.format, parsed.rows, parsed.schema, types, dataset_id)
-        new = transitions.NewDataset(*staged, *facts)
+        new = transitions.NewDataset(
+            *staged, upload.name, upload.format, parsed.rows, parsed.schema, types, dataset_id
+        )
         return transitions.store_dataset(uow.session, upload.tenant, new)
 
     def make() -> tuple[StagedBlob, StagedBlob]:
@@ -169,8 +173,9 @@ def _enqueue(
     types = transitions.canonical(upload.types)
 
     def store(uow: UnitOfWork, staged: StagedBlob) -> tuple[Dataset, bool]:
-        facts = (upload.name, upload.format, None, None, types, dataset_id)
-        new = transitions.NewDataset(staged, None, *facts)
+        new = transitions.NewDataset(
+            staged, None, upload.name, upload.format, None, None, types, dataset_id
+        )
         row, fresh = transitions.store_dataset(uow.session, upload.tenant, new)
         known = uow.session.scalar(select(Job.id).where(Job.id == job_id))
         if known is None and fresh:
@@ -250,21 +255,28 @@ def content(database: Database, dataset: Dataset) -> Iterator[bytes]:
     return blobs.stream(database, dataset.blob)
 
 
-def tensors(session: Session, dataset: Dataset) -> Tensors:
-    """Return the prepared tensors by name; do not write to them.  Raises: CorruptError."""
+def tensors(session: Session, dataset: Dataset, folder: Path) -> Tensors:
+    """Return the prepared tensors by name, read-only, of a file in a folder of such.
+
+    Raises: CorruptError; StorageFullError.
+    """
 
     def read() -> tuple[Tensors, int]:
-        data = blobs.read(session, dataset.prepared)
-        return load(data), len(data)
+        pieces = partial(blobs.stream_within, session)
+        path = _files(folder).fetch(dataset.prepared, pieces)
+        return open_tensors(path), max(path.stat().st_size, LEAST_BYTES)
 
-    return _tensors.get(dataset.prepared, read)
+    return _mapped.get(dataset.prepared, read)
+
+
+_files = cache(FileCache)  # each folder's knows what it has verified
 
 
 @contextmanager
 def _written(intake: Intake, staged: StagedBlob) -> Iterator[Path]:
     """Write staged bytes to a file for a moment.  Raises: CorruptError."""
     with NamedTemporaryFile(dir=intake.folder, prefix="upload-") as file:
-        for piece in blobs.staged_pieces(intake.database, staged):
+        for piece in blobs.stream_staged(intake.database, staged):
             file.write(piece)
         file.flush()
         yield Path(file.name)

@@ -32,7 +32,7 @@ from service.store.tables import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sqlalchemy.orm import Session
 
@@ -51,8 +51,9 @@ __all__ = [
     "insert_new",
     "read",
     "stage",
-    "staged_pieces",
     "stream",
+    "stream_staged",
+    "stream_within",
 ]
 
 S = TypeVar("S")
@@ -133,17 +134,40 @@ def stream(database: Database, sha256: str) -> Iterator[bytes]:
 
     Raises: CorruptError, at the first chunk that is not what was written.
     """
-    with database.read() as session:
-        names = chunks(session, sha256)
-    return staged_pieces(database, StagedBlob(sha256, 0, tuple(names)))
+    return _stream(_snapshots(database), sha256)
 
 
-def staged_pieces(database: Database, staged: StagedBlob) -> Iterator[bytes]:
+def stream_within(session: Session, sha256: str) -> Iterator[bytes]:
+    """Yield a blob chunk by chunk, as a session that is open anyway sees it.  Raises: as above."""
+    return _stream(lambda act: act(session), sha256)
+
+
+def stream_staged(database: Database, staged: StagedBlob) -> Iterator[bytes]:
     """Yield staged bytes as ``stream`` does, whether or not anything refers to them yet."""
-    whole, sha256 = hashlib.sha256(), staged.sha256
-    for name in staged.chunks:
+    return _stream(_snapshots(database), staged.sha256, staged.chunks)
+
+
+def _snapshots(database: Database) -> Callable[[Callable[[Session], T]], T]:
+    """Return what gives each act a session of its own."""
+
+    def read(act: Callable[[Session], T]) -> T:
         with database.read() as session:
-            data = session.scalar(select(Chunk.data).where(Chunk.sha256 == name))
+            return act(session)
+
+    return read
+
+
+def _stream(
+    read: Callable[[Callable[[Session], Any]], Any],
+    sha256: str,
+    names: Sequence[str] | None = None,
+) -> Iterator[bytes]:
+    if names is None:
+        names = read(lambda session: chunks(session, sha256))
+    whole = hashlib.sha256()
+    for name in names or ():
+        wanted = select(Chunk.data).where(Chunk.sha256 == name)
+        data: bytes | None = read(lambda session, wanted=wanted: session.scalar(wanted))  # type: ignore[misc]
         if data is None or hashlib.sha256(data).hexdigest() != name:
             raise CorruptError(f"chunk {name[:12]}…: the stored bytes are not those written")
         whole.update(data)
