@@ -169,10 +169,10 @@ def complete(
 
         return once(acting)
 
-    told = datasets.Upload(tenant, upload.name, upload.format, types_of(upload))
+    file = datasets.Upload(tenant, upload.name, upload.format, types_of(upload))
     staged = StagedBlob(sha256, upload.bytes, tuple(names))
     try:
-        return datasets.adopt(intake, told, staged, finishing)
+        return datasets.adopt(intake, file, staged, finishing)
     except IntegrityError:  # somebody has deleted it meanwhile
         raise NotFoundError("upload", upload_id) from None
 

@@ -11,9 +11,9 @@ from service.parsing.idx import read_idx
 from service.parsing.json_arrays import read_json
 from service.parsing.npy import read_npy
 from service.parsing.npz import read_npz
-from service.parsing.result import FILE, Parsed, write_tensors
+from service.parsing.result import FILE, Parsed
 from service.parsing.streamed import array_schema, held, write_streamed
-from service.parsing.table import read_csv
+from service.parsing.tables import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["parse_file"]
 
+TABLES = ("csv",)
 ARRAYS = ("npz", "npy", "idx", "json")
 
 
@@ -33,20 +34,18 @@ def parse_file(
 ) -> Parsed:
     """Read a file of a format (csv, npz, npy, idx, json) and write its tensors.
 
-    ``types``: of columns, in the place of those that their values suggest. ``progress`` is told
-    the share that is done, now and then.
+    ``types``: what some columns of a table are, whatever they look like. ``progress`` is told the
+    fraction that is done, now and then.
     Only the sandboxed child calls this on a stranger's file: it imports polars and takes memory.
     Raises: DataError, naming the place.
     """
     if format in ARRAYS:
-        return _read_arrays(path, format, prepared, types or {}, progress)
-    match format:
-        case "csv":
-            schema, tensors = read_csv(path.read_bytes())
-        case _:
-            known = ", ".join(("csv", *ARRAYS))
-            raise DataError.at(FILE, f"the format {format!r} is not one of {known}")
-    write_tensors(tensors, prepared)
+        schema = _read_arrays(path, format, prepared, types or {}, progress)
+    elif format in TABLES:
+        schema = read_table(path, format, prepared, types or {}, progress)
+    else:
+        known = ", ".join(TABLES + ARRAYS)
+        raise DataError.at(FILE, f"the format {format!r} is not one of {known}")
     return Parsed(schema, prepared, schema["rows"])
 
 
@@ -56,7 +55,7 @@ def _read_arrays(
     prepared: Path,
     types: Mapping[str, str],
     progress: Callable[[float], object] | None,
-) -> Parsed:
+) -> dict[str, Any]:
     """Copy arrays into the prepared file, never one of them in memory as a whole (but JSON)."""
     if types:
         detail = "there are no columns in arrays"
@@ -71,8 +70,7 @@ def _read_arrays(
             arrays = [read_idx(data)]
         case _:
             arrays = held(read_json(data[:]))
-    schema = array_schema(arrays, write_streamed(arrays, prepared, progress))
-    return Parsed(schema, prepared, schema["rows"])
+    return array_schema(arrays, write_streamed(arrays, prepared, progress))
 
 
 def _mapped(path: Path) -> Any:

@@ -84,7 +84,7 @@ def array_schema(arrays: Sequence[Streamed], bad: dict[str, int]) -> dict[str, A
 def write_streamed(
     arrays: Sequence[Streamed], path: Path, progress: Callable[[float], object] | None = None
 ) -> dict[str, int]:
-    """Write the prepared file, byte for byte as ``write_tensors`` would.
+    """Write the prepared file, byte for byte as safetensors would.
 
     Returns: how many values of each array are not finite.  Raises: OSError; what reading raises.
     """
