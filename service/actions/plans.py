@@ -84,7 +84,7 @@ def plan(session: Session, tenant: str, request: JobRequest, settings: Settings)
     Raises: NotFoundError; SpecError, at ``data``, ``architecture`` or ``training``; AdmissionError,
     if the job is sound but too large.
     """
-    dataset = datasets.get(session, tenant, request.dataset_id)
+    dataset = datasets.ready(session, tenant, request.dataset_id)
     given = request.architecture
     if given is None:
         stored = architectures.get(session, tenant, str(request.architecture_id))
