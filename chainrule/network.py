@@ -45,6 +45,7 @@ class Network:
     of what training moves without gradients, such as moving means, and ``states`` names its views.
     ``vocabularies`` names the inputs of whole numbers, and how many of these there are.
     Where there are several inputs or outputs, the values of all of them are {name: array}.
+    A copy, by ``copy`` or ``pickle``, is a network of its own with the same numbers.
     Raises: SpecError, if the architecture does not add up or the dtype is not known.
     """
 
@@ -86,6 +87,11 @@ class Network:
     def output_shape(self) -> tuple[int, ...]:
         """The shape of the first output, for most networks the only one."""
         return next(iter(self.output_shapes.values()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy of a view would be no view: the layers of a copy are built over its own vectors.
+        made = self.spec, self.seed, self.dtype.name
+        return _filled, (type(self), made, self.flat, self.state)
 
     def _cut(self) -> dict[str, dict[str, Array]]:
         """Cut each layer's views from the flat vectors and fill them."""
@@ -229,3 +235,11 @@ class Network:
         """Write the bundle of this network, without a recipe."""
         # The bundle stands above the network, which must not need it: looked up when called.
         importlib.import_module("chainrule.bundle").save(self, path)
+
+
+def _filled(kind: type[Network], made: tuple[Any, ...], flat: Array, state: Array) -> Network:
+    """Make a network and give it its numbers."""
+    net = kind(*made)
+    np.copyto(net.flat, flat)
+    np.copyto(net.state, state)
+    return net

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -99,6 +102,28 @@ def test_a_saved_network_predicts_the_same_bits_when_loaded(tmp_path):
     x = np.random.default_rng(0).standard_normal((4, 30))
     loaded = chainrule.load(tmp_path / "net.zip").network
     assert loaded.predict(x).tobytes() == net.predict(x).tobytes()
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [copy.copy, copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))],
+    ids=["copy", "deepcopy", "pickle"],
+)
+def test_a_copied_network_learns_by_itself_what_the_first_one_learns(copied):
+    spec = spec_of(dense(4), {"kind": "batch_norm"}, dense(2), shape=(3,))
+    rng = np.random.default_rng(4)
+    rows = rng.standard_normal((12, 3)), rng.standard_normal((12, 2))
+    net = Network(spec, seed=2, dtype="float64")
+    list(chainrule.fit(net, rows, {"epochs": 2}))
+    before, other = net.flat.copy(), copied(net)
+    assert (other.predict(rows[0]) == net.predict(rows[0])).all()
+    learnt = [report.train for report in chainrule.fit(other, rows, {"epochs": 3})]
+    assert (net.flat == before).all()
+    assert learnt == [report.train for report in chainrule.fit(net, rows, {"epochs": 3})]
+    assert learnt[-1]["loss"] < learnt[0]["loss"]
+    assert (other.flat == net.flat).all()
+    assert (other.state == net.state).all()
+    assert (other.predict(rows[0]) == net.predict(rows[0])).all()
 
 
 def test_an_unknown_precision_and_a_missing_input_are_refused():
