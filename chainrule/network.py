@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-__all__ = ["BLOCK_BYTES", "EVALUATION_ROWS", "Network"]
+__all__ = ["BLOCK_BYTES", "EVALUATION_ROWS", "Network", "checked_batch_size"]
 
 BLOCK_BYTES = 64 << 20  # of scratch memory in one forward pass: bounds the memory of a prediction
 _BLOCK_ROWS = 1024
@@ -155,14 +156,12 @@ class Network:
         Raises: ShapeError or DataError, as ``checked``; SpecError, if the batch size is no whole
         number from 1.
         """
-        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
-            raise SpecError.at("batch_size", f"must be a whole number >= 1, got {batch_size!r}")
+        size = self.block_rows() if batch_size is None else checked_batch_size(batch_size)
         values = self.checked(x)
         rows = len(next(iter(values.values())))
         results = {
             name: np.empty((rows, *shape), self.dtype) for name, shape in self.output_shapes.items()
         }
-        size = batch_size or self.block_rows()
         tape = Tape(dtype=self.dtype)
         with np.errstate(all="ignore"):
             for start in range(0, rows, size):
@@ -235,6 +234,13 @@ class Network:
         """Write the bundle of this network, without a recipe."""
         # The bundle stands above the network, which must not need it: looked up when called.
         importlib.import_module("chainrule.bundle").save(self, path)
+
+
+def checked_batch_size(given: object) -> int:
+    """Return how many rows to run at once.  Raises: SpecError, if it is no whole number from 1."""
+    if not isinstance(given, Integral) or given < 1:
+        raise SpecError.at("batch_size", f"must be a whole number >= 1, got {given!r}")
+    return int(given)
 
 
 def _filled(kind: type[Network], made: tuple[Any, ...], flat: Array, state: Array) -> Network:

@@ -193,6 +193,14 @@ def test_a_batch_size_that_is_none_is_refused(batch_size):
     net = Network({"input": {"shape": [3]}, "layers": [{"kind": "dense", "units": 2}]})
     with pytest.raises(SpecError, match="batch_size: must be a whole number >= 1"):
         net.predict(np.zeros((4, 3)), batch_size)
+    with pytest.raises(SpecError, match="batch_size: must be a whole number >= 1"):
+        chainrule.evaluate(net, np.zeros((4, 3)), [0, 1, 0, 1], "hinge", batch_size)
+
+
+def test_a_batch_size_may_be_one_of_numpys_whole_numbers():
+    net = Network({"input": {"shape": [3]}, "layers": [{"kind": "dense", "units": 2}]})
+    x = np.ones((4, 3))
+    assert (net.predict(x, np.int64(3)) == net.predict(x, 3)).all()
 
 
 def test_wide_layers_are_predicted_fewer_rows_at_once():
