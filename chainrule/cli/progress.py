@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
@@ -13,9 +14,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from chainrule.cli.shared import Session
-    from chainrule.client import Job
+    from chainrule.client import Dataset, Job
 
-__all__ = ["follow"]
+__all__ = ["follow", "upload"]
 
 LINE_EVERY_S = 10.0
 COLUMNS = (
@@ -25,6 +26,15 @@ COLUMNS = (
     TextColumn("{task.fields[note]}"),
     TimeRemainingColumn(),
 )
+
+
+def upload(session: Session, source: str) -> Dataset:
+    """Upload a file and return its dataset, once it is parsed, showing how far that is."""
+    dataset = session.client.upload(source, wait=False)
+    if dataset.state == "parsing":
+        session.say(f"uploaded {escape(source)}: {dataset.view['bytes']:,} bytes to parse")
+        follow(session, dataset.job())
+    return dataset.wait()
 
 
 def follow(session: Session, job: Job) -> None:
@@ -75,11 +85,17 @@ def _takeovers(console: Console, job: Job) -> Callable[[Job], None]:
         nonlocal known
         attempt = job.view["attempt"]
         if attempt > known:
-            kept = "checkpoint" if job.view.get("kind") != "prediction" else "block"
-            console.print(f"attempt {attempt}: goes on from the last {kept}, {job.progress()}")
+            console.print(f"attempt {attempt}: {_from(job)}")
             known = attempt
 
     return tell
+
+
+def _from(job: Job) -> str:
+    if job.view.get("kind") == "parsing":
+        return "begins with the file anew"
+    kept = "checkpoint" if job.view.get("kind") != "prediction" else "block"
+    return f"goes on from the last {kept}, {job.progress()}"
 
 
 def _note(job: Job) -> str:

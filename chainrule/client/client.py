@@ -60,10 +60,13 @@ class Client:
         data: str | Path | Mapping[str, ArrayLike] | tuple[ArrayLike, ArrayLike],
         *,
         name: str | None = None,
+        wait: bool = True,
     ) -> Dataset:
         """Upload a file (CSV, NPZ or JSON), named arrays, or a pair of inputs and targets.
 
-        The same content again returns the dataset that is there.
+        The same content again returns the dataset that is there. A large file is parsed by a job:
+        this waits for it, unless ``wait`` is False; then see ``Dataset.wait``.
+        Raises: ApiError 422, naming each place of the file that is no good.
         """
         content: Path | bytes
         if isinstance(data, str | Path):
@@ -78,7 +81,8 @@ class Client:
             content=content,
             headers={"Content-Type": kind},
         )
-        return Dataset(self._transport, view)
+        dataset = Dataset(self._transport, view)
+        return dataset.wait() if wait else dataset
 
     def train(
         self,
@@ -89,7 +93,7 @@ class Client:
         data: Specification | None = None,
         name: str | None = None,
     ) -> Job:
-        """Queue a training job and return at once.
+        """Queue a training job and return at once, or once its dataset is parsed.
 
         ``dataset`` is an uploaded dataset, its id, or a file to upload; ``architecture`` a
         specification (a mapping, JSON text or an ``ArchitectureSpec``) or the id of a stored one
@@ -101,6 +105,8 @@ class Client:
             isinstance(dataset, str) and not is_id and Path(dataset).is_file()
         ):
             dataset = self.upload(dataset)
+        if isinstance(dataset, Dataset):
+            dataset.wait()
         request: dict[str, Any] = {
             "dataset_id": dataset.id if isinstance(dataset, Dataset) else dataset
         }

@@ -57,13 +57,47 @@ class _Resource:
 
 
 class Dataset(_Resource):
-    """Rows to learn from, as uploaded."""
+    """Rows to learn from, as uploaded; ``view`` is the service's JSON as last read."""
 
     collection = "datasets"
 
     @property
+    def state(self) -> str:
+        """``parsing``, ``ready`` or ``failed``."""
+        return str(self.view["state"])
+
+    @property
     def rows(self) -> int:
-        return int(self.view["rows"])
+        """How many rows there are; none are known of before it is ready."""
+        return int(self.view["rows"] or 0)
+
+    def job(self) -> Job:
+        """Return the job that parses it.  Raises: ClientError, if it was parsed as it came."""
+        if not self.view.get("job_id"):
+            raise ClientError(f"{self.id} is {self.state}: no job parses it")
+        where = f"/v1/{Job.collection}/{self.view['job_id']}"
+        return Job(self._transport, self._transport.json("GET", where))
+
+    def wait(
+        self,
+        on_progress: Callable[[Job], object] | None = None,
+        *,
+        timeout_s: float | None = None,
+    ) -> Self:
+        """Wait until it is ready, and return it.
+
+        ``on_progress``: as ``Job.wait``.
+        Raises: ApiError 422, naming each place of the file that is no good, as the upload of a
+        smaller one would have; TimeoutError, after ``timeout_s``; UnreachableError.
+        """
+        while self.state == "parsing":
+            self.job().wait(on_progress, timeout_s=timeout_s)
+            self.view = self._transport.json("GET", self.path)
+        if self.state == "failed":
+            error = self.view["error"]
+            problem = {"title": "The file could not be parsed", "errors": [], **error}
+            raise ApiError(422, problem)
+        return self
 
     def download(self, path: str | Path) -> Path:
         """Save the file as it was uploaded, or as a prediction has made it; return its path.
@@ -154,7 +188,7 @@ class Model(_Resource):
 
 
 class Job(_Resource):
-    """A training run, or a batch prediction.
+    """A training run, a batch prediction, or the parsing of a large file.
 
     ``view`` is the service's JSON as last read; ``refresh`` reads it anew.
     """
@@ -178,6 +212,8 @@ class Job(_Resource):
     def progress(self) -> str:
         """Return how far it is in words: in epochs, a prediction in rows."""
         progress = self.view["progress"]
+        if self.view.get("kind") == "parsing":
+            return f"parsed {progress['fraction']:.0%}"
         if self.view.get("kind") == "prediction":
             return f"row {progress['row']:,}/{progress['rows']:,}"
         return f"epoch {progress['epoch']}/{progress['epochs']}"
