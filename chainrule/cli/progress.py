@@ -29,12 +29,30 @@ COLUMNS = (
 
 
 def upload(session: Session, source: str) -> Dataset:
-    """Upload a file and return its dataset, once it is parsed, showing how far that is."""
-    dataset = session.client.upload(source, wait=False)
-    if dataset.state == "parsing":
-        session.say(f"uploaded {escape(source)}: {dataset.view['bytes']:,} bytes to parse")
-        follow(session, dataset.job())
-    return dataset.wait()
+    """Upload a file and return its dataset once it is parsed, showing how far that is."""
+    if session.as_json:
+        return session.client.upload(source)
+    if not session.err.is_terminal:
+        return session.client.upload(source, on_progress=_now_and_then(session.err))
+    with Progress(*COLUMNS, console=session.err, transient=True) as bar:
+        task = bar.add_task("upload", total=1.0, note=escape(source))
+        return session.client.upload(
+            source,
+            on_progress=lambda what, share: bar.update(task, completed=share, description=what),
+        )
+
+
+def _now_and_then(console: Console) -> Callable[[str, float], None]:
+    """Return what prints a line, but not more often than every ``LINE_EVERY_S``."""
+    told_at = time.monotonic()
+
+    def show(what: str, share: float) -> None:
+        nonlocal told_at
+        if time.monotonic() - told_at >= LINE_EVERY_S:
+            told_at = time.monotonic()
+            console.print(f"{what} {share:4.0%}")
+
+    return show
 
 
 def follow(session: Session, job: Job) -> None:

@@ -43,6 +43,7 @@ __all__ = [
     "content",
     "create",
     "delete",
+    "find",
     "get",
     "list_page",
     "parsing_jobs",
@@ -126,15 +127,15 @@ def adopt(
 def _known(intake: Intake, upload: Upload, sha256: str, once: Once) -> tuple[Dataset, bool] | None:
     """Return the dataset of the same bytes, unless there is none, or none that was parsed."""
     with intake.database.read() as session:
-        known = _same(session, upload.tenant, sha256, upload.format)
+        known = find(session, upload, sha256)
     if known is None or known.state == "failed":
         return None
 
-    def find(uow: UnitOfWork) -> tuple[Dataset, bool]:
+    def read(uow: UnitOfWork) -> tuple[Dataset, bool]:
         return get(uow.session, upload.tenant, known.id), False
 
     try:
-        found: tuple[Dataset, bool] = intake.database.transact(once(find))
+        found: tuple[Dataset, bool] = intake.database.transact(once(read))
     except NotFoundError:  # deleted since
         return None
     return found
@@ -145,11 +146,12 @@ def _parse(
 ) -> tuple[Dataset, bool]:
     """Parse a file here and now, and store what it gives.  Raises: DataError."""
     dataset_id = new_id("ds")
+    types = transitions.canonical(upload.types)
     parsed = intake.parser.parse(path, upload.format, types=upload.types)
 
     def store(uow: UnitOfWork, staged: tuple[StagedBlob, StagedBlob]) -> tuple[Dataset, bool]:
         new = transitions.NewDataset(
-            *staged, upload.name, upload.format, parsed.rows, parsed.schema, dataset_id
+            *staged, upload.name, upload.format, parsed.rows, parsed.schema, types, dataset_id
         )
         return transitions.store_dataset(uow.session, upload.tenant, new)
 
@@ -168,10 +170,11 @@ def _enqueue(
 ) -> tuple[Dataset, bool]:
     """Store a file, and with it the job that parses it."""
     dataset_id, job_id = new_id("ds"), new_id("job")
+    types = transitions.canonical(upload.types)
 
     def store(uow: UnitOfWork, staged: StagedBlob) -> tuple[Dataset, bool]:
         new = transitions.NewDataset(
-            staged, None, upload.name, upload.format, None, None, dataset_id
+            staged, None, upload.name, upload.format, None, None, types, dataset_id
         )
         row, fresh = transitions.store_dataset(uow.session, upload.tenant, new)
         known = uow.session.scalar(select(Job.id).where(Job.id == job_id))
@@ -217,6 +220,12 @@ def ready(session: Session, tenant: str, dataset_id: str) -> Dataset:
     if row.error is not None:
         raise ConflictError(f"{dataset_id} could not be parsed: {row.error['detail']}")
     return row
+
+
+def find(session: Session, upload: Upload, sha256: str) -> Dataset | None:
+    """Return the dataset that the same bytes, read in the same way, have made before."""
+    types = transitions.canonical(upload.types)
+    return transitions.find_dataset(session, upload.tenant, sha256, upload.format, types)
 
 
 def get(session: Session, tenant: str, dataset_id: str) -> Dataset:
@@ -271,11 +280,6 @@ def _written(intake: Intake, staged: StagedBlob) -> Iterator[Path]:
             file.write(piece)
         file.flush()
         yield Path(file.name)
-
-
-def _same(session: Session, tenant: str, sha256: str, format_: str) -> Dataset | None:
-    same = (Dataset.tenant_id == tenant, Dataset.sha256 == sha256, Dataset.format == format_)
-    return session.scalar(select(Dataset).where(*same))
 
 
 def _hash(path: Path) -> str:

@@ -27,6 +27,7 @@ from service.store.tables import (
     Job,
     Model,
     Part,
+    UploadPart,
     WarmStart,
 )
 
@@ -41,6 +42,7 @@ __all__ = [
     "ATTEMPTS",
     "CHUNK_BYTES",
     "StagedBlob",
+    "Window",
     "attach",
     "attached",
     "chunks",
@@ -174,6 +176,38 @@ def _stream(
         raise CorruptError(f"blob {sha256[:12]}…: the stored bytes are not those that were written")
 
 
+class Window:
+    """Parts of a blob that was staged as a whole, read without the rest of it."""
+
+    def __init__(self, session: Session, sha256: str) -> None:
+        self._session = session
+        self._sha256 = sha256
+        self._position, self._data = -1, b""
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Return the bytes from ``start`` up to ``stop``.  Raises: CorruptError."""
+        found = bytearray()
+        for position in range(start // CHUNK_BYTES, -(-stop // CHUNK_BYTES)):
+            at = position * CHUNK_BYTES
+            found += self._chunk(position)[max(0, start - at) : stop - at]
+        if len(found) != stop - start:
+            raise CorruptError(f"blob {self._sha256[:12]}… ends before byte {stop:,}")
+        return bytes(found)
+
+    def _chunk(self, position: int) -> bytes:
+        """Return a chunk, the one read last without asking again."""
+        if position != self._position:
+            here = (BlobChunk.blob == self._sha256, BlobChunk.position == position)
+            wanted = select(Chunk.sha256, Chunk.data)
+            row = self._session.execute(
+                wanted.join(BlobChunk, BlobChunk.chunk == Chunk.sha256).where(*here)
+            ).first()
+            if row is None or hashlib.sha256(row.data).hexdigest() != row.sha256:
+                raise CorruptError(f"blob {self._sha256[:12]}…: chunk {position} is damaged")
+            self._position, self._data = position, row.data
+        return self._data
+
+
 def chunks(session: Session, sha256: str) -> list[str]:
     """Return the names of a blob's chunks, in order."""
     of_blob = select(BlobChunk.chunk).where(BlobChunk.blob == sha256)
@@ -260,6 +294,7 @@ def _unreferenced() -> list[Any]:
         Checkpoint.blob,
         Model.bundle,
         Part.blob,
+        UploadPart.blob,
         WarmStart.blob,
     )
     return [~exists().where(user == Blob.sha256) for user in users]

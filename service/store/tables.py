@@ -43,6 +43,8 @@ __all__ = [
     "Model",
     "Part",
     "Step",
+    "Upload",
+    "UploadPart",
     "WarmStart",
     "Worker",
 ]
@@ -156,14 +158,15 @@ class Dataset(Base):
     """An upload: the bytes as they came, and the tensors that they were parsed into.
 
     While it is ``parsing`` a job of that kind is live; if that ends without success, it is
-    ``failed``, and ``error`` says why. Only ``store.transitions`` writes ``state``.
+    ``failed``, and ``error`` says why. Only ``store.transitions`` writes ``state``. ``types`` is
+    canonical JSON: the types of columns that the client has given.
     """
 
     __tablename__ = "datasets"
     __table_args__ = (
         CheckConstraint(f"state IN {DATASET_STATES}", name="state"),
         CheckConstraint("(state = 'ready') = (prepared IS NOT NULL)", name="ready_is_prepared"),
-        UniqueConstraint("tenant_id", "sha256", "format"),
+        UniqueConstraint("tenant_id", "sha256", "format", "types"),
         {"sqlite_autoincrement": True},
     )
 
@@ -172,6 +175,7 @@ class Dataset(Base):
     tenant_id: Mapped[str]
     name: Mapped[str]
     format: Mapped[str]
+    types: Mapped[str] = mapped_column(default="{}", server_default="{}")
     state: Mapped[str]
     rows: Mapped[int | None]
     bytes: Mapped[int]
@@ -182,6 +186,43 @@ class Dataset(Base):
     schema: Mapped[dict[str, Any]] = mapped_column(Json, nullable=True)
     error: Mapped[dict[str, Any] | None] = mapped_column(Json)
     created_at: Mapped[float]
+
+
+class Upload(Base):
+    """A file that comes in parts, until they are a dataset.  ``used_at``: when one came last.
+
+    ``types`` is as in ``Dataset``; ``sha256`` what the client says that the file's is.
+    """
+
+    __tablename__ = "uploads"
+    __table_args__ = (Index(None, "tenant_id", "sha256"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str]
+    name: Mapped[str]
+    format: Mapped[str]
+    types: Mapped[str]
+    bytes: Mapped[int]
+    sha256: Mapped[str | None]
+    part_bytes: Mapped[int]
+    dataset_id: Mapped[str | None] = mapped_column(
+        ForeignKey("datasets.id", ondelete="CASCADE"), index=True
+    )
+    created_at: Mapped[float]
+    used_at: Mapped[float] = mapped_column(index=True)
+
+
+class UploadPart(Base):
+    """A part of such a file, numbered from 1."""
+
+    __tablename__ = "upload_parts"
+
+    upload_id: Mapped[str] = mapped_column(
+        ForeignKey("uploads.id", ondelete="CASCADE"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    blob: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"), index=True)
+    bytes: Mapped[int]
 
 
 class Architecture(Base):
@@ -252,8 +293,9 @@ class Job(Base):
     metrics: Mapped[dict[str, Any] | None] = mapped_column(Json)
     best: Mapped[dict[str, Any] | None] = mapped_column(Json)
     error: Mapped[dict[str, Any] | None] = mapped_column(Json)
-    # Read when asked for only: it has a row for each layer.
+    # Read when asked for only: they have rows for each layer, class, column and so on.
     certificate: Mapped[dict[str, Any] | None] = mapped_column(Json, deferred=True)
+    evaluation: Mapped[dict[str, Any] | None] = mapped_column(Json, deferred=True)
     model_id: Mapped[str | None]
     result: Mapped[dict[str, Any] | None] = mapped_column(Json)
     created_at: Mapped[float]
@@ -370,6 +412,7 @@ class Model(Base):
     spec: Mapped[dict[str, Any]]
     recipe: Mapped[dict[str, Any] | None] = mapped_column(Json)
     metrics: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    evaluation: Mapped[dict[str, Any] | None] = mapped_column(Json, deferred=True)
     fingerprint: Mapped[str]
     weights_sha256: Mapped[str]
     bundle: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"), index=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -16,13 +17,20 @@ from service.store.transitions.guards import Fence, Signals, leave
 from service.store.transitions.progress import Unit, advance
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy.orm import Session
 
     from service.store.blobs import StagedBlob
 
-__all__ = ["NewDataset", "commit_part", "deliver", "store_dataset"]
+__all__ = [
+    "NewDataset",
+    "canonical",
+    "commit_part",
+    "deliver",
+    "find_dataset",
+    "store_dataset",
+]
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,7 @@ class NewDataset:
     format: str
     rows: int | None
     schema: dict[str, Any] | None
+    types: str = "{}"  # as ``canonical`` writes them
     id: str = field(default_factory=lambda: new_id("ds"))
 
 
@@ -70,7 +79,7 @@ def deliver(session: Session, job_id: str, attempt: int, dataset: NewDataset) ->
     Returns: whether the job and its result are stored.  Raises: as ``commit_unit``.
     """
     tenant = str(session.scalar(select(Job.tenant_id).where(Job.id == job_id)))
-    known = _same(session, tenant, dataset)
+    known = find_dataset(session, tenant, dataset.content.sha256, dataset.format)
     complete = and_(Job.step == dataset.rows, Job.step == Job.steps)
     values = {
         Job.state: "succeeded",
@@ -94,7 +103,7 @@ def store_dataset(session: Session, tenant: str, new: NewDataset) -> tuple[Datas
     One that could not be parsed becomes what ``new`` is: ready, or about to be parsed again.
     Returns: the dataset, and whether this call has made it what it is.
     """
-    known = _same(session, tenant, new)
+    known = find_dataset(session, tenant, new.content.sha256, new.format, new.types)
     if known is not None and known.state != "failed":
         return known, known.id == new.id
     blobs.attach(session, new.content)
@@ -113,6 +122,7 @@ def store_dataset(session: Session, tenant: str, new: NewDataset) -> tuple[Datas
         tenant_id=tenant,
         name=new.name,
         format=new.format,
+        types=new.types,
         bytes=new.content.bytes,
         sha256=new.content.sha256,
         blob=new.content.sha256,
@@ -136,10 +146,23 @@ def _renew(session: Session, known: Dataset, parsed: dict[str, Any]) -> tuple[Da
     return row, bool(cast("CursorResult[Any]", result).rowcount)
 
 
-def _same(session: Session, tenant: str, new: NewDataset) -> Dataset | None:
+def find_dataset(
+    session: Session,
+    tenant: str,
+    sha256: str,
+    format: str,  # noqa: A002 as the API calls it
+    types: str = "{}",
+) -> Dataset | None:
+    """Return the dataset that the same bytes made, read in the same way."""
     same = (
         Dataset.tenant_id == tenant,
-        Dataset.sha256 == new.content.sha256,
-        Dataset.format == new.format,
+        Dataset.sha256 == sha256,
+        Dataset.format == format,
+        Dataset.types == types,
     )
     return session.scalar(select(Dataset).where(*same))
+
+
+def canonical(types: Mapping[str, str]) -> str:
+    """Write the types of columns as JSON, the same ones as the same text."""
+    return json.dumps(types, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
