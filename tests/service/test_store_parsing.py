@@ -1,4 +1,4 @@
-"""A dataset that a job parses: the two are queued, done and lost together, and no other with them."""
+"""A dataset that a job parses: the two are queued, done and lost together."""
 
 from __future__ import annotations
 
