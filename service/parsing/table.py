@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from chainrule.errors import DataError
-from chainrule.recipe.values import BLANKS, MISSING
+from chainrule.recipe.values import MISSING
 from service.parsing import layout
 from service.parsing.building import Block
 from service.parsing.layout import (
