@@ -61,7 +61,8 @@ def test_the_other_formats_and_an_unknown_one(parser, upload):
     parsed = parser.parse(upload, "json")
     assert parsed.prepared == upload.with_name("upload.prepared")
     with pytest.raises(
-        DataError, match="the format 'xml' is not one of csv, tsv, ndjson, parquet, npz, npy, idx, json"
+        DataError,
+        match="the format 'xml' is not one of csv, tsv, ndjson, parquet, npz, npy, idx, json",
     ):
         parser.parse(upload, "xml")
 
