@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from chainrule.spec import TrainingSpec
     from chainrule.tape import Tape
 
-__all__ = ["Objective", "infer_loss"]
+__all__ = ["Objective", "fitting_mask", "infer_loss"]
 
 Shape = tuple[int, ...]
 
@@ -187,7 +187,7 @@ class Objective:
         outputs = zip(self._parts.items(), tape.masks, of_whole, strict=True)
         for (name, part), mask, share in outputs:
             y, goal = ys[name], goals[name]
-            of_part = _fitting(mask, y)
+            of_part = fitting_mask(mask, y)
             weighing, count = _weigh(part, y, goal, weights, of_part)
             shape = y.shape
             loss, work, dy = tape.empty((), np.float64), tape.empty(shape), tape.empty(shape)
@@ -208,7 +208,8 @@ class Objective:
         """Return how many positions of each output count, as the network's masks have it."""
         ys = _named(y, self.shapes).values()
         return [
-            _positions(one, _fitting(mask, one)) for one, mask in zip(ys, tape.masks, strict=True)
+            _positions(one, fitting_mask(mask, one))
+            for one, mask in zip(ys, tape.masks, strict=True)
         ]
 
 
@@ -243,7 +244,7 @@ def _one(given: object, path: str) -> LossBase:
         raise SpecError(*(Problem(*place) for place in places)) from None
 
 
-def _fitting(mask: Array | None, y: Array) -> Array | None:
+def fitting_mask(mask: Array | None, y: Array) -> Array | None:
     """Return a mask if the output still has its steps."""
     if mask is None or y.ndim <= mask.ndim or y.shape[: mask.ndim] != mask.shape:
         return None

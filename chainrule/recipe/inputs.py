@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["ArrayInputs", "Inputs", "TableInputs", "check_rows", "fit_inputs", "read_arrays"]
 
 MAX_WIDTH = 100_000
-MAX_VALUES = 250_000_000  # of the encoded table: 1 GB in single precision
+MAX_VALUES = 4_000_000_000  # of the encoded table: 16 GB in single precision, in files
 
 
 class TableInputs(Document):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from chainrule.fitting import kept_vectors
 from chainrule.losses import Objective
 from chainrule.network import BLOCK_BYTES, EVALUATION_ROWS
 from chainrule.recipe import Recipe
+from chainrule.recipe.encoding import IN_MEMORY_BYTES
 from chainrule.spec import (
     ArchitectureSpec,
     TrainingSpec,
@@ -28,6 +30,8 @@ from service.errors import AdmissionError
 from service.ids import new_id
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sqlalchemy.orm import Session
 
     from chainrule.spec.layers import Scratch
@@ -43,13 +47,17 @@ __all__ = ["FLOPS_PER_S", "PROCESS_BYTES", "Plan", "admit", "plan"]
 MAX_STEPS = 10**9
 PROCESS_BYTES = 96 * 2**20  # an interpreter with numpy, before any data
 THREAD_BYTES = 48 * 2**20  # a thread's stack, its heap, and what OpenBLAS keeps for it
+NUMBERS_BYTES = 16  # a row: its place in the parts and in the order, and what making these takes
 FLOPS_PER_S = 5e9  # of one core on small layers; for the estimate of time alone
 STEP_S = 60e-6
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A job that adds up.  ``seconds`` is a rough estimate, ``rows`` counts those of each part."""
+    """A job that adds up.  ``seconds`` is a rough estimate, ``rows`` counts those of each part.
+
+    ``disk_bytes`` is what the trainer needs beside its memory, for rows that are too many for it.
+    """
 
     tenant: str
     dataset_id: str
@@ -63,6 +71,7 @@ class Plan:
     steps: int
     memory_bytes: int
     seconds: float
+    disk_bytes: int = 0
     warm_start: Source | None = None
     kind: str = "training"
     model_id: str | None = None  # which predicts
@@ -75,23 +84,26 @@ def plan(session: Session, tenant: str, request: JobRequest, settings: Settings)
     Raises: NotFoundError; SpecError, at ``data``, ``architecture`` or ``training``; AdmissionError,
     if the job is sound but too large.
     """
-    dataset = datasets.get(session, tenant, request.dataset_id)
+    dataset = datasets.ready(session, tenant, request.dataset_id)
     given = request.architecture
     if given is None:
         stored = architectures.get(session, tenant, str(request.architecture_id))
         given = parse(ArchitectureSpec, stored.spec)
-    tensors = datasets.tensors(session, dataset)
+    tensors = datasets.tensors(session, dataset, settings.cache_dir)
     recipe, data = _fit(tensors, dataset, request, given)
     training = _training(request.training, recipe, tensors)
     architecture, summary = _complete(given, recipe, training)
     _check_tokens(architecture, recipe, tensors)
     steps = training.epochs * _steps_per_epoch(architecture, recipe, training)
-    memory_bytes = _memory(architecture, summary, tensors, recipe, training)
+    encoded, disk_bytes = _encoded(recipe, training)
+    memory_bytes = encoded + _memory(architecture, summary, recipe, training)
     source = _source(session, tenant, training, architecture)
     if source is not None:
         training = training.model_copy(update={"warm_start": source.spec})
         memory_bytes += source.memory_bytes
     admit(steps, memory_bytes, settings.max_job_memory_bytes)
+    if settings.embedded:  # elsewhere the trainer's disk is another one
+        _check_disk(disk_bytes, settings.cache_dir)
     name = request.name or architecture.name
     return Plan(
         tenant=tenant,
@@ -112,6 +124,7 @@ def plan(session: Session, tenant: str, request: JobRequest, settings: Settings)
         epochs=training.epochs,
         steps=steps,
         memory_bytes=memory_bytes,
+        disk_bytes=disk_bytes,
         seconds=_seconds(summary, recipe, training, steps),
         warm_start=source,
     )
@@ -240,24 +253,37 @@ def _check_tokens(spec: ArchitectureSpec, recipe: Recipe, tensors: Tensors) -> N
         raise error.under("data") from None
 
 
-def _memory(
-    spec: ArchitectureSpec,
-    summary: dict[str, Any],
-    tensors: Tensors,
-    recipe: Recipe,
-    training: TrainingSpec,
-) -> int:
-    """Estimate the trainer's memory.
+def _encoded(recipe: Recipe, training: TrainingSpec) -> tuple[int, int]:
+    """Estimate what the encoded rows take of the trainer's memory, and what of its disk.
 
-    It has a process and threads, the data twice over, the network, a checkpoint, an evaluation.
+    Those of a large part are in files; of all there are their numbers, and an order to learn in.
     """
-    itemsize = 8 if training.precision == "float64" else 4
-    rows = sum(recipe.rows[part] for part in ("train", "validation", "test"))
     inputs = recipe.input_shape
     shapes = [*inputs.values()] if isinstance(inputs, dict) else [inputs]
     shapes += [learnt.shape for learnt in recipe.learnt().values()]
-    features = rows * sum(map(math.prod, shapes)) * itemsize
-    prepared = sum(tensor.nbytes for tensor in tensors.values())
+    row = sum(map(math.prod, shapes)) * (8 if training.precision == "float64" else 4)
+    parts = [recipe.rows[part] * row for part in ("train", "validation", "test")]
+    on_disk = sum(size for size in parts if size > IN_MEMORY_BYTES)
+    return 2 * (sum(parts) - on_disk) + NUMBERS_BYTES * sum(recipe.rows.values()), on_disk
+
+
+def _check_disk(needed: int, folder: Path) -> None:
+    """Raise AdmissionError, if a folder's disk has no room for so much."""
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        detail = f"need about {_mib(needed)} MiB on the disk once encoded, {_mib(free)} are free"
+        raise AdmissionError(Problem("data.inputs", detail))
+
+
+def _memory(
+    spec: ArchitectureSpec, summary: dict[str, Any], recipe: Recipe, training: TrainingSpec
+) -> int:
+    """Estimate the trainer's memory but for the rows.
+
+    It has a process and threads, the network, a checkpoint, an evaluation.
+    """
+    itemsize = 8 if training.precision == "float64" else 4
     kept = 1 + kept_vectors(training)
     checkpoint = 3 * itemsize * kept * int(summary["parameters"])  # vectors, tensors, the file
     walked = nodes(spec)
@@ -265,7 +291,7 @@ def _memory(
     learning = int(summary["memory_bytes"]) + checkpoint + evaluation
     filling = itemsize * int(summary["parameters"]) + starting(walked).n_bytes
     threads = THREAD_BYTES * (min(training.threads, training.shards) - 1)
-    return PROCESS_BYTES + threads + features + prepared + max(learning, filling)
+    return PROCESS_BYTES + threads + max(learning, filling)
 
 
 def _evaluation(taken: Scratch, itemsize: int, batch_size: int) -> int:

@@ -12,6 +12,7 @@ from chainrule.errors import DataError, Problem, SpecError, step
 from chainrule.recipe.columns.category import NOWHERE, CategoryColumn, bucket
 from chainrule.recipe.columns.datetime import DatetimeColumn, fit_datetime
 from chainrule.recipe.columns.number import NumberColumn, fit_number
+from chainrule.recipe.gathering import gathered, packed
 from chainrule.recipe.values import listed, read_datetime, read_number
 from chainrule.spec import PreprocessingSpec, parse
 from chainrule.spec.preprocessing import (
@@ -93,7 +94,7 @@ def fit_column(
     kind = source if options is None else options.kind
     if options is None:
         options, place = getattr(spec, kind), f"preprocessing.{kind}"
-    values = tensor[train]
+    values = gathered(tensor, train)
     if kind == "category":
         return _fit_category(values, column, options, source, place)
     by_code = _numbers(column, kind, place) if source == "category" else []
@@ -122,7 +123,7 @@ def _fit_category(
     place: str,
 ) -> CategoryColumn:
     """Learn which categories the training rows have, and what shares a place."""
-    there = values[values >= 0] if values.dtype.kind == "i" else values[~np.isnan(values)]
+    there = packed(values)
     found, counts = np.unique(there, return_counts=True)
     codes, encoding = found.tolist(), options.encoding
     if source != "category" and len(codes) > MAX_CATEGORIES and encoding.kind != "hash":

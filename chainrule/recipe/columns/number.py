@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +12,7 @@ from pydantic import Field, model_validator
 
 from chainrule.errors import SpecError
 from chainrule.recipe.columns.cells import NumericColumn, Problems, Source
+from chainrule.recipe.gathering import packed
 
 if TYPE_CHECKING:
     from chainrule.kernels import Array
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["NumberColumn", "NumberTable", "fit_number", "mode", "scale", "signed_log"]
 
 BLOCK_ROWS = 4096
+MOMENTS_ROWS = 1 << 20
 
 
 class NumberColumn(NumericColumn):
@@ -98,11 +101,12 @@ def signed_log(values: Array) -> Array:
 def fit_number(
     name: str, values: Array, options: NumberOptions, source: Source, by_code: list[float]
 ) -> NumberColumn:
-    """Learn how to scale a column.  Shape: values (training rows,), NaN where missing.
+    """Learn how to scale a column.
 
+    Shape: values (training rows,), NaN where missing; they are no longer what they were after it.
     Raises: SpecError at ``inputs``, if its numbers are too large.
     """
-    there = values[~np.isnan(values)]
+    rows, there = len(values), packed(values)
     log = options.scaling.kind == "log1p"
     offset, spread = _scaling(signed_log(there) if log else there, options.scaling.kind)
     fill = _fill(there, options)
@@ -117,7 +121,7 @@ def fit_number(
         scale=spread,
         fill=fill,
         log=log,
-        indicator=options.indicator and len(there) < len(values),
+        indicator=options.indicator and len(there) < rows,
     )
 
 
@@ -128,7 +132,19 @@ def scale(values: Array) -> tuple[float, float]:
     if values.min() == values.max():  # the mean of equal numbers may be off by a rounding error
         return float(values[0]) + 0.0, 1.0
     with np.errstate(over="ignore", invalid="ignore"):
-        return float(values.mean()) + 0.0, float(values.std()) or 1.0
+        mean, std = _moments(values)
+    return mean + 0.0, std or 1.0
+
+
+def _moments(values: Array) -> tuple[float, float]:
+    """Return mean and deviation; of many values numpy's would take twice their memory.
+
+    Of those in one block they are numpy's, bit for bit.
+    """
+    blocks = [values[n : n + MOMENTS_ROWS] for n in range(0, len(values), MOMENTS_ROWS)]
+    mean = sum(block.sum() for block in blocks) / len(values)
+    squares = sum(np.square(block - mean).sum() for block in blocks)
+    return float(mean), math.sqrt(squares / len(values))
 
 
 def mode(values: Array) -> float:

@@ -116,6 +116,9 @@ class TrainingSpec(Document):
     gradient_check: Literal["enforce", "report", "off"] = Field(
         "report", description="Whether a wrong gradient fails the job, or is reported only."
     )
+    evaluation: Literal["full", "off"] = Field(
+        "full", description="Whether the model is measured beside null models at the end."
+    )
     warm_start: WarmStartSpec | None = Field(
         None, description="Whose weights to begin with; by default those of the seed."
     )
