@@ -51,7 +51,8 @@ class Training:
         self._folder = Path(header["dataset"]).parent
         self._tensors = open_tensors(Path(header["dataset"]))
         training = parse(TrainingSpec, self._config["training"])
-        self._precision, self._batch_size = training.precision, training.batch_size
+        self._precision = training.precision
+        self._batch_size: int = training.batch_size
         spec = parse(ArchitectureSpec, self._config["architecture"])
         self._batch_s = self._first_guess_s(spec)
         dealing_s = sum(self._recipe.rows.values()) / SLOWEST_ROWS_PER_S
