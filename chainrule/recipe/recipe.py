@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from chainrule.errors import CheckpointError, DataError, SpecError
+from chainrule.losses import balanced_weights
 from chainrule.naming import Values, named, unnamed
 from chainrule.recipe.choice import choose
 from chainrule.recipe.columns import Column, dropping, resolved
@@ -178,11 +179,8 @@ class Recipe(Document):
 
         Raises: SpecError at ``class_weights``, if a label is none of the classes.
         """
-        if isinstance(self.target, dict):
-            raise SpecError.at("class_weights", "are for a network with one output")
-        if not isinstance(self.target, ClassTarget):
-            raise SpecError.at("class_weights", f"go with classes, the task is {self.task}")
-        numbers = {_label(one): number for number, one in enumerate(self.target.classes)}
+        target, _ = self._classes()
+        numbers = {_label(one): number for number, one in enumerate(target.classes)}
         weights = [1.0] * len(numbers)
         for label, weight in given.items():
             if label not in numbers:
@@ -190,6 +188,23 @@ class Recipe(Document):
                 raise SpecError.at("class_weights", detail)
             weights[numbers[label]] = weight
         return weights
+
+    def balanced_weights(self, tensors: Mapping[str, Array]) -> list[float]:
+        """Return weights by which the classes of the training rows count alike.
+
+        Raises: SpecError at ``class_weights``, if there are none.
+        """
+        target, loss = self._classes()
+        values = tensors[target.name][self.indices(tensors).train]
+        return balanced_weights(target.encode(values, loss, "float64"), len(target.classes))
+
+    def _classes(self) -> tuple[ClassTarget, LossName]:
+        """Return the target and its loss.  Raises: SpecError, if it is not one of classes."""
+        if isinstance(self.target, dict):
+            raise SpecError.at("class_weights", "are for a network with one output")
+        if not isinstance(self.target, ClassTarget):
+            raise SpecError.at("class_weights", f"go with classes, the task is {self.task}")
+        return self.target, self.learnt()[""].loss
 
     @property
     def target_scale(self) -> Any:

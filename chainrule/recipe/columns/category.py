@@ -102,17 +102,20 @@ class CategoryColumn(ColumnBase):
                 out[there, places[there]] = 1.0
 
     @property
+    def own_places(self) -> Sequence[int]:
+        """The place of each category."""
+        return range(len(self.codes)) if self.places is None else self.places
+
+    @property
     def _table(self) -> tuple[Array, Array]:
-        places = range(len(self.codes)) if self.places is None else self.places
-        return np.asarray(self.codes), np.array(places)
+        return np.asarray(self.codes), np.array(self.own_places)
 
     @property
     def _known(self) -> dict[str | None, int]:
-        places = range(len(self.codes)) if self.places is None else self.places
         known: dict[str | None, int] = {None: self.missing}
         if self.stand_in is not None:
             known[self.stand_in] = self.missing
-        return known | dict(zip(self.categories, places, strict=True))
+        return known | dict(zip(self.categories, self.own_places, strict=True))
 
     def _bucket_of(self, word: str | None) -> int:
         if word is None or word == self.stand_in:
