@@ -16,6 +16,7 @@ ROLES = {
     "API": b"-m\0service\0",
     "worker": b"-m\0worker\0",
     "up": b"-m\0worker.up\0",
+    "broker": b"broker.sock",
 }
 
 
