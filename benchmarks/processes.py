@@ -66,5 +66,6 @@ class Memory:
         program = Path(command.partition(b"\0")[0].decode()).name
         role = next((role for role, word in ROLES.items() if word in command), program)
         kinds = re.findall(r"^Rss(?:Anon|Shmem):\s+(\d+)", (place / "status").read_text(), re.M)
-        peaks = self.by_phase[self.phase]
-        peaks[role] = max(peaks[role], sum(map(int, kinds)) * 1024 / 1e6)
+        if private := sum(map(int, kinds)) * 1024 / 1e6:  # 0: it has ended, or not yet begun
+            peaks = self.by_phase[self.phase]
+            peaks[role] = max(peaks[role], private)
