@@ -23,7 +23,7 @@ from chainrule.fingerprint import fingerprint
 from chainrule.naming import named, unnamed
 from chainrule.network import Network
 from chainrule.recipe import Recipe
-from chainrule.recipe.inputs import ArrayInputs, TableInputs, read_arrays
+from chainrule.recipe.inputs import ArrayInputs, read_arrays
 from chainrule.spec import ArchitectureSpec, nodes, parse
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Model:
         if recipe is None:
             x, rows = _raw_inputs(self.network, data), None
         else:
-            rows = _as_rows(data, table=isinstance(recipe.inputs, TableInputs))
+            rows = _as_rows(data, table=recipe.takes_rows)
             x = recipe.apply_inputs(data, dtype) if rows is None else recipe.apply_rows(rows, dtype)
         try:
             y = self.network.predict(x, batch_size)
@@ -269,11 +269,14 @@ def _raw_inputs(net: Network, data: object) -> Values:
 def _located(error: DataError, recipe: Recipe | None, place: str) -> DataError:
     """Say where in a request the row is that the network complains of as ``[3]`` or ``left[3]``."""
     arrays = recipe.inputs if recipe and isinstance(recipe.inputs, dict) else {}
+    rows = recipe is not None and recipe.takes_rows
     problems = []
     for path, detail in ((problem.path, problem.detail) for problem in error.problems):
         name, _, row = path.partition("[")
-        if name:
-            name = arrays[name].name if name in arrays else name
+        if name and rows:  # of an input's columns together
+            problems.append(Problem(f"{place}[{row}", detail))
+        elif name:
+            name = getattr(arrays.get(name), "name", name)
             problems.append(Problem(f"{place}{step(name)}[{row}", detail))
         elif arrays:  # of the row's outputs: the fault is in no one input
             problems.append(Problem(place, f"row {row.rstrip(']')} {detail}"))

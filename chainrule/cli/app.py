@@ -8,6 +8,7 @@ import click
 
 from chainrule.cli.demo import demo
 from chainrule.cli.evaluation import evaluation
+from chainrule.cli.pack import pack
 from chainrule.cli.queries import (
     cancel,
     delete,
@@ -66,7 +67,7 @@ _ASKING = (
     keys,
     system,
 )
-for _command in (up, demo, train, *_ASKING):
+for _command in (up, demo, pack, train, *_ASKING):
     app.add_command(_command)
 
 

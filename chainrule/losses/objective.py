@@ -10,7 +10,7 @@ import numpy as np
 
 from chainrule import kernels
 from chainrule.errors import DataError, Problem, ShapeError, SpecError
-from chainrule.losses.balance import class_weights_of, weigh_classes
+from chainrule.losses.balance import balanced_weights, class_weights_of, weigh_classes
 from chainrule.losses.checks import check_target
 from chainrule.losses.table import loss_of
 from chainrule.metrics import Tallies, Tally
@@ -58,7 +58,7 @@ class Objective:
         self,
         shapes: Mapping[str, Shape],
         given: object,
-        class_weights: Sequence[Any] | Mapping[str, float] | None = None,
+        class_weights: str | Sequence[Any] | Mapping[str, float] | None = None,
     ) -> None:
         self.shapes = dict(shapes)
         specs = _by_output(self.shapes, given)
@@ -68,6 +68,9 @@ class Objective:
         self._parts: dict[str, _Part] = {}
         for name, spec in specs.items():
             loss, weights = loss_of(spec), None
+            if isinstance(class_weights, str):
+                detail = "balanced follows from the rows that are learnt from: there are none"
+                raise SpecError.at("class_weights", detail)
             if class_weights is not None:
                 loss, weights = class_weights_of(loss, self.shapes[name], class_weights)
             self._parts[name] = _Part(self.shapes[name], spec, loss, spec.weight, weights)
@@ -86,7 +89,11 @@ class Objective:
             given = training.losses
         elif given is None:
             given = {name: infer_loss(one) for name, one in _named(target, shapes).items()}
-        return cls(shapes, given, training.class_weights)
+        weights = training.class_weights
+        if weights == "balanced" and len(shapes) == 1:
+            (shape,), (goal,) = shapes.values(), _named(target, shapes).values()
+            weights = balanced_weights(np.asarray(goal), max(shape[-1], 2))
+        return cls(shapes, given, weights)
 
     @property
     def kinds(self) -> Any:

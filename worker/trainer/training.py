@@ -308,8 +308,8 @@ class Training:
 
     def _first_guess_s(self, spec: ArchitectureSpec) -> float:
         """Say what a batch may take at the very most, before there was one."""
-        flops = summarize(spec)["flops_per_sample"]
-        return float(3 * self._batch_size * flops) / SLOWEST_FLOPS_PER_S
+        flops = int(summarize(spec)["flops_per_sample"])
+        return 3 * self._batch_size * flops / SLOWEST_FLOPS_PER_S
 
 
 class NonReproducibleError(Exception):

@@ -76,8 +76,8 @@ class TrainingSpec(Document):
     )
     class_weights: ClassWeights | None = Field(
         None,
-        description="What a row of each class counts, as a list or by label; or a cost matrix, "
-        "cost[true class][predicted class].",
+        description="What a row of each class counts, as a list or by label, or balanced: all "
+        "classes alike; or a cost matrix, cost[true class][predicted class].",
     )
     optimizer: Annotated[OptimizerSpec, BeforeValidator(named)] = Field(
         AdamSpec(), description="An object, or a kind alone for its defaults."
