@@ -164,7 +164,7 @@ class Reader:
         return {
             column.name: column
             for column in columns
-            if not isinstance(column, CategoryColumn) or column.codes
+            if not isinstance(column, CategoryColumn) or column.categories
         }
 
     def chosen(self, part: str, places: Array) -> tuple[Array, dict[str, Array]]:

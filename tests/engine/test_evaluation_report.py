@@ -355,3 +355,44 @@ def test_outputs_that_are_not_finite_are_an_error(iris):
 def test_a_report_that_was_not_made_says_why():
     found = unevaluated("off", "nobody asked")
     assert (found["status"], found["reason"], found["outputs"]) == ("off", "nobody asked", {})
+
+
+def test_every_kind_of_column_is_cut():
+    rng = np.random.default_rng(11)
+    rows = 400
+    tensors = {
+        "day": 1.7e9 + 86_400.0 * rng.integers(0, 400, rows),
+        "floor": rng.integers(0, 3, rows).astype(float),
+        "city": rng.integers(-1, 3, rows).astype(np.int32),
+        "tag": rng.integers(0, 3, rows).astype(np.int32),
+        "y": rng.normal(size=rows),
+    }
+    tensors["floor"][:40] = np.nan
+    words = {"city": ["a", "b", "c"], "tag": ["t", "u", "v"]}
+    kinds = {"day": "datetime", "city": "categorical", "tag": "categorical"}
+    columns = [
+        {"name": name, "type": kinds.get(name, "number"), "missing": 0, "unique": 3}
+        | ({"categories": words[name]} if name in words else {})
+        for name in tensors
+    ]
+    schema = {"kind": "table", "rows": rows, "columns": columns, "warnings": []}
+    options = {
+        "tag": {"kind": "category", "encoding": {"kind": "hash", "buckets": 4}},
+        "floor": {"kind": "category"},
+    }
+    data = {"target": "y", "preprocessing": {"columns": options}, "split": {"test": 0.5}}
+    done = trained(tensors, schema, [dense(1)], data, {"epochs": 1})
+    found = only(evaluation_report(*_arguments(tensors, done)))["slices"]
+    assert found["columns"] == 3  # of a hashed column the words are not known
+    kept = done[2].test
+    for column, where, which in (
+        ("city", {"category": "b"}, tensors["city"][kept] == 1),
+        ("city", {"missing": True}, tensors["city"][kept] == -1),
+        ("floor", {"category": "2"}, tensors["floor"][kept] == 2),
+        ("floor", {"missing": True}, np.isnan(tensors["floor"][kept])),
+    ):
+        (one,) = (
+            one for one in found["items"] if {"column": column, **where}.items() <= one.items()
+        )
+        assert one["rows"] == which.sum()
+    assert sum(one["rows"] for one in found["items"] if one["column"] == "day") == len(kept)
