@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -101,7 +101,10 @@ class Reader:
         for start in range(0, len(indices), self._size):
             self._tell()
             x, y, *_ = self._recipe.apply(self._tensors, indices[start : start + self._size])
-            block = Block(named(x, list(self.net.input_shapes)), named(y, list(self.outputs)))
+            block = Block(
+                _arrays(named(x, list(self.net.input_shapes))),
+                _arrays(named(y, list(self.outputs))),
+            )
             if made is not None:
                 made.append(block)
             yield block
@@ -196,6 +199,11 @@ class Reader:
         keep = np.ones(count, bool) if mask is None else _spread(mask, positions)
         flat = truth.reshape(count, *truth.shape[len(positions) :])
         return answers.reshape(count, -1)[keep], flat[keep], keep, rows[keep]
+
+
+def _arrays(values: dict[str, Any]) -> dict[str, Array]:
+    """Return values as arrays: a recipe may give what makes an array only when it is asked to."""
+    return {name: np.asarray(one) for name, one in values.items()}
 
 
 def _spread(mask: Array, positions: tuple[int, ...]) -> Array:
