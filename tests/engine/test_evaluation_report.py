@@ -14,7 +14,6 @@ from chainrule.errors import DataError
 from chainrule.evaluation import evaluation_report, linear, nulls, report, unevaluated
 from chainrule.recipe import Recipe
 from chainrule.spec import DataSpec
-from tests import training_jobs
 
 
 def near(value, rel=1e-12):
@@ -35,6 +34,15 @@ def table(data, names, target, words=None, categories=()):
         tensors["y"] = np.array(target, np.int32)
         columns.append({"name": "y", "type": "categorical", "missing": 0, "categories": words})
     return tensors, {"kind": "table", "rows": len(target), "columns": columns, "warnings": []}
+
+
+def arrays_of(tensors):
+    """The schema of arrays."""
+    arrays = [
+        {"name": n, "shape": list(t.shape), "dtype": str(t.dtype)} for n, t in tensors.items()
+    ]
+    rows = arrays[0]["shape"][0]
+    return {"kind": "arrays", "rows": rows, "arrays": arrays, "warnings": []}
 
 
 def trained(tensors, schema, layers, data=None, training=None):
@@ -229,12 +237,8 @@ def test_labels_are_reported_one_by_one():
     rng = np.random.default_rng(3)
     x = rng.normal(size=(300, 4)).astype(np.float32)
     tensors = {"inputs": x, "targets": (x[:, :3] + x[:, 1:] > 0).astype(np.uint8)}
-    schema = training_jobs.noise(1, 1)[1] | {"rows": 300}
-    schema["arrays"] = [
-        {"name": n, "shape": list(t.shape), "dtype": str(t.dtype)} for n, t in tensors.items()
-    ]
     training = {"loss": "binary_cross_entropy", "epochs": 5}
-    done = trained(tensors, schema, [dense(3)], {}, training)
+    done = trained(tensors, arrays_of(tensors), [dense(3)], {}, training)
     output = only(evaluation_report(*_arguments(tensors, done)))
     assert (output["kind"], output["slices"]) == ("labels", None)
     assert [row["label"] for row in output["parts"]["test"]["labels"]] == [0, 1, 2]
@@ -248,10 +252,7 @@ def series(rows=240, steps=8, features=1):
     rng = np.random.default_rng(6)
     walk = np.cumsum(rng.normal(size=(rows, steps + 2, features)), axis=1).astype(np.float32)
     tensors = {"inputs": walk[:, :steps], "targets": walk[:, steps:, 0]}
-    arrays = [
-        {"name": n, "shape": list(t.shape), "dtype": str(t.dtype)} for n, t in tensors.items()
-    ]
-    return tensors, {"kind": "arrays", "rows": rows, "arrays": arrays, "warnings": []}
+    return tensors, arrays_of(tensors)
 
 
 def test_a_forecast_stands_beside_the_last_value():
@@ -281,10 +282,7 @@ def test_padded_steps_count_nowhere():
     words = rng.integers(1, 5, size=(200, 6))
     words[:, 4:] = 0  # padding
     tensors = {"inputs": words.astype(np.int32), "targets": (words > 2).astype(np.int32)}
-    arrays = [
-        {"name": n, "shape": list(t.shape), "dtype": str(t.dtype)} for n, t in tensors.items()
-    ]
-    schema = {"kind": "arrays", "rows": 200, "arrays": arrays, "warnings": []}
+    schema = arrays_of(tensors)
     layers = [
         {"kind": "embedding", "input_dim": 5, "output_dim": 4, "mask_zero": True},
         {"kind": "gru", "units": 8, "return_sequences": True},
@@ -308,8 +306,7 @@ def test_padded_steps_count_nowhere():
 def test_a_network_that_gives_its_inputs_back_has_only_constants_beside_it():
     rng = np.random.default_rng(9)
     tensors = {"inputs": rng.random((120, 4, 4)).astype(np.float32)}
-    arrays = [{"name": "inputs", "shape": [120, 4, 4], "dtype": "float32"}]
-    schema = {"kind": "arrays", "rows": 120, "arrays": arrays, "warnings": []}
+    schema = arrays_of(tensors)
     layers = [{"kind": "flatten"}, dense(16), {"kind": "reshape", "target_shape": [4, 4]}]
     training = {"loss": "binary_cross_entropy", "epochs": 2}
     done = trained(tensors, schema, layers, {"task": "reconstruction"}, training)
