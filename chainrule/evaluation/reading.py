@@ -11,7 +11,7 @@ import numpy as np
 from chainrule.evaluation.outputs import output_of
 from chainrule.losses.objective import fitting_mask
 from chainrule.naming import named, unnamed
-from chainrule.recipe.columns import CategoryColumn
+from chainrule.recipe.columns.category import CategoryColumn
 from chainrule.recipe.inputs import TableInputs
 from chainrule.recipe.targets import check_finite
 from chainrule.tape import Tape
