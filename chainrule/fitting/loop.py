@@ -14,7 +14,7 @@ from chainrule.fitting.cutting import Cutting, Place
 from chainrule.fitting.evaluation import Evaluator, TargetScale, unit_of
 from chainrule.fitting.pool import ThreadPool
 from chainrule.fitting.reports import EpochReport, StepReport
-from chainrule.fitting.samples import Rows, Samples
+from chainrule.fitting.samples import Rows, Samples, check_parts
 from chainrule.fitting.sharding import Shards
 from chainrule.fitting.stopping import Plateau, Stopping, judged
 from chainrule.fitting.update import Update
@@ -73,6 +73,7 @@ class TrainingLoop:
         checkpoint: Checkpoint | None = None,
         target_scale: TargetScale | None = None,
     ) -> None:
+        check_parts("train", train)
         self.net = net
         self.training = parse(TrainingSpec, training)
         self.objective = Objective.of(net.output_shapes, self.training, train[1])
@@ -287,6 +288,7 @@ class TrainingLoop:
 
 
 def _checked(net: Network, objective: Objective, rows: Rows) -> Samples:
+    check_parts("validation", rows)
     try:
         return Samples(net, objective, *rows)
     except DataError as error:

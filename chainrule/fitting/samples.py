@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from chainrule.network import Network
     from chainrule.tape import Array, Tape
 
-__all__ = ["Batch", "Rows", "Samples"]
+__all__ = ["Batch", "Rows", "Samples", "check_parts"]
 
 # (inputs, targets), or (inputs, targets, weights of the rows); several inputs or outputs by name.
 Rows = tuple[Any, ...]
@@ -105,6 +105,15 @@ class Samples:
         if not (np.isfinite(weights).all() and weights.min() >= 0):
             raise DataError.at("sample_weight", "must be finite numbers >= 0")
         return weights
+
+
+def check_parts(place: str, rows: object) -> None:
+    """Raise DataError at a place, if rows are not given as a tuple (or a list) of their parts."""
+    if isinstance(rows, tuple | list) and len(rows) in (2, 3):
+        return
+    got = f"{len(rows)} of them" if isinstance(rows, tuple | list) else type(rows).__name__
+    detail = f"must be (inputs, targets) or (inputs, targets, weights), got {got}"
+    raise DataError.at(place, detail)
 
 
 def _inputs(net: Network, x: ArrayLike | Mapping[str, ArrayLike]) -> dict[str, Array]:
