@@ -169,9 +169,11 @@ class TrainingLoop:
         batch, window = divmod(self.step - self.epoch * self.steps_per_epoch, self._cutting.updates)
         place = Place(number, window, begins_epoch=batch == 0)
         with np.errstate(all="ignore"):  # overflow shows in the loss, which is looked at
-            loss = self._shards.learn(self._rows(batch), place, pool)
+            rows = self._rows(batch)
+            loss = self._shards.learn(rows, place, pool)
             if not math.isfinite(loss):
-                raise DivergedError(self.epoch + 1, number)
+                fault = self._train.fault(rows)
+                raise DivergedError(self.epoch + 1, number, fault or "the loss is not finite")
             self._update.learn(self._shards.gradients, number, self._learning_rate(number), pool)
             self._shards.apply_moves()
         self.step = number

@@ -77,6 +77,18 @@ class Samples:
             weights = _gather(weights, rows, tape, self._dtype)
         return Batch(xs if len(xs) > 1 else next(iter(xs.values())), goal, weights)
 
+    def fault(self, rows: Array) -> str | None:
+        """Say which array of some rows is not finite in the network's precision; None: all are."""
+        targets = self._targets if isinstance(self._targets, dict) else {"": self._targets}
+        for what, arrays in (("inputs", self._inputs), ("targets", targets)):
+            for name, one in arrays.items():
+                with np.errstate(over="ignore"):
+                    numbers = one[rows].astype(self._dtype)
+                if not np.isfinite(numbers).all():
+                    owner = f"the {what} {name!r}" if len(arrays) > 1 else f"the {what}"
+                    return f"{owner} of this step have numbers that are not finite in {self._dtype}"
+        return None
+
     def _check_rows(self) -> None:
         if self.rows == 0:
             raise DataError.at("inputs", "has no rows")

@@ -270,6 +270,25 @@ def test_optimizer_slots_that_are_not_finite_are_never_saved():
         loop.checkpoint()
 
 
+@pytest.mark.parametrize(
+    ("x", "y", "what"),
+    [
+        (np.nan, 1.0, "the inputs of this step have numbers that are not finite in float32"),
+        (1e300, 1.0, "the inputs of this step have numbers that are not finite in float32"),
+        (1.0, np.inf, "the targets of this step have numbers that are not finite in float32"),
+        (3e38, 1.0, "the loss is not finite"),
+    ],
+    ids=["nan", "too large", "target", "overflow"],
+)
+def test_data_that_is_not_finite_is_named_where_it_makes_a_step_diverge(x, y, what):
+    rows = np.ones((20, 3)), np.ones(20)
+    rows[0][17, 1], rows[1][17] = x, y
+    training = {"batch_size": 4, "shuffle": False, "loss": "mean_squared_error"}
+    with pytest.raises(DivergedError) as caught:
+        list(chainrule.fit(Network(LINEAR), rows, training))
+    assert str(caught.value) == f"diverged in epoch 1, step 5: {what}"
+
+
 def test_a_validation_loss_that_is_not_finite_diverges():
     kept_aside = np.full((2, 3), 1e300), np.zeros(2)
     data = np.ones((8, 3)), np.ones(8)
