@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from rich.console import Console
 
     from chainrule.cli.shared import Session
     from chainrule.client import Job
 
-__all__ = ["follow"]
+__all__ = ["follow", "uploading"]
 
 LINE_EVERY_S = 10.0
 COLUMNS = (
@@ -35,6 +36,24 @@ def follow(session: Session, job: Job) -> None:
         _with_bar(session.err, job)
     else:
         job.wait(_lines(session.err, job))
+
+
+@contextmanager
+def uploading(session: Session) -> Iterator[Callable[[str, float], object]]:
+    """Yield what an upload tells its progress, for a person at a terminal."""
+    with Progress(
+        *COLUMNS, console=session.err, transient=True, disable=not _shows(session)
+    ) as bar:
+        task = bar.add_task("upload", total=1.0, note="", visible=False)
+
+        def tell(what: str, share: float) -> None:
+            bar.update(task, completed=share, description=what, visible=True)
+
+        yield tell
+
+
+def _shows(session: Session) -> bool:
+    return session.err.is_terminal and not session.as_json
 
 
 def _with_bar(console: Console, job: Job) -> None:
