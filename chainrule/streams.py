@@ -8,7 +8,7 @@ from numpy.random import PCG64, Generator, SeedSequence
 
 __all__ = ["Purpose", "generator"]
 
-Purpose = Literal["initialize", "shuffle", "dropout", "split", "gradcheck"]
+Purpose = Literal["initialize", "shuffle", "dropout", "split", "gradcheck", "evaluation"]
 
 # A purpose's number is part of every result ever computed: add at the end, never renumber.
 _NUMBERS: dict[Purpose, int] = {
@@ -17,6 +17,7 @@ _NUMBERS: dict[Purpose, int] = {
     "dropout": 2,
     "split": 3,
     "gradcheck": 4,
+    "evaluation": 5,
 }
 
 

@@ -50,6 +50,11 @@ class Model(Resource):
         self._transport.request("GET", where, params={"format": format}, into=target)
         return target
 
+    def evaluation(self) -> dict[str, Any]:
+        """Return how well the model has learnt; see ``Job.evaluation``."""
+        answer: dict[str, Any] = self._transport.json("GET", f"{self.path}/evaluation")
+        return answer
+
     def predict(
         self,
         rows: Sequence[Mapping[str, Any]] | ArrayLike | None = None,
@@ -223,6 +228,14 @@ class Job(Resource):
         Raises: ApiError 404, before the job has begun.
         """
         answer: dict[str, Any] = self._transport.json("GET", f"{self.path}/certificate")
+        return answer
+
+    def evaluation(self) -> dict[str, Any]:
+        """Return how well the network has learnt, beside null models; see docs/evaluation.md.
+
+        Raises: ApiError 404, before the job has succeeded.
+        """
+        answer: dict[str, Any] = self._transport.json("GET", f"{self.path}/evaluation")
         return answer
 
     def model(self) -> Model:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.errors import SpecError
-from chainrule.recipe.inputs import ArrayInputs, NumberColumn, TableInputs, scale
+from chainrule.recipe.columns.number import scale
+from chainrule.recipe.gathering import gathered
+from chainrule.recipe.inputs import ArrayInputs
 from chainrule.recipe.targets import (
     ClassTarget,
     InputTarget,
@@ -51,7 +53,7 @@ def fit_targets(
     for output, (name, place) in choice.targets.items():
         task, loss = tasks.get(output), losses.get(output)
         whole, column = tensors[name], choice.known[name]
-        values = whole if len(usable) == len(whole) else whole[usable]
+        values = whole if len(usable) == len(whole) else gathered(whole, usable)
         try:
             learnt[output] = _fit_target(values, (whole, train), column, task, loss)
         except SpecError as error:
@@ -92,7 +94,7 @@ def _fit_target(
     if loss == "poisson":
         _check_all(values >= 0, values, "must be counts >= 0 for poisson")
         return Learnt(ValueTarget(name=name), task, loss)
-    mean, std = scale(train[0][train[1]])
+    mean, std = scale(gathered(*train))
     if not math.isfinite(mean) or not math.isfinite(std):
         raise SpecError.at("target", f"column {name!r} has numbers too large to standardise")
     few = _few(column) if is_open else None
@@ -101,7 +103,7 @@ def _fit_target(
 
 def fit_reconstruction(
     tensors: Mapping[str, Array],
-    inputs: TableInputs | ArrayInputs | dict[str, ArrayInputs],
+    inputs: Any,
     loss: LossName | None,
 ) -> Learnt:
     """Learn to give back what goes in.
@@ -116,9 +118,9 @@ def fit_reconstruction(
     if isinstance(inputs, ArrayInputs):
         _check_range(tensors[inputs.name], loss, "inputs")
     elif loss in ("binary_cross_entropy", "poisson"):
-        scaled = [c.name for c in inputs.columns if isinstance(c, NumberColumn)]
+        scaled = [c.name for c in inputs.columns if c.kind != "category" or c.vocabulary]
         if scaled:
-            detail = f"hold standardised columns ({listed(scaled)}), which {loss} cannot take"
+            detail = f"hold columns not from 0 to 1 ({listed(scaled)}), which {loss} cannot take"
             raise SpecError.at("inputs", detail)
     return Learnt(target, task, loss)
 

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from chainrule.errors import CheckpointError, DataError, SpecError
+from chainrule.losses import balanced_weights
 from chainrule.naming import Values, named, unnamed
 from chainrule.recipe.choice import choose
-from chainrule.recipe.inputs import ArrayInputs, TableInputs, fit_inputs, read_arrays
+from chainrule.recipe.columns import Column, dropping, resolved
+from chainrule.recipe.inputs import (
+    ArrayInputs,
+    Inputs,
+    TableInputs,
+    check_rows,
+    fit_inputs,
+    read_arrays,
+)
 from chainrule.recipe.learning import fit_reconstruction, fit_targets
-from chainrule.recipe.split import Split, split_rows
-from chainrule.recipe.targets import ClassTarget, InputTarget, Learnt, Target, present
+from chainrule.recipe.split import Sight, Split, row_numbers, split_rows
+from chainrule.recipe.targets import ClassTarget, InputTarget, Label, Learnt, Target, present
 from chainrule.recipe.values import listed, shown
-from chainrule.spec import DataSpec, SplitSpec, parse
+from chainrule.spec import AnySplit, DataSpec, parse, split_columns
 from chainrule.spec.base import Document
 from chainrule.spec.training.losses import LossName, Task
 
@@ -24,27 +34,35 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from chainrule.kernels import Array
+    from chainrule.recipe.choice import Choice
+    from chainrule.spec import PreprocessingSpec
 
 __all__ = ["Recipe"]
+
+Part = Literal["train", "validation", "test"]
+MAX_LACKING = 20  # classes that are named
 
 
 class Recipe(Document):
     """All that turns a dataset's tensors or raw rows into features, and raw outputs into answers.
 
-    It is fitted on the training part only. ``rows`` counts the rows of each part, and those without
-    a target as ``dropped``. Of several inputs or outputs what belongs to each is {name: ...}, and
-    the version is 2.
+    It is fitted on the training part only. ``rows`` counts the rows of each part, and as
+    ``dropped`` those without a target or another value that they need; where there are others,
+    ``dropped`` counts them by the first column that lacks one. ``split_words`` are the categories
+    of the columns that the split looks at, by code; ``lacking`` are classes that a part has no row
+    of. Of several inputs or outputs what belongs to each is {name: ...}, and the version is 2.
     """
 
     version: Literal[1, 2] = 1
     task: Task | dict[str, Task]
     loss: LossName | dict[str, LossName]
     seed: int
-    split: SplitSpec
+    split: AnySplit
+    split_words: dict[str, list[str]] = Field({}, exclude_if=operator.not_)
+    lacking: dict[Part, list[Label]] = Field({}, exclude_if=operator.not_)
     rows: dict[Literal["train", "validation", "test", "dropped"], int]
-    inputs: (
-        Annotated[TableInputs | ArrayInputs, Field(discriminator="kind")] | dict[str, ArrayInputs]
-    )
+    dropped: dict[str, int] = Field({}, exclude_if=operator.not_)
+    inputs: Inputs | dict[str, Inputs]
     target: Target | dict[str, Target]
     sample_weight: str | None = None
 
@@ -76,18 +94,23 @@ class Recipe(Document):
         Raises: SpecError at ``inputs``, ``target``, ``task``, ``sample_weight`` or ``split``.
         """
         choice = choose(schema, data, inputs, outputs)
+        options = _options(data, schema["kind"], choice)
         everyone = len(tensors[choice.names[0]])
         targets = [one.name for one in choice.targets.values()]
-        usable = _usable(tensors, schema["kind"], targets, everyone)
-        split = split_rows(usable, data.split, seed)
+        needed = [*targets, *(dropping(options, choice.known, choice.names) if options else ())]
+        usable, dropped = _usable(tensors, schema["kind"], needed, everyone)
+        looked_at = (choice.known[name] for name in split_columns(data.split))
+        words = {one["name"]: one["categories"] for one in looked_at if "categories" in one}
+        split = split_rows(usable, data.split, seed, _sight(tensors, words, targets))
         losses = loss if isinstance(loss, Mapping) else dict.fromkeys(outputs, loss)
         if choice.targets:
             tasks = data.task if isinstance(data.task, dict) else dict.fromkeys(outputs, data.task)
             learnt = fit_targets(tensors, choice, tasks, losses, (usable, split.train))
-            encoded = fit_inputs(tensors, schema, choice, split.train)
+            encoded = fit_inputs(tensors, schema, choice, split.train, options)
         else:
-            encoded = fit_inputs(tensors, schema, choice, split.train)
+            encoded = fit_inputs(tensors, schema, choice, split.train, options)
             learnt = {outputs[0]: fit_reconstruction(tensors, encoded, losses.get(outputs[0]))}
+        lacking = _lacking(tensors, data.split, split, [one.target for one in learnt.values()])
         if data.sample_weight is not None:
             _check_weights(tensors[data.sample_weight][usable], data.sample_weight)
         task = unnamed({output: one.task for output, one in learnt.items()})
@@ -97,17 +120,21 @@ class Recipe(Document):
             loss=unnamed({output: one.loss for output, one in learnt.items()}),
             seed=seed,
             split=data.split,
+            split_words=words,
+            lacking=lacking,
             rows={
                 "train": len(split.train),
                 "validation": len(split.validation),
                 "test": len(split.test),
                 "dropped": everyone - len(usable),
             },
+            dropped=dropped if set(dropped) - {*targets} else {},
             inputs=encoded,
             target=unnamed({output: one.target for output, one in learnt.items()}),
             sample_weight=data.sample_weight,
         )
-        return recipe, data.model_copy(update={**choice.rendered(), "task": task})
+        decided = {**choice.rendered(), "task": task, "preprocessing": options}
+        return recipe, data.model_copy(update=decided)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Recipe:
@@ -152,11 +179,8 @@ class Recipe(Document):
 
         Raises: SpecError at ``class_weights``, if a label is none of the classes.
         """
-        if isinstance(self.target, dict):
-            raise SpecError.at("class_weights", "are for a network with one output")
-        if not isinstance(self.target, ClassTarget):
-            raise SpecError.at("class_weights", f"go with classes, the task is {self.task}")
-        numbers = {_label(one): number for number, one in enumerate(self.target.classes)}
+        target, _ = self._classes()
+        numbers = {_label(one): number for number, one in enumerate(target.classes)}
         weights = [1.0] * len(numbers)
         for label, weight in given.items():
             if label not in numbers:
@@ -164,6 +188,23 @@ class Recipe(Document):
                 raise SpecError.at("class_weights", detail)
             weights[numbers[label]] = weight
         return weights
+
+    def balanced_weights(self, tensors: Mapping[str, Array]) -> list[float]:
+        """Return weights by which the classes of the training rows count alike.
+
+        Raises: SpecError at ``class_weights``, if there are none.
+        """
+        target, loss = self._classes()
+        values = tensors[target.name][self.indices(tensors).train]
+        return balanced_weights(target.encode(values, loss, "float64"), len(target.classes))
+
+    def _classes(self) -> tuple[ClassTarget, LossName]:
+        """Return the target and its loss.  Raises: SpecError, if it is not one of classes."""
+        if isinstance(self.target, dict):
+            raise SpecError.at("class_weights", "are for a network with one output")
+        if not isinstance(self.target, ClassTarget):
+            raise SpecError.at("class_weights", f"go with classes, the task is {self.task}")
+        return self.target, self.learnt()[""].loss
 
     @property
     def target_scale(self) -> Any:
@@ -176,7 +217,8 @@ class Recipe(Document):
 
     def indices(self, tensors: Mapping[str, Array]) -> Split:
         """Return each part's row numbers.  Raises: DataError, if it is another dataset."""
-        split = split_rows(self._usable(tensors), self.split, self.seed)
+        sight = _sight(tensors, self.split_words, self._targets)
+        split = split_rows(self._usable(tensors), self.split, self.seed, sight)
         for part in ("train", "validation", "test"):
             if len(getattr(split, part)) != self.rows[part]:
                 raise DataError.at("", f"another dataset: {part} had {self.rows[part]:,} rows")
@@ -204,27 +246,31 @@ class Recipe(Document):
             return x, y
         return x, y, tensors[self.sample_weight][rows].astype(dtype)
 
-    def apply_rows(self, rows: Sequence[Mapping[str, Any]], dtype: str = "float64") -> Array:
+    def apply_rows(self, rows: Sequence[Mapping[str, Any]], dtype: str = "float64") -> Values:
         """Return the features of raw rows, the same bits as ``apply`` on the file's.
 
+        Of several inputs {input: features}.
         Raises: DataError, at ``rows[3].age`` and so on.
         """
-        if not isinstance(self.inputs, TableInputs):
+        tables = {key: t for key, t in self._by_input.items() if isinstance(t, TableInputs)}
+        if not tables:
             detail = f"this model takes arrays of shape {self.input_shape}"
             raise DataError.at("rows", detail)
-        return self.inputs.read_rows(rows, dtype)
+        check_rows([*tables.values()], rows)
+        return unnamed({key: one.read_rows(rows, dtype) for key, one in tables.items()})
 
     def apply_inputs(self, values: object, dtype: str = "float64") -> Values:
         """Return an array of raw inputs; of several inputs {input: array}, of {array: values}.
 
         Raises: DataError at ``inputs`` or ``inputs.left[3]``, stating both shapes.
         """
+        arrays = {k: one for k, one in self._by_input.items() if isinstance(one, ArrayInputs)}
+        if not arrays:
+            detail = f"this model takes rows of a table, with {[*self._columns]}"
+            raise DataError.at("inputs", detail)
         if isinstance(self.inputs, dict):
-            return unnamed(read_arrays(self.inputs, values, dtype))
-        if not isinstance(self.inputs, ArrayInputs):
-            names = [column.name for column in self.inputs.columns]
-            raise DataError.at("inputs", f"this model takes rows of a table, with {names}")
-        return self.inputs.read(values, dtype)
+            return unnamed(read_arrays(arrays, values, dtype))
+        return arrays[""].read(values, dtype)
 
     def invert(self, raw: Values) -> dict[str, Any]:
         """Return predictions in the words or units of the training file.
@@ -246,25 +292,91 @@ class Recipe(Document):
     def _by_input(self) -> Mapping[str, TableInputs | ArrayInputs]:
         return self.inputs if isinstance(self.inputs, dict) else {"": self.inputs}
 
+    @property
+    def takes_rows(self) -> bool:
+        """Whether what goes in are rows of a table, not arrays."""
+        return any(isinstance(one, TableInputs) for one in self._by_input.values())
+
+    @property
+    def vocabularies(self) -> dict[str, int]:
+        """How many whole numbers the inputs take that feed embeddings of categories."""
+        found = {key: getattr(one, "vocabulary", None) for key, one in self._by_input.items()}
+        return {key: size for key, size in found.items() if size is not None}
+
+    @property
+    def _columns(self) -> dict[str, Column]:
+        """The columns of all inputs by name."""
+        tables = [one for one in self._by_input.values() if isinstance(one, TableInputs)]
+        return {column.name: column for one in tables for column in one.columns}
+
     def _usable(self, tensors: Mapping[str, Array]) -> Array:
         one = next(iter(self._by_input.values()))
         name = one.name if isinstance(one, ArrayInputs) else one.columns[0].name
+        drops = [column.name for column in self._columns.values() if column.drops]
+        return _usable(tensors, one.kind, [*self._targets, *drops], len(tensors[name]))[0]
+
+    @property
+    def _targets(self) -> list[str]:
         targets = [one.target for one in self.learnt().values()]
-        names = [target.name for target in targets if not isinstance(target, InputTarget)]
-        return _usable(tensors, one.kind, names, len(tensors[name]))
+        return [target.name for target in targets if not isinstance(target, InputTarget)]
+
+
+def _sight(
+    tensors: Mapping[str, Array], words: Mapping[str, list[str]], targets: Sequence[str]
+) -> Sight:
+    return Sight(tensors, words, targets[0] if len(targets) == 1 else None)
 
 
 def _usable(
-    tensors: Mapping[str, Array], schema_kind: str, targets: Iterable[str], rows: int
-) -> Array:
-    """Return the numbers of the rows that have all targets, ascending, in as few bytes as go."""
-    everyone = np.arange(rows, dtype=np.int32 if rows < 2**31 else np.int64)
-    if schema_kind == "arrays":
-        return everyone
-    whole = np.ones(rows, bool)
-    for name in targets:
-        whole &= present(tensors[name])
-    return everyone if whole.all() else everyone[whole]
+    tensors: Mapping[str, Array], schema_kind: str, needed: Iterable[str], rows: int
+) -> tuple[Array, dict[str, int]]:
+    """Return the numbers of the rows that have all that is needed, ascending.
+
+    And how many have not, by the first column that lacks a value.
+    """
+    mask = np.ones(rows, np.bool_)
+    left, dropped = rows, {}
+    for name in dict.fromkeys(needed):
+        mask &= present(tensors, schema_kind, name)
+        now = int(np.count_nonzero(mask))
+        if now < left:
+            dropped[name] = left - now
+        left = now
+    return row_numbers(mask), dropped
+
+
+def _options(data: DataSpec, schema_kind: str, choice: Choice) -> PreprocessingSpec | None:
+    """Return the options of all columns, None of arrays.  Raises: SpecError."""
+    if schema_kind == "table":
+        return resolved(data.preprocessing, choice.known, choice.names)
+    if data.preprocessing is not None:
+        raise SpecError.at("preprocessing", "is of tables: arrays are used as they are")
+    return None
+
+
+def _lacking(
+    tensors: Mapping[str, Array], spec: AnySplit, split: Split, targets: Sequence[Any]
+) -> dict[Part, list[Label]]:
+    """Return the classes that training has no row of, if they were dealt by class each part.
+
+    Raises: SpecError at ``split.kind``, if rows are dealt by classes that there are not.
+    """
+    by_class = spec.kind == "stratified"
+    if by_class and not all(isinstance(target, ClassTarget) for target in targets):
+        raise SpecError.at("split.kind", "stratified goes by classes, the target has none")
+    found: dict[Part, list[Label]] = {}
+    parts: tuple[Part, ...] = ("train", "validation", "test") if by_class else ("train",)
+    for target in targets:
+        if not isinstance(target, ClassTarget) or target.one_hot or target.steps:
+            continue
+        for part in parts:
+            rows = getattr(split, part)
+            there = np.isin(target.keys, tensors[target.name][rows])
+            absent = [c for c, here in zip(target.classes, there, strict=True) if not here]
+            absent = [c for c in absent if c not in target.absent]
+            if len(rows) and absent:
+                found.setdefault(part, []).extend(absent[:MAX_LACKING])
+    return found
 
 
 def _check_weights(values: Array, name: str) -> None:

@@ -12,6 +12,8 @@ from chainrule.errors import DataError
 from chainrule.spec.base import Document
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from chainrule.kernels import Array
     from chainrule.spec.training.losses import LossName, Task
 
@@ -197,8 +199,11 @@ class Learnt(NamedTuple):
         return self.target.invert(check_finite(raw), self.loss)
 
 
-def present(values: Array) -> Array:
-    """Tell of each row of a table's column whether it has a value.  Shapes: (rows,) of bool."""
+def present(tensors: Mapping[str, Array], schema_kind: str, name: str) -> Array | bool:
+    """Tell of each row whether it has a target: a mask, or True for all of an array's."""
+    if schema_kind == "arrays":
+        return True
+    values = tensors[name]
     return ~np.isnan(values) if values.dtype.kind == "f" else values >= 0
 
 

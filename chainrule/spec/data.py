@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from chainrule.spec.base import Document
+from chainrule.spec.preprocessing import PreprocessingSpec
+from chainrule.spec.splits import AnySplit, Name, SplitSpec
 from chainrule.spec.training.losses import Task
 
-__all__ = ["DataSpec", "SplitSpec"]
-
-Name = Annotated[str, Field(min_length=1, max_length=1000)]
-Share = Annotated[float, Field(ge=0.0, lt=1.0)]
-
-
-class SplitSpec(Document):
-    """Shares of the rows kept aside, drawn at random by the job's seed."""
-
-    kind: Literal["random"] = "random"
-    validation: Share = Field(0.1, description="Share of the rows measured after each epoch.")
-    test: Share = Field(0.1, description="Share of the rows measured once, at the end.")
-
-    @model_validator(mode="after")
-    def _leaves_rows_to_train_on(self) -> SplitSpec:
-        if self.validation + self.test >= 1:
-            raise ValueError("validation and test leave no rows to train on")
-        return self
+__all__ = ["DataSpec"]
 
 
 class DataSpec(Document):
     """The data of a job: names are columns of a table, or arrays of an NPZ or JSON dataset."""
 
-    inputs: Name | list[Name] | dict[str, Name] = Field(
+    inputs: Name | list[Name] | dict[str, Name | list[Name]] = Field(
         "*",
         description='Names, or "*": all that can go in. Of a network with several inputs the '
-        "arrays of their names, or {input: array}.",
+        "arrays of their names, or {input: array}, or {input: [columns]}.",
     )
     target: Name | list[Name] | dict[str, Name] | None = Field(
         None,
@@ -46,4 +29,7 @@ class DataSpec(Document):
     task: Task | dict[str, Task] | None = Field(
         None, description="By default the loss decides, else the target; or {output: task}."
     )
-    split: SplitSpec = Field(SplitSpec(), description="Shares of the rows kept from training.")
+    split: AnySplit = Field(SplitSpec(), description="Which rows are kept from training.")
+    preprocessing: PreprocessingSpec | None = Field(
+        None, description="How a table's columns become features; arrays are used as they are."
+    )

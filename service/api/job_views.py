@@ -163,7 +163,9 @@ def event_view(event: JobEvent) -> EventView:
 
 def _common(job: Job, last: EpochMetrics | None) -> dict[str, Any]:
     place = url_for("jobs.read_job", job_id=job.id)
-    parts = ("metrics", "checkpoints", "certificate") if job.kind == "training" else ()
+    parts = (
+        ("metrics", "checkpoints", "certificate", "evaluation") if job.kind == "training" else ()
+    )
     links = {name: f"{place}/{name}" for name in (*parts, "events", "pause", "resume", "cancel")}
     more = {}
     if job.kind == "parsing" and job.dataset_id is not None:

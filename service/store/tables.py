@@ -293,8 +293,9 @@ class Job(Base):
     metrics: Mapped[dict[str, Any] | None] = mapped_column(Json)
     best: Mapped[dict[str, Any] | None] = mapped_column(Json)
     error: Mapped[dict[str, Any] | None] = mapped_column(Json)
-    # Read when asked for only: it has a row for each layer.
+    # Read when asked for only: they have rows for each layer, class, column and so on.
     certificate: Mapped[dict[str, Any] | None] = mapped_column(Json, deferred=True)
+    evaluation: Mapped[dict[str, Any] | None] = mapped_column(Json, deferred=True)
     model_id: Mapped[str | None]
     result: Mapped[dict[str, Any] | None] = mapped_column(Json)
     created_at: Mapped[float]
@@ -411,6 +412,7 @@ class Model(Base):
     spec: Mapped[dict[str, Any]]
     recipe: Mapped[dict[str, Any] | None] = mapped_column(Json)
     metrics: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    evaluation: Mapped[dict[str, Any] | None] = mapped_column(Json, deferred=True)
     fingerprint: Mapped[str]
     weights_sha256: Mapped[str]
     bundle: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"), index=True)
