@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Mapping
 
     from rich.console import Console
 
     from chainrule.cli.shared import Session
-    from chainrule.client import Job
+    from chainrule.client import Dataset, Job
 
-__all__ = ["follow", "uploading"]
+__all__ = ["follow", "upload"]
 
 LINE_EVERY_S = 10.0
 COLUMNS = (
@@ -28,6 +28,35 @@ COLUMNS = (
 )
 
 
+def upload(session: Session, source: str, types: Mapping[str, str] | None = None) -> Dataset:
+    """Upload a file and return its dataset once it is parsed, showing how far that is."""
+    if session.as_json:
+        return session.client.upload(source, types=types)
+    if not session.err.is_terminal:
+        tell = _now_and_then(session.err)
+        return session.client.upload(source, types=types, on_progress=tell)
+    with Progress(*COLUMNS, console=session.err, transient=True) as bar:
+        task = bar.add_task("upload", total=1.0, note=escape(source))
+        return session.client.upload(
+            source,
+            types=types,
+            on_progress=lambda what, share: bar.update(task, completed=share, description=what),
+        )
+
+
+def _now_and_then(console: Console) -> Callable[[str, float], None]:
+    """Return what prints a line, but not more often than every ``LINE_EVERY_S``."""
+    told_at = time.monotonic()
+
+    def show(what: str, share: float) -> None:
+        nonlocal told_at
+        if time.monotonic() - told_at >= LINE_EVERY_S:
+            told_at = time.monotonic()
+            console.print(f"{what} {share:4.0%}")
+
+    return show
+
+
 def follow(session: Session, job: Job) -> None:
     """Wait for a job, showing how far it is and its last losses; silent with --json."""
     if session.as_json:
@@ -36,24 +65,6 @@ def follow(session: Session, job: Job) -> None:
         _with_bar(session.err, job)
     else:
         job.wait(_lines(session.err, job))
-
-
-@contextmanager
-def uploading(session: Session) -> Iterator[Callable[[str, float], object]]:
-    """Yield what an upload tells its progress, for a person at a terminal."""
-    with Progress(
-        *COLUMNS, console=session.err, transient=True, disable=not _shows(session)
-    ) as bar:
-        task = bar.add_task("upload", total=1.0, note="", visible=False)
-
-        def tell(what: str, share: float) -> None:
-            bar.update(task, completed=share, description=what, visible=True)
-
-        yield tell
-
-
-def _shows(session: Session) -> bool:
-    return session.err.is_terminal and not session.as_json
 
 
 def _with_bar(console: Console, job: Job) -> None:
@@ -94,11 +105,17 @@ def _takeovers(console: Console, job: Job) -> Callable[[Job], None]:
         nonlocal known
         attempt = job.view["attempt"]
         if attempt > known:
-            kept = "checkpoint" if job.view.get("kind") != "prediction" else "block"
-            console.print(f"attempt {attempt}: goes on from the last {kept}, {job.progress()}")
+            console.print(f"attempt {attempt}: {_from(job)}")
             known = attempt
 
     return tell
+
+
+def _from(job: Job) -> str:
+    if job.view.get("kind") == "parsing":
+        return "begins with the file anew"
+    kept = "checkpoint" if job.view.get("kind") != "prediction" else "block"
+    return f"goes on from the last {kept}, {job.progress()}"
 
 
 def _note(job: Job) -> str:

@@ -12,12 +12,12 @@ import click
 from rich.markup import escape
 
 import chainrule.bundle
-from chainrule.cli.progress import follow, uploading
+from chainrule.cli.progress import follow, upload
 from chainrule.cli.rows import read_rows
 from chainrule.cli.shared import Session, job_of, or_not_found, talks, took
 
 if TYPE_CHECKING:
-    from chainrule.client import Dataset, Job, Model
+    from chainrule.client import Job, Model
 
 __all__ = ["cancel", "delete", "download", "jobs", "pause", "predict", "resume", "system"]
 
@@ -172,10 +172,7 @@ def _predict_dataset(session: Session, source: str, dataset: str, output: Path) 
         raise click.UsageError(f"--output must end in one of {', '.join(RESULTS)}, got {output}")
     with or_not_found(f"no job or model {source}"):
         model = _model(session, source)
-    given: Dataset | str = dataset
-    if Path(dataset).is_file():
-        with uploading(session) as tell:
-            given = session.client.upload(Path(dataset), on_progress=tell)
+    given = upload(session, dataset) if Path(dataset).is_file() else dataset
     with or_not_found(f"no file {dataset}, and no dataset of that name"):
         job = model.predict_dataset(given, format_)
     session.say(f"{job.id} predicts {job.view['progress']['rows']:,} rows")

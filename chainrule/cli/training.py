@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from chainrule.cli.evaluation import verdicts
 from chainrule.cli.layers import architecture_of, chain
-from chainrule.cli.progress import follow, uploading
+from chainrule.cli.progress import follow, upload
 from chainrule.cli.shared import Session, best_line, job_of, metrics_line, or_not_found, talks, took
 from chainrule.client.payload import document
 
@@ -129,6 +129,9 @@ def _finish(session: Session, job: Job, output: Path | None) -> int:
 
 def _headline(job: Job) -> str:
     """Say which job it is and what the service took the task and the network to be."""
+    if job.view["kind"] == "parsing":
+        size = job.view["progress"]["bytes"]
+        return f"{job.state} [bold]{job.id}[/bold]: parsing of {size:,} bytes"
     if job.view["kind"] == "prediction":
         rows = job.view["progress"]["rows"]
         return f"{job.state} [bold]{job.id}[/bold]: prediction of {rows:,} rows"
@@ -181,8 +184,7 @@ def _dataset(session: Session, source: str, types: dict[str, str]) -> Dataset:
             return session.client.dataset(source)
     if not Path(source).is_file():
         raise click.BadParameter(f"there is no file {source!r}", param_hint="FILE")
-    with uploading(session) as tell:
-        dataset = session.client.upload(source, types=types, on_progress=tell)
+    dataset = upload(session, source, types)
     session.say(f"uploaded {escape(source)}: {dataset.rows:,} rows, {dataset.id}")
     _warn(session, dataset.view["warnings"])
     return dataset
