@@ -18,6 +18,7 @@ from chainrule.errors import ApiError, UnreachableError
 from tests.client.test_client_service import api_of
 
 PART = 8 * 2**20
+ROWS = 2 * PART // 40 + 9999
 
 
 @pytest.fixture
@@ -39,7 +40,8 @@ def in_parts(monkeypatch):
 def large(tmp_path):
     """A table of three parts that nobody has uploaded before."""
     path = tmp_path / "large.csv"
-    digits = np.random.default_rng([*map(ord, str(path))]).integers(0, 10**9, (2 * PART // 40 + 9999, 4))
+    draw = np.random.default_rng([*map(ord, str(path))])
+    digits = draw.integers(0, 10**9, (ROWS, 4))
     with path.open("w") as file:
         file.write("a,b,c,d\n")
         np.savetxt(file, digits, "%09d", ",")
@@ -74,7 +76,7 @@ def test_an_upload_goes_on_where_it_was_cut_off(client, large, in_parts, monkeyp
         client.upload(large)
     monkeypatch.setattr(client._transport, "request", real)
     assert in_parts == [1, 2]
-    assert client.upload(large).rows == 2 * PART // 40 + 9999
+    assert client.upload(large).rows == ROWS
     assert in_parts == [1, 2, 3]
 
 
