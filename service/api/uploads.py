@@ -33,7 +33,8 @@ FORMATS = {
     "application/json": "json",
 }
 MEDIA_TYPES = {format_: media for media, format_ in FORMATS.items()} | {
-    "ndjson": "application/x-ndjson",  # a result only
+    "ndjson": "application/x-ndjson",  # these two are results only
+    "parquet": "application/vnd.apache.parquet",
 }
 PART = "application/octet-stream"
 PIECE_BYTES = 2**20
