@@ -10,7 +10,8 @@ import numpy as np
 from chainrule.evaluation.outputs import output_of
 from chainrule.losses.objective import fitting_mask
 from chainrule.naming import named, unnamed
-from chainrule.recipe.inputs import CategoryColumn, TableInputs
+from chainrule.recipe.columns.category import CategoryColumn
+from chainrule.recipe.inputs import TableInputs
 from chainrule.recipe.targets import check_finite
 from chainrule.tape import Tape
 
