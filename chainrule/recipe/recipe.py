@@ -13,6 +13,7 @@ from chainrule.errors import CheckpointError, DataError, SpecError
 from chainrule.losses import balanced_weights
 from chainrule.naming import Values, named, unnamed
 from chainrule.recipe.choice import choose
+from chainrule.recipe.classes import Part, count_classes, lacking_classes
 from chainrule.recipe.columns import Column, dropping, resolved
 from chainrule.recipe.inputs import (
     ArrayInputs,
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
     from chainrule.spec import PreprocessingSpec
 
 __all__ = ["Recipe"]
-
-Part = Literal["train", "validation", "test"]
-MAX_LACKING = 20  # classes that are named
 
 
 class Recipe(Document):
@@ -110,7 +108,9 @@ class Recipe(Document):
         else:
             encoded = fit_inputs(tensors, schema, choice, split.train, options)
             learnt = {outputs[0]: fit_reconstruction(tensors, encoded, losses.get(outputs[0]))}
-        lacking = _lacking(tensors, data.split, split, [one.target for one in learnt.values()])
+        lacking = lacking_classes(
+            tensors, data.split, split, [one.target for one in learnt.values()]
+        )
         if data.sample_weight is not None:
             _check_weights(tensors[data.sample_weight][usable], data.sample_weight)
         task = unnamed({output: one.task for output, one in learnt.items()})
@@ -195,8 +195,8 @@ class Recipe(Document):
         Raises: SpecError at ``class_weights``, if there are none.
         """
         target, loss = self._classes()
-        values = tensors[target.name][self.indices(tensors).train]
-        return balanced_weights(target.encode(values, loss, "float64"), len(target.classes))
+        counts = count_classes(target, loss, tensors[target.name], self.indices(tensors).train)
+        return balanced_weights(counts)
 
     def _classes(self) -> tuple[ClassTarget, LossName]:
         """Return the target and its loss.  Raises: SpecError, if it is not one of classes."""
@@ -352,31 +352,6 @@ def _options(data: DataSpec, schema_kind: str, choice: Choice) -> PreprocessingS
     if data.preprocessing is not None:
         raise SpecError.at("preprocessing", "is of tables: arrays are used as they are")
     return None
-
-
-def _lacking(
-    tensors: Mapping[str, Array], spec: AnySplit, split: Split, targets: Sequence[Any]
-) -> dict[Part, list[Label]]:
-    """Return the classes that training has no row of, if they were dealt by class each part.
-
-    Raises: SpecError at ``split.kind``, if rows are dealt by classes that there are not.
-    """
-    by_class = spec.kind == "stratified"
-    if by_class and not all(isinstance(target, ClassTarget) for target in targets):
-        raise SpecError.at("split.kind", "stratified goes by classes, the target has none")
-    found: dict[Part, list[Label]] = {}
-    parts: tuple[Part, ...] = ("train", "validation", "test") if by_class else ("train",)
-    for target in targets:
-        if not isinstance(target, ClassTarget) or target.one_hot or target.steps:
-            continue
-        for part in parts:
-            rows = getattr(split, part)
-            there = np.isin(target.keys, tensors[target.name][rows])
-            absent = [c for c, here in zip(target.classes, there, strict=True) if not here]
-            absent = [c for c in absent if c not in target.absent]
-            if len(rows) and absent:
-                found.setdefault(part, []).extend(absent[:MAX_LACKING])
-    return found
 
 
 def _check_weights(values: Array, name: str) -> None:
