@@ -45,10 +45,15 @@ _EPOCH = date(1970, 1, 1).toordinal()
 
 
 def read_text(cell: object) -> str | None:
-    """Return a category's text, None if it is missing.  Raises: DataError, if it is neither."""
+    """Return a category's text, None if it is missing.  Raises: DataError, if it is neither.
+
+    A boolean is ``false`` or ``true``, as in files that have such.
+    """
     if cell is None:
         return None
-    if isinstance(cell, bool) or not isinstance(cell, str | int | float):
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    if not isinstance(cell, str | int | float):
         raise DataError.at("", f"must be text as in the training file, got {shown(cell)}")
     text = str(cell).strip(BLANKS)
     return None if text in MISSING else text

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chainrule.errors import DataError
+from chainrule.recipe.values import read_datetime, read_text
 from service.parsing.datetimes import parse_datetimes
 from tests.table_files import in_blocks, read, read_csv
 
@@ -86,6 +87,12 @@ def test_keys_that_come_late_or_not_at_all_are_missing():
     np.testing.assert_array_equal(tensors["a"], [1, 2, math.nan, math.nan])
     assert tensors["b"].tolist() == [-1, 1, -1, 0]
     assert schema["warnings"][0] == "blank lines left out: 1"
+
+
+def test_booleans_are_the_same_words_in_a_file_and_in_a_row():
+    schema, tensors = read(lines({"b": True}, {"b": False}, {"b": None}), "ndjson")
+    words = [*columns(schema)["b"]["categories"], None]
+    assert [words[code] for code in tensors["b"]] == [read_text(c) for c in (True, False, None)]
 
 
 def test_parquet_types_become_columns():
@@ -159,7 +166,8 @@ def test_any_moment_is_read_back(moment, separator):
     since = moment.replace(tzinfo=UTC) - dt.datetime(1970, 1, 1, tzinfo=UTC)
     micros = since // dt.timedelta(microseconds=1)
     days = moment.date().toordinal() - dt.date(1970, 1, 1).toordinal()
-    assert parse_datetimes(texts).tolist() == [float(micros) / 1e6, days * 86400.0]
+    assert parse_datetimes(texts).tolist() == [micros / 1_000_000, days * 86400.0]
+    assert parse_datetimes(texts).tolist() == [read_datetime(text) for text in texts]
 
 
 @pytest.mark.parametrize(
