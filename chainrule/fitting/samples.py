@@ -10,6 +10,7 @@ import numpy as np
 from chainrule import kernels
 from chainrule.errors import DataError, ShapeError
 from chainrule.layers import check_shape, check_vocabularies
+from chainrule.recipe.runs import Runs
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -35,6 +36,7 @@ class Batch(NamedTuple):
 class Samples:
     """Inputs and targets of equal length; they may be memory-mapped, and are read by batch.
 
+    Inputs may also be runs of rows that are kept once (``Runs``).
     Shapes: x (rows, *input_shape) or {input: array}; target as the objective wants it, or
     {output: array}; weights (rows,) or (rows, steps).
     Raises: DataError at ``inputs``, ``target`` or ``sample_weight``, if they do not fit the network
@@ -58,7 +60,8 @@ class Samples:
         self._dtype = net.dtype
         targets = self._targets.values() if isinstance(self._targets, dict) else [self._targets]
         weighing = [] if self._weights is None else [self._weights]
-        self.arrays: list[Array] = [*self._inputs.values(), *targets, *weighing]
+        inputs = [array for one in self._inputs.values() for array in _parts(one)]
+        self.arrays: list[Array] = [*inputs, *targets, *weighing]
         self._dtypes: Any = objective.dtypes(self._targets, net.dtype)
 
     def batch(self, rows: Array | slice, tape: Tape) -> Batch:
@@ -107,7 +110,12 @@ class Samples:
         return weights
 
 
-def _inputs(net: Network, x: ArrayLike | Mapping[str, ArrayLike]) -> dict[str, Array]:
+def _parts(array: Array | Runs) -> list[Array]:
+    """Return the arrays that are read for an input."""
+    return [array.rows, array.starts] if isinstance(array, Runs) else [array]
+
+
+def _inputs(net: Network, x: ArrayLike | Mapping[str, ArrayLike]) -> dict[str, Any]:
     """Return the network's inputs by name.  Raises: DataError at ``inputs``."""
     shapes = net.input_shapes
     given: Mapping[str, Any] = x if isinstance(x, Mapping) else dict.fromkeys(shapes, x)
@@ -116,7 +124,7 @@ def _inputs(net: Network, x: ArrayLike | Mapping[str, ArrayLike]) -> dict[str, A
         raise DataError.at("inputs", f"must be a mapping with {list(shapes)}, got {got}")
     found = {}
     for name, shape in shapes.items():
-        array = found[name] = np.asarray(given[name])
+        array = found[name] = _array(given[name])
         if array.dtype.kind not in "fiub":
             raise DataError.at("inputs", f"must be numbers, got {array.dtype}")
         owner = "the network" if len(shapes) == 1 else f"the network's input {name!r}"
@@ -131,8 +139,14 @@ def _inputs(net: Network, x: ArrayLike | Mapping[str, ArrayLike]) -> dict[str, A
     return found
 
 
-def _gather(array: Array, rows: Array | slice, tape: Tape, dtype: np.dtype[Any]) -> Array:
-    if isinstance(rows, slice):
+def _array(values: Any) -> Any:
+    return values if isinstance(values, Runs) else np.asarray(values)
+
+
+def _gather(array: Array | Runs, rows: Array | slice, tape: Tape, dtype: np.dtype[Any]) -> Array:
+    if isinstance(array, Runs):
+        taken = _gather_runs(array, rows, tape)
+    elif isinstance(rows, slice):
         taken = array[rows]
     else:
         taken = tape.empty((len(rows), *array.shape[1:]), array.dtype)
@@ -142,3 +156,12 @@ def _gather(array: Array, rows: Array | slice, tape: Tape, dtype: np.dtype[Any])
     out = tape.empty(taken.shape, dtype)
     kernels.cast(taken, out)
     return out
+
+
+def _gather_runs(runs: Runs, rows: Array | slice, tape: Tape) -> Array:
+    if isinstance(rows, slice):
+        rows = np.arange(rows.start, rows.stop)
+    taken = tape.empty((len(rows), *runs.shape[1:]), runs.dtype)
+    places = tape.empty((len(rows), runs.length), np.intp)
+    kernels.gather_runs(runs.rows, runs.starts, rows, places, taken)
+    return taken

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from chainrule.kernels.elementwise import Array
 
-__all__ = ["add_rows", "cast", "gather", "take_rows"]
+__all__ = ["add_rows", "cast", "gather", "gather_runs", "take_rows"]
 
 _BLOCK = 8192  # elements
 
@@ -47,6 +47,18 @@ def gather(values: Array, rows: Array, out: Array) -> None:
     Shapes: values (any, ...), rows (n,) of intp, out (n, ...) of the same type.
     """
     values.take(rows, 0, out, "clip")
+
+
+def gather_runs(values: Array, starts: Array, rows: Array, places: Array, out: Array) -> None:
+    """Write to ``out`` the runs of values that begin where some of the starts say.
+
+    ``places`` is scratch.
+    Shapes: values (any, ...), starts (runs,) of intp, rows (n,) of intp, places (n, length) of
+    intp, out (n, length, ...) of the values' type.
+    """
+    starts.take(rows, 0, places[:, 0], "clip")
+    np.add(places[:, :1], np.arange(1, places.shape[1]), out=places[:, 1:])
+    values.take(places, 0, out, "clip")
 
 
 def cast(x: Array, out: Array) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from chainrule.errors import Problem, SpecError, step
 from chainrule.naming import unnamed
 from chainrule.recipe.values import counted, listed
+from chainrule.spec.windowing import SlidingWindow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,26 +32,30 @@ class Choice:
     """What is learnt from what.
 
     ``inputs`` are the columns of a table or the one array, or {input: array}; ``targets`` are by
-    output, none where the inputs come back. ``known`` describes each column or array.
+    output, none where the inputs come back. ``known`` describes each column or array. ``past`` are
+    targets whose past goes in as well.
     """
 
     inputs: list[Named] | dict[str, Named]
     targets: dict[str, Named]
     known: Known
+    past: tuple[Named, ...] = ()
 
     @property
     def names(self) -> list[str]:
         """The columns or arrays that go in."""
         chosen = self.inputs.values() if isinstance(self.inputs, dict) else self.inputs
-        return [one.name for one in chosen]
+        return [one.name for one in (*chosen, *self.past)]
 
     def rendered(self) -> dict[str, Any]:
         """Return the choice as a request would make it."""
-        inputs: Any = self.names
+        inputs: Any
         if isinstance(self.inputs, dict):
             inputs = {key: one.name for key, one in self.inputs.items()}
-        elif "shape" in self.known[inputs[0]]:
-            inputs = inputs[0]
+        else:
+            inputs = [one.name for one in self.inputs]
+            if inputs and "shape" in self.known[inputs[0]]:
+                inputs = inputs[0]
         targets = {output: one.name for output, one in self.targets.items()}
         return {"inputs": inputs, "target": unnamed(targets) if targets else None}
 
@@ -69,6 +74,8 @@ def choose(
     entries: list[Mapping[str, Any]] = schema["columns" if schema["kind"] == "table" else "arrays"]
     known = {entry["name"]: entry for entry in entries}
     noun = "column" if schema["kind"] == "table" else "array"
+    if data.window is not None and noun == "array":
+        raise SpecError.at("window", "is of a table's rows; arrays hold sequences as they are")
     targets = {} if _gives_back(data, outputs) else _targets(data, known, noun, outputs)
     taken = {one.name for one in targets.values()}
     several = isinstance(data.inputs, dict) or len(inputs or ()) > 1
@@ -81,6 +88,9 @@ def choose(
         raise SpecError.at("inputs", detail)
     else:
         by_input, chosen = {}, _inputs(data, known, noun, taken)
+    past = _past(data, targets)
+    if not chosen and not past:
+        raise SpecError.at("inputs", f"must name a {noun} at least")
     if noun == "array":
         chosen = chosen if by_input else _one_array(chosen, data)
         _check_rows([*chosen, *targets.values()], known, data.sample_weight)
@@ -89,7 +99,7 @@ def choose(
     if data.task == "reconstruction" and data.target not in (None, *names[:1]):
         detail = f"{data.target!r} cannot be learnt: reconstruction learns its inputs"
         raise SpecError.at("target", detail)
-    return Choice(by_input or chosen, targets, known)
+    return Choice(by_input or chosen, targets, known, past)
 
 
 def _gives_back(data: DataSpec, outputs: Sequence[str]) -> bool:
@@ -174,8 +184,10 @@ def _inputs(data: DataSpec, known: Known, noun: str, taken: set[str]) -> list[Na
     """Return the columns of a table, or the arrays that may go into one input."""
     if data.inputs == "*":
         out = {*taken, data.sample_weight}
+        if data.window is not None:
+            out |= {data.window.group, data.window.order_by}
         names = [n for n, one in known.items() if n not in out and one.get("type") != "text"]
-        if not names:
+        if not names and not _holds_past(data):
             detail = f"there is no {noun} but the target {listed(sorted(taken))}"
             raise SpecError.at("inputs", detail)
         return [Named(name, "inputs") for name in names]
@@ -204,10 +216,19 @@ def _check_inputs(
         else:
             continue
         problems.append(Problem(place, detail))
-    if not chosen:
-        problems.append(Problem("inputs", f"must name a {noun} at least"))
     if problems:
         raise SpecError(*problems)
+
+
+def _holds_past(data: DataSpec) -> bool:
+    return isinstance(data.window, SlidingWindow) and data.window.past_target
+
+
+def _past(data: DataSpec, targets: Mapping[str, Named]) -> tuple[Named, ...]:
+    """Return the targets whose past a window holds, each once."""
+    if not _holds_past(data):
+        return ()
+    return tuple({one.name: one for one in targets.values()}.values())
 
 
 def _check_weight(data: DataSpec, known: Known, noun: str, taken: set[str]) -> None:

@@ -79,8 +79,6 @@ def _fit_target(
     task, loss = _resolve(task, loss, discrete=discrete)
     if "shape" in column:
         return Learnt(_fit_array(values, column["name"], task, loss), task, loss)
-    if task == "forecast":
-        raise SpecError.at("task", "forecast learns from arrays of sequences, this is a table")
     if task == "classification":
         return Learnt(_fit_classes(values, column, loss), task, loss)
     name = column["name"]

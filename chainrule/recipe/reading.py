@@ -27,11 +27,17 @@ class Reader:
     """Reads a prepared dataset block by block, whichever file it was parsed from.
 
     Its codes of categories are its own; columns that the recipe does not name are left alone.
-    ``rows`` counts the rows. Raises: DataError, naming each column or array that cannot be read.
+    ``rows`` counts the rows; with a window they are the latest sequences, one for each group in
+    order of first appearance, and ``tensors`` tell which there are.
+    Raises: DataError, naming each column or array that cannot be read.
     """
 
-    def __init__(self, recipe: Recipe, schema: Mapping[str, Any]) -> None:
+    def __init__(
+        self, recipe: Recipe, schema: Mapping[str, Any], tensors: Mapping[str, Array]
+    ) -> None:
         self._inputs = recipe.inputs
+        self._window = recipe.window
+        self._places = np.empty((0, 0), np.intp)
         problems: list[str] = []
         if isinstance(self._inputs, TableInputs):
             given = {one["name"]: one for one in schema.get("columns", [])}
@@ -44,6 +50,9 @@ class Reader:
             self.rows = _check_arrays(several, shapes, problems)
         if problems:
             raise DataError(*(Problem("", problem) for problem in problems[:20]))
+        if self._window is not None:
+            self._places = self._window.latest(self._window.groups_of(tensors, schema))
+            self.rows = len(self._places)
 
     def read(self, tensors: Mapping[str, Array], start: int, stop: int, dtype: str) -> Values:
         """Return the features of the rows from ``start`` to before ``stop``.
@@ -51,15 +60,25 @@ class Reader:
         Shapes: (stop - start, ...), of several inputs by name.
         Raises: DataError at ``[row]`` of these, if an array holds what is not finite.
         """
-        rows = np.arange(stop - start)
         if isinstance(self._inputs, TableInputs):
-            blocks = {
-                name: translate(tensors[name][start:stop])
-                for name, translate in self._translate.items()
-            }
-            return self._inputs.encode(blocks, rows, dtype)
+            if self._window is not None:
+                places = self._places[start:stop]
+                used, where = np.unique(places, return_inverse=True)  # -1, padding, is row 0 here
+                features = self._encode(self._inputs, tensors, np.maximum(used, 0), dtype)
+                where = np.where(places < 0, -1, where.reshape(places.shape))
+                return self._window.fill(where, features)
+            return self._encode(self._inputs, tensors, slice(start, stop), dtype)
+        rows = np.arange(stop - start)
         blocks = {one.name: _finite(tensors[one.name][start:stop]) for one in self._arrays.values()}
         return unnamed({key: one.encode(blocks, rows, dtype) for key, one in self._arrays.items()})
+
+    def _encode(
+        self, inputs: TableInputs, tensors: Mapping[str, Array], rows: Array | slice, dtype: str
+    ) -> Array:
+        blocks = {
+            name: translate(tensors[name][rows]) for name, translate in self._translate.items()
+        }
+        return inputs.encode(blocks, np.arange(len(next(iter(blocks.values())))), dtype)
 
 
 def _translations(

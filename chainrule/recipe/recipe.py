@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,6 +18,7 @@ from chainrule.recipe.learning import fit_reconstruction, fit_targets
 from chainrule.recipe.split import Split, split_rows
 from chainrule.recipe.targets import ClassTarget, InputTarget, Learnt, Target, present
 from chainrule.recipe.values import listed, shown
+from chainrule.recipe.windows import Drawn, WindowRecipe
 from chainrule.spec import DataSpec, SplitSpec, parse
 from chainrule.spec.base import Document
 from chainrule.spec.training.losses import LossName, Task
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from chainrule.kernels import Array
+    from chainrule.recipe.layout import Layout
 
 __all__ = ["Recipe"]
 
@@ -32,8 +36,8 @@ class Recipe(Document):
     """All that turns a dataset's tensors or raw rows into features, and raw outputs into answers.
 
     It is fitted on the training part only. ``rows`` counts the rows of each part, and those without
-    a target as ``dropped``. Of several inputs or outputs what belongs to each is {name: ...}, and
-    the version is 2.
+    a target as ``dropped``; with a ``window`` the sequences, and the rows that begin none. Of
+    several inputs or outputs what belongs to each is {name: ...}, and the version is 2.
     """
 
     version: Literal[1, 2] = 1
@@ -47,6 +51,7 @@ class Recipe(Document):
     )
     target: Target | dict[str, Target]
     sample_weight: str | None = None
+    window: WindowRecipe | None = Field(None, exclude_if=operator.not_)
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Recipe:
@@ -73,23 +78,38 @@ class Recipe(Document):
 
         ``inputs`` and ``outputs`` are the network's, by default one each, or inputs as the request
         names arrays. ``loss`` may be of some outputs only.
-        Raises: SpecError at ``inputs``, ``target``, ``task``, ``sample_weight`` or ``split``.
+        Raises: SpecError at ``inputs``, ``target``, ``task``, ``sample_weight``, ``window`` or
+        ``split``.
         """
         choice = choose(schema, data, inputs, outputs)
         everyone = np.arange(len(tensors[choice.names[0]]))
         targets = [one.name for one in choice.targets.values()]
-        usable = _usable(tensors, schema["kind"], targets, everyone)
-        split = split_rows(usable, data.split, seed)
+        tasks = data.task if isinstance(data.task, dict) else dict.fromkeys(outputs, data.task)
+        window = WindowRecipe.fit(tensors, schema, data)
+        if window is None:
+            usable = _usable(tensors, schema["kind"], targets, everyone)
+            split = split_rows(usable, data.split, seed)
+            drawn = Drawn(split, split.train, usable, split.train)
+            if schema["kind"] == "table" and "forecast" in tasks.values():
+                detail = (
+                    "forecast learns from arrays of sequences, or from a table's by data.window"
+                )
+                raise SpecError.at("task", detail)
+        else:
+            drawn = window.draw(tensors, len(everyone), data.split, seed, targets)
+            split = drawn.split
         losses = loss if isinstance(loss, Mapping) else dict.fromkeys(outputs, loss)
         if choice.targets:
-            tasks = data.task if isinstance(data.task, dict) else dict.fromkeys(outputs, data.task)
-            learnt = fit_targets(tensors, choice, tasks, losses, (usable, split.train))
-            encoded = fit_inputs(tensors, schema, choice, split.train)
+            with_target = drawn.with_target, drawn.learnt_from
+            learnt = fit_targets(tensors, choice, tasks, losses, with_target)
+            if window is not None:
+                learnt = {n: window.learnt(one, tasks.get(n)) for n, one in learnt.items()}
+            encoded = fit_inputs(tensors, schema, choice, drawn.inputs)
         else:
-            encoded = fit_inputs(tensors, schema, choice, split.train)
+            encoded = fit_inputs(tensors, schema, choice, drawn.inputs)
             learnt = {outputs[0]: fit_reconstruction(tensors, encoded, losses.get(outputs[0]))}
         if data.sample_weight is not None:
-            _check_weights(tensors[data.sample_weight][usable], data.sample_weight)
+            _check_weights(tensors[data.sample_weight][drawn.with_target], data.sample_weight)
         task = unnamed({output: one.task for output, one in learnt.items()})
         recipe = cls(
             version=2 if len(learnt) > 1 or isinstance(choice.inputs, dict) else 1,
@@ -101,13 +121,16 @@ class Recipe(Document):
                 "train": len(split.train),
                 "validation": len(split.validation),
                 "test": len(split.test),
-                "dropped": len(everyone) - len(usable),
+                "dropped": len(everyone)
+                - sum(map(len, (split.train, split.validation, split.test))),
             },
             inputs=encoded,
             target=unnamed({output: one.target for output, one in learnt.items()}),
             sample_weight=data.sample_weight,
+            window=window,
         )
-        return recipe, data.model_copy(update={**choice.rendered(), "task": task})
+        decided = {**choice.rendered(), "task": task, "window": window and window.window}
+        return recipe, data.model_copy(update=decided)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Recipe:
@@ -126,7 +149,8 @@ class Recipe(Document):
         """The shape of a sample, of several inputs by name."""
         if isinstance(self.inputs, dict):
             return {name: one.shape for name, one in self.inputs.items()}
-        return self.inputs.shape
+        shape = self.inputs.shape
+        return shape if self.window is None else (self.window.length, *shape)
 
     @property
     def output_shape(self) -> Any:
@@ -175,12 +199,33 @@ class Recipe(Document):
         return unnamed(scales) if any(scales.values()) else None
 
     def indices(self, tensors: Mapping[str, Array]) -> Split:
-        """Return each part's row numbers.  Raises: DataError, if it is another dataset."""
-        split = split_rows(self._usable(tensors), self.split, self.seed)
+        """Return each part's row numbers, of sequences those of their first rows.
+
+        Raises: DataError, if it is another dataset.
+        """
+        if self.window is not None:
+            split = self._layout(self.window, tensors).split
+        else:
+            split = split_rows(self._usable(tensors), self.split, self.seed)
         for part in ("train", "validation", "test"):
             if len(getattr(split, part)) != self.rows[part]:
                 raise DataError.at("", f"another dataset: {part} had {self.rows[part]:,} rows")
         return split
+
+    def input_rows(self, tensors: Mapping[str, Array]) -> Array:
+        """Return the numbers of the rows that go in, in any part, ascending."""
+        if self.window is not None:
+            return self._layout(self.window, tensors).rows()
+        split = self.indices(tensors)
+        return np.sort(np.concatenate([split.train, split.validation, split.test]))
+
+    def input_bytes(self, tensors: Mapping[str, Array], itemsize: int) -> int:
+        """Return what the features of all parts take, at so many bytes a number."""
+        if self.window is not None and isinstance(self.inputs, TableInputs):
+            layout = self._layout(self.window, tensors)
+            return self.window.input_bytes(layout, self.inputs.shape[0] * itemsize)
+        rows = sum(self.rows[part] for part in ("train", "validation", "test"))
+        return rows * itemsize * sum(math.prod(one.shape) for one in self._by_input.values())
 
     def apply(
         self, tensors: Mapping[str, Array], indices: Array | None = None, dtype: str = "float64"
@@ -188,11 +233,18 @@ class Recipe(Document):
         """Return features and targets of some rows (None: all that have a target), and weights.
 
         The third is there only if the recipe names a ``sample_weight``.
+        Sequences of a table's rows are ``Runs``: each row is there once.
         Features are computed in float64 and rounded once, so that it does not matter who rounds.
         Shapes: x (rows, ...), y as the loss wants it, weights (rows, ...); several x or y by name.
         """
-        rows = self._usable(tensors) if indices is None else indices
-        x = unnamed({n: one.encode(tensors, rows, dtype) for n, one in self._by_input.items()})
+        if isinstance(self.inputs, TableInputs) and self.window is not None:
+            layout = self._layout(self.window, tensors)
+            layout = layout.chosen(layout.heads() if indices is None else indices)
+            x: Values = self.window.encode(self.inputs, tensors, layout, dtype)
+            rows = layout.goals if self.window.has_steps else layout.goals[:, 0]
+        else:
+            rows = self._usable(tensors) if indices is None else indices
+            x = unnamed({n: one.encode(tensors, rows, dtype) for n, one in self._by_input.items()})
         goals = {}
         for output, (target, _, loss) in self.learnt().items():
             if isinstance(target, InputTarget):
@@ -202,16 +254,22 @@ class Recipe(Document):
         y = unnamed(goals)
         if self.sample_weight is None:
             return x, y
+        if rows.ndim > 1:  # a sequence of targets counts as its first one
+            rows = rows[:, 0]
         return x, y, tensors[self.sample_weight][rows].astype(dtype)
 
     def apply_rows(self, rows: Sequence[Mapping[str, Any]], dtype: str = "float64") -> Array:
         """Return the features of raw rows, the same bits as ``apply`` on the file's.
+
+        With a window it is the latest sequence of each group, in order of first appearance.
 
         Raises: DataError, at ``rows[3].age`` and so on.
         """
         if not isinstance(self.inputs, TableInputs):
             detail = f"this model takes arrays of shape {self.input_shape}"
             raise DataError.at("rows", detail)
+        if self.window is not None:
+            return self.window.read_rows(self.inputs, rows, dtype)
         return self.inputs.read_rows(rows, dtype)
 
     def apply_inputs(self, values: object, dtype: str = "float64") -> Values:
@@ -246,12 +304,22 @@ class Recipe(Document):
     def _by_input(self) -> Mapping[str, TableInputs | ArrayInputs]:
         return self.inputs if isinstance(self.inputs, dict) else {"": self.inputs}
 
+    def _layout(self, window: WindowRecipe, tensors: Mapping[str, Array]) -> Layout:
+        rows = self._rows(tensors)
+        return window.lay_out(tensors, rows, self.split, self.seed, self._targets)
+
     def _usable(self, tensors: Mapping[str, Array]) -> Array:
+        kind = next(iter(self._by_input.values())).kind
+        return _usable(tensors, kind, self._targets, np.arange(self._rows(tensors)))
+
+    def _rows(self, tensors: Mapping[str, Array]) -> int:
         one = next(iter(self._by_input.values()))
-        name = one.name if isinstance(one, ArrayInputs) else one.columns[0].name
+        return len(tensors[one.name if isinstance(one, ArrayInputs) else one.columns[0].name])
+
+    @property
+    def _targets(self) -> list[str]:
         targets = [one.target for one in self.learnt().values()]
-        names = [target.name for target in targets if not isinstance(target, InputTarget)]
-        return _usable(tensors, one.kind, names, np.arange(len(tensors[name])))
+        return [target.name for target in targets if not isinstance(target, InputTarget)]
 
 
 def _usable(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from chainrule.spec.base import Document
 from chainrule.spec.training.losses import Task
+from chainrule.spec.windowing import SlidingWindow, WindowSpec
 
 __all__ = ["DataSpec", "SplitSpec"]
 
@@ -16,9 +18,12 @@ Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class SplitSpec(Document):
-    """Shares of the rows kept aside, drawn at random by the job's seed."""
+    """Shares of the rows kept aside, drawn at random by the job's seed.
 
-    kind: Literal["random"] = "random"
+    Of windows, ``time`` keeps the last rows of each group aside, ``random`` whole groups.
+    """
+
+    kind: Literal["random", "time"] = "random"
     validation: Share = Field(0.1, description="Share of the rows measured after each epoch.")
     test: Share = Field(0.1, description="Share of the rows measured once, at the end.")
 
@@ -46,4 +51,27 @@ class DataSpec(Document):
     task: Task | dict[str, Task] | None = Field(
         None, description="By default the loss decides, else the target; or {output: task}."
     )
+    window: WindowSpec | None = Field(
+        None, description="Sequences of a table's rows; by default each row is a sample."
+    )
     split: SplitSpec = Field(SplitSpec(), description="Shares of the rows kept from training.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _windows_are_split_in_time(cls, document: Any) -> Any:
+        """Give the split of windows that slide its own default kind."""
+        if not isinstance(document, Mapping):
+            return document
+        window, split = document.get("window"), document.get("split", {})
+        slides = isinstance(window, SlidingWindow) or (
+            isinstance(window, Mapping) and window.get("kind", "sliding") == "sliding"
+        )
+        if slides and isinstance(split, Mapping) and "kind" not in split:
+            return {**document, "split": {"kind": "time", **split}}
+        return document
+
+    @model_validator(mode="after")
+    def _splits_in_time_by_windows(self) -> DataSpec:
+        if self.split.kind == "time" and self.window is None:
+            raise ValueError("split.kind time is of windows: give window")
+        return self

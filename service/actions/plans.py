@@ -251,10 +251,9 @@ def _memory(
     """
     itemsize = 8 if training.precision == "float64" else 4
     rows = sum(recipe.rows[part] for part in ("train", "validation", "test"))
-    inputs = recipe.input_shape
-    shapes = [*inputs.values()] if isinstance(inputs, dict) else [inputs]
-    shapes += [learnt.shape for learnt in recipe.learnt().values()]
+    shapes = [learnt.shape for learnt in recipe.learnt().values()]
     features = rows * sum(map(math.prod, shapes)) * itemsize
+    features += recipe.input_bytes(tensors, itemsize)
     prepared = sum(tensor.nbytes for tensor in tensors.values())
     kept = 1 + kept_vectors(training)
     checkpoint = 3 * itemsize * kept * int(summary["parameters"])  # vectors, tensors, the file

@@ -69,7 +69,8 @@ def plan(
         raise SpecError.at("", f"model {model_id} has no recipe: it cannot read datasets")
     recipe = Recipe.from_json(model.recipe)
     try:
-        rows = Reader(recipe, dataset.schema).rows
+        tensors = datasets.tensors(session, dataset) if recipe.window else {}
+        rows = Reader(recipe, dataset.schema, tensors).rows
     except DataError as error:
         places = (Problem("dataset_id", problem.detail) for problem in error.problems)
         raise SpecError(*places) from None

@@ -193,6 +193,7 @@ def test_the_request_comes_back_with_everything_decided():
         "target": "city",
         "sample_weight": None,
         "task": "classification",
+        "window": None,
         "split": {"kind": "random", "validation": 0.1, "test": 0.1},
     }
 
