@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chainrule.errors import SpecError
+from chainrule.fitting.augmentation import check_augmentation
 from chainrule.fitting.evaluation import TargetScale, evaluate
 from chainrule.fitting.loop import TrainingLoop
 from chainrule.fitting.reports import EpochReport, StepReport
@@ -12,7 +13,7 @@ from chainrule.fitting.update import kept_vectors
 from chainrule.spec import TrainingSpec, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
     from chainrule.fitting.samples import Rows
@@ -23,6 +24,7 @@ __all__ = [
     "StepReport",
     "TargetScale",
     "TrainingLoop",
+    "check_augmentation",
     "evaluate",
     "fit",
     "kept_vectors",
@@ -34,10 +36,13 @@ def fit(
     train: Rows,
     training: TrainingSpec | Mapping[str, Any],
     validation: Rows | None = None,
+    *,
+    augmentation: Sequence[Any] = (),
 ) -> Iterator[EpochReport]:
     """Train a network in place and yield a report after each epoch.
 
     ``train`` and ``validation`` may have the weights of the rows (or of their steps) as a third.
+    ``augmentation`` is a list of steps as in a job's ``data``, done to what is learnt from.
     Where the network has several inputs or outputs, theirs are {name: array}.
     Once all are taken, the network has the weights to keep: with early stopping the best epoch's.
     Shapes: train and validation are (inputs (rows, *input_shape), targets as the loss wants them).
@@ -47,7 +52,9 @@ def fit(
     if wanted.warm_start is not None:
         detail = "names what a service has: call chainrule.warm_start(net, source) before"
         raise SpecError.at("warm_start", detail)
-    return _epochs(TrainingLoop(net, train, wanted, validation=validation))
+    return _epochs(
+        TrainingLoop(net, train, wanted, validation=validation, augmentation=augmentation)
+    )
 
 
 def _epochs(loop: TrainingLoop) -> Iterator[EpochReport]:

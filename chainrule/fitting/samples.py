@@ -15,6 +15,7 @@ from chainrule.recipe.runs import Runs
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from chainrule.fitting.augmentation import Augmentation
     from chainrule.losses import Objective
     from chainrule.network import Network
     from chainrule.tape import Array, Tape
@@ -52,6 +53,7 @@ class Samples:
         weights: ArrayLike | None = None,
     ) -> None:
         self.objective = objective
+        self.augmentation: Augmentation | None = None
         self._inputs = _inputs(net, x)
         self._targets: Any = objective.check(target)
         self.rows = len(next(iter(self._inputs.values())))
@@ -64,9 +66,15 @@ class Samples:
         self.arrays: list[Array] = [*inputs, *targets, *weighing]
         self._dtypes: Any = objective.dtypes(self._targets, net.dtype)
 
-    def batch(self, rows: Array | slice, tape: Tape) -> Batch:
-        """Return some rows, in the network's precision, in the tape's memory or as views."""
+    def batch(self, rows: Array | slice, tape: Tape, epoch: int = 0) -> Batch:
+        """Return some rows, in the network's precision, in the tape's memory or as views.
+
+        With an augmentation they are numbers of rows, and changed as this epoch has it.
+        """
         xs = {name: _gather(one, rows, tape, self._dtype) for name, one in self._inputs.items()}
+        if self.augmentation is not None and not isinstance(rows, slice):
+            for x in xs.values():
+                self.augmentation.apply(x, rows, epoch)
         goal: Any
         if isinstance(self._targets, dict):
             goal = {

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from chainrule.spec.augmentation import AugmentationSpec
 from chainrule.spec.base import Document
 from chainrule.spec.training.losses import Task
 from chainrule.spec.windowing import SlidingWindow, WindowSpec
@@ -53,6 +54,9 @@ class DataSpec(Document):
     )
     window: WindowSpec | None = Field(
         None, description="Sequences of a table's rows; by default each row is a sample."
+    )
+    augmentation: list[AugmentationSpec] = Field(
+        [], max_length=10, description="What is done to training samples, in order, as they come."
     )
     split: SplitSpec = Field(SplitSpec(), description="Shares of the rows kept from training.")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from chainrule.errors import Problem, SpecError, step
-from chainrule.fitting import kept_vectors
+from chainrule.fitting import check_augmentation, kept_vectors
 from chainrule.losses import Objective
 from chainrule.network import BLOCK_BYTES, EVALUATION_ROWS
 from chainrule.recipe import Recipe
@@ -21,6 +21,7 @@ from chainrule.spec import (
     parse,
     starting,
     summarize,
+    vocabularies,
     windows,
 )
 from service.actions import architectures, datasets, heads, tokens, warm_starts
@@ -30,6 +31,7 @@ from service.ids import new_id
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from chainrule.spec import DataSpec
     from chainrule.spec.layers import Scratch
     from chainrule.spec.training.losses import LossName
     from service.actions.datasets import Tensors
@@ -43,6 +45,7 @@ __all__ = ["FLOPS_PER_S", "PROCESS_BYTES", "Plan", "admit", "plan"]
 MAX_STEPS = 10**9
 PROCESS_BYTES = 96 * 2**20  # an interpreter with numpy, before any data
 THREAD_BYTES = 48 * 2**20  # a thread's stack, its heap, and what OpenBLAS keeps for it
+DRAWN_VALUES = 2**19  # of noise, with what they are made of: some rows at a time
 FLOPS_PER_S = 5e9  # of one core on small layers; for the estimate of time alone
 STEP_S = 60e-6
 
@@ -87,6 +90,7 @@ def plan(session: Session, tenant: str, request: JobRequest, settings: Settings)
     _check_tokens(architecture, recipe, tensors)
     steps = training.epochs * _steps_per_epoch(architecture, recipe, training)
     memory_bytes = _memory(architecture, summary, tensors, recipe, training)
+    memory_bytes += _augmenting(data, architecture, training)
     source = _source(session, tenant, training, architecture)
     if source is not None:
         training = training.model_copy(update={"warm_start": source.spec})
@@ -236,6 +240,28 @@ def _check_tokens(spec: ArchitectureSpec, recipe: Recipe, tensors: Tensors) -> N
         tokens.check(spec, recipe, tensors)
     except SpecError as error:
         raise error.under("data") from None
+
+
+def _augmenting(data: DataSpec, spec: ArchitectureSpec, training: TrainingSpec) -> int:
+    """Estimate the memory in which a batch is augmented: for copies of it, and for what is drawn.
+
+    Raises: SpecError, if a step does not suit the inputs, or what is learnt from them.
+    """
+    steps, shapes = data.augmentation, spec.input_shapes
+    try:
+        check_augmentation(steps, shapes, vocabularies(nodes(spec)))
+        for number, one in enumerate(steps):
+            if data.task == "reconstruction" and one.kind != "noise":
+                detail = f"{one.kind} changes the inputs, reconstruction learns them as they were"
+                raise SpecError.at(f"augmentation[{number}]", detail)
+            if one.kind == "noise" and data.window is not None and data.window.padding:
+                detail = "noise would make padded steps of a window differ from its mask_value"
+                raise SpecError.at(f"augmentation[{number}]", detail)
+    except SpecError as error:
+        raise error.under("data") from None
+    if not steps:
+        return 0
+    return 8 * (3 * training.batch_size * sum(map(math.prod, shapes.values())) + DRAWN_VALUES)
 
 
 def _memory(
