@@ -43,8 +43,10 @@ def uniforms(
     """
     sequence = SeedSequence(seed, spawn_key=(_NUMBERS[purpose], *keys))
     places = rows[:, None].astype(np.uint64) * np.uint64(count) + np.arange(count, dtype=np.uint64)
-    bits = sequence.generate_state(1, np.uint64) + (places + np.uint64(1)) * _GAMMA
+    key = np.uint64(sequence.generate_state(1, np.uint64)[0])
+    bits: np.ndarray[Any, Any] = key + (places + np.uint64(1)) * _GAMMA
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     bits ^= bits >> np.uint64(31)
-    return (bits >> np.uint64(11)) * 2.0**-53
+    drawn: np.ndarray[Any, Any] = (bits >> np.uint64(11)) * 2.0**-53
+    return drawn

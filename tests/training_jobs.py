@@ -1,6 +1,9 @@
 """Training jobs for tests, put into a database by hand: no HTTP, no parser."""
 
+import atexit
 import csv
+import shutil
+import tempfile
 from importlib.resources import files
 
 import numpy as np
@@ -16,6 +19,8 @@ from service.store import blobs
 from service.store.tables import Checkpoint, Dataset, EpochMetrics, Job, JobEvent, Model, Step
 
 TENANT = "default"
+FOLDER = tempfile.mkdtemp(prefix="chainrule-tests-")  # of an API that is not there
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 FEW_EPOCHS = 250  # of the slow job: some seconds
 LAYERS = [
     {"kind": "dense", "units": 128, "activation": "relu"},
@@ -105,7 +110,7 @@ def submit(database, dataset_id, *, layers=None, data=None, bell=None, **trainin
 def submit_request(database, document, bell=None):
     """Queue the job of a whole request and return its id."""
     request = JobRequest.model_validate(document)
-    settings = Settings.from_env({"HOME": "/nonexistent"})
+    settings = Settings.from_env({"CHAINRULE_DATA_DIR": FOLDER})
     submitted = jobs.submit(
         database, bell or SilentBell(), settings, tenant=TENANT, request=request
     )

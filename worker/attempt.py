@@ -148,6 +148,8 @@ class Attempt:
                     self._expect(frame.header)
                 case "done":
                     self._on_done(frame)
+                case "full":
+                    self._hold_back()
                 case "stopped":
                     self._end_stopped()
                 case "failed":

@@ -13,9 +13,9 @@ from sqlalchemy import select
 from service import faults
 from service.errors import CorruptError
 from service.store import blobs, transitions
+from service.store.file_cache import FileCache
 from service.store.tables import EpochMetrics
 from worker.attempt import Attempt, Timing
-from worker.cache import Cache
 from worker.predicting import PredictionAttempt
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ __all__ = ["Supervisor"]
 
 log = logging.getLogger(__name__)
 
-SPARE_BYTES = 256 << 20
+SPARE_BYTES = 256 << 20  # beyond the estimate; what is mapped from files does not count
 
 
 class Supervisor:
@@ -41,7 +41,7 @@ class Supervisor:
         self._database = database
         self._worker_id = worker_id
         self._timing = Timing(settings.heartbeat_s, settings.lease_ttl_s)
-        self._cache = Cache(settings.cache_dir)
+        self._cache = FileCache(settings.cache_dir)
         self._lock = threading.Lock()
         self._attempts: set[Attempt] = set()
         self._releasing = False
@@ -127,7 +127,7 @@ class Supervisor:
             "config": claim.config,
             "recipe": claim.recipe,
             "dataset": str(dataset),
-            "memory_bytes": _allowed_bytes(claim, dataset.stat().st_size),
+            "memory_bytes": 2 * claim.memory_bytes + SPARE_BYTES,
             "last": self._last_epoch(claim),
             "replay": replay,
             "certificate": claim.certificate,
@@ -160,8 +160,3 @@ class Supervisor:
     def _blob(self, sha256: str) -> bytes:
         with self._database.read() as session:
             return blobs.read(session, sha256)
-
-
-def _allowed_bytes(claim: Claim, dataset_bytes: int) -> int:
-    """Return what the trainer may allocate: the estimate, with room for copies and its own."""
-    return 2 * claim.memory_bytes + 4 * dataset_bytes + SPARE_BYTES

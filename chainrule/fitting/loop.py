@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["TrainingLoop"]
 
 _VERSION = 1
+_FEW_ROWS = 1 << 20
 # What a checkpoint and a run that resumes from it must share of the training; epochs may differ.
 _SHARED = (
     "batch_size",
@@ -195,8 +196,8 @@ class TrainingLoop:
             return np.arange(start, stop)
         if self._order is None or self._order[0] != self.epoch:
             rng = generator(self.training.seed, "shuffle", self.epoch)
-            self._order = (self.epoch, rng.permutation(self._train.rows))
-        return self._order[1][start:stop]
+            self._order = (self.epoch, rng.permutation(_numbers(self._train.rows)))
+        return self._order[1][start:stop].astype(np.intp, copy=False)
 
     def _learning_rate(self, step: int) -> float:
         update = self._update
@@ -297,6 +298,11 @@ def _checked(net: Network, objective: Objective, rows: Rows) -> Samples:
         return Samples(net, objective, *rows)
     except DataError as error:
         raise error.under("validation") from None
+
+
+def _numbers(rows: int) -> Array:
+    """Return 0 to ``rows``, of many rows in half the bytes: shuffled, they come out the same."""
+    return np.arange(rows, dtype=np.int32 if _FEW_ROWS < rows < 2**31 else np.intp)
 
 
 def _is_finite(vector: Array) -> bool:

@@ -28,9 +28,10 @@ __all__ = [
 ]
 
 MAX_WIDTH = 100_000
-MAX_VALUES = 250_000_000  # of the encoded table: 1 GB in single precision
+MAX_VALUES = 4_000_000_000  # of the encoded table: 16 GB in single precision, in files
 MAX_PROBLEMS = 20
 BLOCK_ROWS = 4096
+MOMENTS_ROWS = 1 << 20
 
 
 class NumberColumn(Document):
@@ -219,7 +220,8 @@ def _fit_column(values: Array, column: Mapping[str, Any]) -> NumberColumn | Cate
         return CategoryColumn(
             name=name, categories=[column["categories"][code] for code in codes], codes=codes
         )
-    mean, std = scale(values[~np.isnan(values)])
+    missing = np.isnan(values)
+    mean, std = scale(values[~missing] if missing.any() else values)
     if not math.isfinite(mean) or not math.isfinite(std):
         raise SpecError.at("inputs", f"column {name!r} has numbers too large to standardise")
     return NumberColumn(name=name, mean=mean, std=std)
@@ -232,7 +234,19 @@ def scale(values: Array) -> tuple[float, float]:
     if values.min() == values.max():  # the mean of equal numbers may be off by a rounding error
         return float(values[0]) + 0.0, 1.0
     with np.errstate(over="ignore", invalid="ignore"):
-        return float(values.mean()) + 0.0, float(values.std()) or 1.0
+        mean, std = _moments(values)
+    return mean + 0.0, std or 1.0
+
+
+def _moments(values: Array) -> tuple[float, float]:
+    """Return mean and deviation; of many values numpy's would take twice their memory.
+
+    Of those in one block they are numpy's, bit for bit.
+    """
+    blocks = [values[n : n + MOMENTS_ROWS] for n in range(0, len(values), MOMENTS_ROWS)]
+    mean = sum(block.sum() for block in blocks) / len(values)
+    squares = sum(np.square(block - mean).sum() for block in blocks)
+    return float(mean), math.sqrt(squares / len(values))
 
 
 def _standardise(

@@ -9,6 +9,7 @@ import numpy as np
 
 from chainrule.errors import SpecError
 from chainrule.recipe.split import Split, split_rows
+from chainrule.recipe.targets import present
 from chainrule.recipe.values import counted
 from chainrule.spec.windowing import SlidingWindow
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from chainrule.spec import SplitSpec
     from chainrule.spec.windowing import GroupWindow
 
-__all__ = ["Groups", "Layout", "group_rows", "is_present", "lay_out"]
+__all__ = ["Groups", "Layout", "group_rows", "lay_out"]
 
 PARTS = ("train", "validation", "test")
 
@@ -104,7 +105,7 @@ def group_rows(rows: int, group: Array | None, order_by: Array | None) -> Groups
     """
     everyone = np.arange(rows)
     if group is not None:
-        everyone = everyone[is_present(group)]
+        everyone = everyone[present(group)]
     keys = [values[everyone] for values in (order_by, group) if values is not None]
     order = everyone[np.lexsort(keys)] if keys else everyone
     if group is None:
@@ -202,8 +203,3 @@ def _check(
         if number:
             detail += f"; raise split.{PARTS[number]}, or give 0"
         raise SpecError.at("split", detail)
-
-
-def is_present(values: Array) -> Array:
-    """Return where a column is not missing: NaN is, and the code of no category."""
-    return ~np.isnan(values) if values.dtype.kind == "f" else values >= 0

@@ -30,6 +30,7 @@ __all__ = ["fit_reconstruction", "fit_targets"]
 
 MAX_CLASSES = 10_000
 FEW_VALUES = 10  # whole numbers with no more distinct values may well be classes
+BLOCK_ROWS = 1 << 20  # sorted together
 _SHARES_OFF = 1e-3  # by which the shares of a row may miss 1
 
 
@@ -46,12 +47,13 @@ def fit_targets(
     Raises: SpecError at ``task``, or where the request names the target.
     """
     usable, train = rows
-    learnt, places = {}, np.searchsorted(usable, train)
+    learnt = {}
     for output, (name, place) in choice.targets.items():
         task, loss = tasks.get(output), losses.get(output)
-        values, column = tensors[name][usable], choice.known[name]
+        whole, column = tensors[name], choice.known[name]
+        values = whole if len(usable) == len(whole) else whole[usable]
         try:
-            learnt[output] = _fit_target(values, places, column, task, loss)
+            learnt[output] = _fit_target(values, (whole, train), column, task, loss)
         except SpecError as error:
             if len(choice.targets) == 1:
                 raise
@@ -63,15 +65,15 @@ def fit_targets(
 
 def _fit_target(
     values: Array,
-    train: Array,
+    train: tuple[Array, Array],
     column: Mapping[str, Any],
     task: Task | None,
     loss: LossName | None,
 ) -> Learnt:
     """Decide task and loss, and learn the encoding of the target.
 
-    ``values`` are the rows that have one, ``train`` picks the training part of them, ``column`` is
-    the schema's description of the column or array.
+    ``values`` are the rows that have one, ``train`` all of the dataset's and the numbers of the
+    training part's, ``column`` is the schema's description of the column or array.
     Raises: SpecError at ``task`` or ``target``.
     """
     discrete = values.dtype.kind in "iu"  # a table's categories; an array's integers
@@ -88,7 +90,7 @@ def _fit_target(
     if loss == "poisson":
         _check_all(values >= 0, values, "must be counts >= 0 for poisson")
         return Learnt(ValueTarget(name=name), task, loss)
-    mean, std = scale(values[train])
+    mean, std = scale(train[0][train[1]])
     if not math.isfinite(mean) or not math.isfinite(std):
         raise SpecError.at("target", f"column {name!r} has numbers too large to standardise")
     few = _few(column) if is_open else None
@@ -138,7 +140,8 @@ def _few(column: Mapping[str, Any]) -> int | None:
 
 def _fit_classes(values: Array, column: Mapping[str, Any], loss: LossName) -> ClassTarget:
     """Give a column's distinct values numbers, in ascending order."""
-    keys = np.unique(values)
+    blocks = range(0, len(values), BLOCK_ROWS)
+    keys = np.unique(np.concatenate([np.unique(values[n : n + BLOCK_ROWS]) for n in blocks]))
     kind, name = column["type"], column["name"]
     if len(keys) > MAX_CLASSES:
         detail = f"column {name!r} has {len(keys):,} different values, at most {MAX_CLASSES:,}"

@@ -82,7 +82,7 @@ class Recipe(Document):
         ``split``.
         """
         choice = choose(schema, data, inputs, outputs)
-        everyone = np.arange(len(tensors[choice.names[0]]))
+        everyone = len(tensors[choice.names[0]])
         targets = [one.name for one in choice.targets.values()]
         tasks = data.task if isinstance(data.task, dict) else dict.fromkeys(outputs, data.task)
         window = WindowRecipe.fit(tensors, schema, data)
@@ -96,7 +96,7 @@ class Recipe(Document):
                 )
                 raise SpecError.at("task", detail)
         else:
-            drawn = window.draw(tensors, len(everyone), data.split, seed, targets)
+            drawn = window.draw(tensors, everyone, data.split, seed, targets)
             split = drawn.split
         losses = loss if isinstance(loss, Mapping) else dict.fromkeys(outputs, loss)
         if choice.targets:
@@ -121,8 +121,7 @@ class Recipe(Document):
                 "train": len(split.train),
                 "validation": len(split.validation),
                 "test": len(split.test),
-                "dropped": len(everyone)
-                - sum(map(len, (split.train, split.validation, split.test))),
+                "dropped": everyone - sum(map(len, (split.train, split.validation, split.test))),
             },
             inputs=encoded,
             target=unnamed({output: one.target for output, one in learnt.items()}),
@@ -310,7 +309,7 @@ class Recipe(Document):
 
     def _usable(self, tensors: Mapping[str, Array]) -> Array:
         kind = next(iter(self._by_input.values())).kind
-        return _usable(tensors, kind, self._targets, np.arange(self._rows(tensors)))
+        return _usable(tensors, kind, self._targets, self._rows(tensors))
 
     def _rows(self, tensors: Mapping[str, Array]) -> int:
         one = next(iter(self._by_input.values()))
@@ -323,13 +322,16 @@ class Recipe(Document):
 
 
 def _usable(
-    tensors: Mapping[str, Array], schema_kind: str, targets: Iterable[str], everyone: Array
+    tensors: Mapping[str, Array], schema_kind: str, targets: Iterable[str], rows: int
 ) -> Array:
-    """Return the numbers of the rows that have all targets, ascending."""
+    """Return the numbers of the rows that have all targets, ascending, in as few bytes as go."""
+    everyone = np.arange(rows, dtype=np.int32 if rows < 2**31 else np.int64)
+    if schema_kind == "arrays":
+        return everyone
+    whole = np.ones(rows, bool)
     for name in targets:
-        rows = present(tensors, schema_kind, name)
-        everyone = np.intersect1d(everyone, rows, assume_unique=True)
-    return everyone
+        whole &= present(tensors[name])
+    return everyone if whole.all() else everyone[whole]
 
 
 def _check_weights(values: Array, name: str) -> None:

@@ -12,8 +12,6 @@ from chainrule.errors import DataError
 from chainrule.spec.base import Document
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from chainrule.kernels import Array
     from chainrule.spec.training.losses import LossName, Task
 
@@ -199,12 +197,9 @@ class Learnt(NamedTuple):
         return self.target.invert(check_finite(raw), self.loss)
 
 
-def present(tensors: Mapping[str, Array], schema_kind: str, name: str) -> Array:
-    """Return the numbers of the rows that have a target, ascending."""
-    values = tensors[name]
-    if schema_kind == "arrays":
-        return np.arange(len(values))
-    return np.flatnonzero(~np.isnan(values) if values.dtype.kind == "f" else values >= 0)
+def present(values: Array) -> Array:
+    """Tell of each row of a table's column whether it has a value.  Shapes: (rows,) of bool."""
+    return ~np.isnan(values) if values.dtype.kind == "f" else values >= 0
 
 
 def check_finite(raw: Array) -> Array:

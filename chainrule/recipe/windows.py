@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from chainrule.errors import DataError, Problem, SpecError, step
-from chainrule.recipe.layout import Groups, Layout, group_rows, is_present, lay_out
+from chainrule.recipe.layout import Groups, Layout, group_rows, lay_out
 from chainrule.recipe.runs import Runs
 from chainrule.recipe.targets import ValueTarget, present
 from chainrule.recipe.values import counted, listed, read_number, read_text
@@ -120,9 +120,7 @@ class WindowRecipe(Document):
         """Place the windows of a table whose targets are all there.  Raises: SpecError."""
         good = np.ones(rows, bool)
         for name in targets:
-            here = np.zeros(rows, bool)
-            here[present(tensors, "table", name)] = True
-            good &= here
+            good &= present(tensors[name])
         return lay_out(self._groups(tensors, rows), self.window, split, seed, good)
 
     def input_bytes(self, layout: Layout, row_bytes: int) -> int:
@@ -218,7 +216,7 @@ class WindowRecipe(Document):
                 problems.append(f"has no column {name!r}, the model's window.{key}")
             elif known[name]["type"] == "text":
                 problems.append(f"column {name!r} has too many different words to be read")
-            elif not (there := is_present(tensors[name])).all():
+            elif not (there := present(tensors[name])).all():
                 row = int(np.argmin(there))
                 problems.append(f"column {name!r}, the window's {key}, is empty in row {row}")
         if problems:
@@ -272,7 +270,7 @@ def _key_type(known: Mapping[str, Any], name: str | None, place: str) -> KeyType
 
 
 def _check_order(values: Array, name: str) -> None:
-    there = is_present(values)
+    there = present(values)
     if not there.all():
         detail = f"column {name!r} has no value in row {int(np.argmin(there))}"
         raise SpecError.at("window.order_by", f"{detail}: its place is unknown")
@@ -281,7 +279,8 @@ def _check_order(values: Array, name: str) -> None:
 def _spans(first: Array, taken: Array) -> Array:
     """Return the numbers from each ``first`` on, so many each, one after the other."""
     before = np.cumsum(taken) - taken
-    return np.arange(int(taken.sum())) + np.repeat(first - before, taken)
+    spans: Array = np.arange(int(taken.sum())) + np.repeat(first - before, taken)
+    return spans
 
 
 def _encode(

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from safetensors.numpy import load
 from sqlalchemy import select
 
+from chainrule.mapping import open_tensors
 from service.actions.cache import Cache
 from service.actions.once import plainly
 from service.actions.paging import Page, newest
 from service.errors import NotFoundError
 from service.ids import new_id
 from service.store import blobs, transitions
+from service.store.file_cache import FileCache
 from service.store.tables import Dataset
 
 if TYPE_CHECKING:
@@ -34,7 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["content", "create", "delete", "get", "list_page", "tensors"]
 
 PIECE_BYTES = 2**20
-_tensors: Cache[Tensors] = Cache(max_bytes=256 * 2**20)
+LEAST_BYTES = 64 * 2**20  # that a file counts for: each is open, and not many may be
+_mapped: Cache[Tensors] = Cache(max_bytes=8 << 30)  # of files: no memory, but room on the disk
 
 
 def create(  # noqa: PLR0913 one keyword for each fact of an upload
@@ -109,14 +112,21 @@ def content(database: Database, dataset: Dataset) -> Iterator[bytes]:
     return blobs.stream(database, dataset.blob)
 
 
-def tensors(session: Session, dataset: Dataset) -> Tensors:
-    """Return the prepared tensors by name; do not write to them.  Raises: CorruptError."""
+def tensors(session: Session, dataset: Dataset, folder: Path) -> Tensors:
+    """Return the prepared tensors by name, read-only, of a file in a folder of such.
+
+    Raises: CorruptError; StorageFullError.
+    """
 
     def read() -> tuple[Tensors, int]:
-        data = blobs.read(session, dataset.prepared)
-        return load(data), len(data)
+        pieces = partial(blobs.stream_within, session)
+        path = _files(folder).fetch(dataset.prepared, pieces)
+        return open_tensors(path), max(path.stat().st_size, LEAST_BYTES)
 
-    return _tensors.get(dataset.prepared, read)
+    return _mapped.get(dataset.prepared, read)
+
+
+_files = cache(FileCache)  # each folder's knows what it has verified
 
 
 def _same(session: Session, tenant: str, sha256: str, format_: str) -> Dataset | None:

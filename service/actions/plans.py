@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from chainrule.errors import Problem, SpecError, step
-from chainrule.fitting import check_augmentation, kept_vectors
+from chainrule.fitting import kept_vectors
 from chainrule.losses import Objective
 from chainrule.network import BLOCK_BYTES, EVALUATION_ROWS
 from chainrule.recipe import Recipe
+from chainrule.recipe.encoding import IN_MEMORY_BYTES
 from chainrule.spec import (
     ArchitectureSpec,
     TrainingSpec,
@@ -21,17 +23,17 @@ from chainrule.spec import (
     parse,
     starting,
     summarize,
-    vocabularies,
     windows,
 )
-from service.actions import architectures, datasets, heads, tokens, warm_starts
+from service.actions import architectures, augmenting, datasets, heads, tokens, warm_starts
 from service.errors import AdmissionError
 from service.ids import new_id
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sqlalchemy.orm import Session
 
-    from chainrule.spec import DataSpec
     from chainrule.spec.layers import Scratch
     from chainrule.spec.training.losses import LossName
     from service.actions.datasets import Tensors
@@ -45,14 +47,17 @@ __all__ = ["FLOPS_PER_S", "PROCESS_BYTES", "Plan", "admit", "plan"]
 MAX_STEPS = 10**9
 PROCESS_BYTES = 96 * 2**20  # an interpreter with numpy, before any data
 THREAD_BYTES = 48 * 2**20  # a thread's stack, its heap, and what OpenBLAS keeps for it
-DRAWN_VALUES = 2**19  # of noise, with what they are made of: some rows at a time
+NUMBERS_BYTES = 16  # a row: its place in the parts and in the order, and what making these takes
 FLOPS_PER_S = 5e9  # of one core on small layers; for the estimate of time alone
 STEP_S = 60e-6
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A job that adds up.  ``seconds`` is a rough estimate, ``rows`` counts those of each part."""
+    """A job that adds up.  ``seconds`` is a rough estimate, ``rows`` counts those of each part.
+
+    ``disk_bytes`` is what the trainer needs beside its memory, for rows that are too many for it.
+    """
 
     tenant: str
     dataset_id: str
@@ -66,6 +71,7 @@ class Plan:
     steps: int
     memory_bytes: int
     seconds: float
+    disk_bytes: int = 0
     warm_start: Source | None = None
     kind: str = "training"
     model_id: str | None = None  # which predicts
@@ -83,19 +89,22 @@ def plan(session: Session, tenant: str, request: JobRequest, settings: Settings)
     if given is None:
         stored = architectures.get(session, tenant, str(request.architecture_id))
         given = parse(ArchitectureSpec, stored.spec)
-    tensors = datasets.tensors(session, dataset)
+    tensors = datasets.tensors(session, dataset, settings.cache_dir)
     recipe, data = _fit(tensors, dataset, request, given)
     training = _training(request.training, recipe)
     architecture, summary = _complete(given, recipe, training)
     _check_tokens(architecture, recipe, tensors)
     steps = training.epochs * _steps_per_epoch(architecture, recipe, training)
-    memory_bytes = _memory(architecture, summary, tensors, recipe, training)
-    memory_bytes += _augmenting(data, architecture, training)
+    encoded, disk_bytes = _encoded(recipe, tensors, training)
+    memory_bytes = encoded + _memory(architecture, summary, recipe, training)
+    memory_bytes += augmenting.memory_bytes(data, architecture, training)
     source = _source(session, tenant, training, architecture)
     if source is not None:
         training = training.model_copy(update={"warm_start": source.spec})
         memory_bytes += source.memory_bytes
     admit(steps, memory_bytes, settings.max_job_memory_bytes)
+    if settings.embedded:  # elsewhere the trainer's disk is another one
+        _check_disk(disk_bytes, settings.cache_dir)
     name = request.name or architecture.name
     return Plan(
         tenant=tenant,
@@ -116,6 +125,7 @@ def plan(session: Session, tenant: str, request: JobRequest, settings: Settings)
         epochs=training.epochs,
         steps=steps,
         memory_bytes=memory_bytes,
+        disk_bytes=disk_bytes,
         seconds=_seconds(summary, recipe, training, steps),
         warm_start=source,
     )
@@ -242,45 +252,42 @@ def _check_tokens(spec: ArchitectureSpec, recipe: Recipe, tensors: Tensors) -> N
         raise error.under("data") from None
 
 
-def _augmenting(data: DataSpec, spec: ArchitectureSpec, training: TrainingSpec) -> int:
-    """Estimate the memory in which a batch is augmented: for copies of it, and for what is drawn.
+def _encoded(recipe: Recipe, tensors: Tensors, training: TrainingSpec) -> tuple[int, int]:
+    """Estimate what the encoded rows take of the trainer's memory, and what of its disk.
 
-    Raises: SpecError, if a step does not suit the inputs, or what is learnt from them.
+    Those of a large part are in files; of all there are their numbers, and an order to learn in.
     """
-    steps, shapes = data.augmentation, spec.input_shapes
-    try:
-        check_augmentation(steps, shapes, vocabularies(nodes(spec)))
-        for number, one in enumerate(steps):
-            if data.task == "reconstruction" and one.kind != "noise":
-                detail = f"{one.kind} changes the inputs, reconstruction learns them as they were"
-                raise SpecError.at(f"augmentation[{number}]", detail)
-            if one.kind == "noise" and data.window is not None and data.window.padding:
-                detail = "noise would make padded steps of a window differ from its mask_value"
-                raise SpecError.at(f"augmentation[{number}]", detail)
-    except SpecError as error:
-        raise error.under("data") from None
-    if not steps:
-        return 0
-    return 8 * (3 * training.batch_size * sum(map(math.prod, shapes.values())) + DRAWN_VALUES)
+    itemsize = 8 if training.precision == "float64" else 4
+    targets = sum(math.prod(learnt.shape) for learnt in recipe.learnt().values())
+    if recipe.window is not None:  # rows that are kept once, however many samples they are in
+        samples = sum(recipe.rows[part] for part in ("train", "validation", "test"))
+        kept = recipe.input_bytes(tensors, itemsize) + 2 * samples * targets * itemsize
+        return kept + NUMBERS_BYTES * sum(recipe.rows.values()), 0
+    inputs = recipe.input_shape
+    shapes = [*inputs.values()] if isinstance(inputs, dict) else [inputs]
+    row = (sum(map(math.prod, shapes)) + targets) * itemsize
+    parts = [recipe.rows[part] * row for part in ("train", "validation", "test")]
+    on_disk = sum(size for size in parts if size > IN_MEMORY_BYTES)
+    return 2 * (sum(parts) - on_disk) + NUMBERS_BYTES * sum(recipe.rows.values()), on_disk
+
+
+def _check_disk(needed: int, folder: Path) -> None:
+    """Raise AdmissionError, if a folder's disk has no room for so much."""
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        detail = f"need about {_mib(needed)} MiB on the disk once encoded, {_mib(free)} are free"
+        raise AdmissionError(Problem("data.inputs", detail))
 
 
 def _memory(
-    spec: ArchitectureSpec,
-    summary: dict[str, Any],
-    tensors: Tensors,
-    recipe: Recipe,
-    training: TrainingSpec,
+    spec: ArchitectureSpec, summary: dict[str, Any], recipe: Recipe, training: TrainingSpec
 ) -> int:
-    """Estimate the trainer's memory.
+    """Estimate the trainer's memory but for the rows.
 
-    It has a process and threads, the data twice over, the network, a checkpoint, an evaluation.
+    It has a process and threads, the network, a checkpoint, an evaluation.
     """
     itemsize = 8 if training.precision == "float64" else 4
-    rows = sum(recipe.rows[part] for part in ("train", "validation", "test"))
-    shapes = [learnt.shape for learnt in recipe.learnt().values()]
-    features = rows * sum(map(math.prod, shapes)) * itemsize
-    features += recipe.input_bytes(tensors, itemsize)
-    prepared = sum(tensor.nbytes for tensor in tensors.values())
     kept = 1 + kept_vectors(training)
     checkpoint = 3 * itemsize * kept * int(summary["parameters"])  # vectors, tensors, the file
     walked = nodes(spec)
@@ -288,7 +295,7 @@ def _memory(
     learning = int(summary["memory_bytes"]) + checkpoint + evaluation
     filling = itemsize * int(summary["parameters"]) + starting(walked).n_bytes
     threads = THREAD_BYTES * (min(training.threads, training.shards) - 1)
-    return PROCESS_BYTES + threads + features + prepared + max(learning, filling)
+    return PROCESS_BYTES + threads + max(learning, filling)
 
 
 def _evaluation(taken: Scratch, itemsize: int, batch_size: int) -> int:

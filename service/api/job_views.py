@@ -103,6 +103,7 @@ def plan_view(plan: Plan) -> PlanView:
         rows=plan.rows,
         steps=plan.steps,
         memory_bytes=plan.memory_bytes,
+        disk_bytes=plan.disk_bytes,
         seconds=plan.seconds,
     )
 

@@ -235,12 +235,16 @@ class JobPage(BaseModel):
 
 
 class PlanView(BaseModel):
-    """What a job would be: its config with every default rendered, and what it would take."""
+    """What a job would be: its config with every default rendered, and what it would take.
+
+    ``disk_bytes``: what of the encoded rows is on the trainer's disk instead of in its memory.
+    """
 
     config: dict[str, Any]
     warnings: list[str]
     warm_start: WarmStartView | None
     memory_bytes: int
+    disk_bytes: int
     steps: int
     seconds: float | None
     summary: SummaryView

@@ -1,147 +1,166 @@
-"""A CSV file as typed columns: numbers with NaN for missing, categories as codes with -1."""
+"""A CSV file in blocks: numbers read at once where a column has nothing else, the rest as text."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
-from chainrule.errors import DataError, Problem, step
-from chainrule.recipe.values import BLANKS, MISSING, shown
-from service.parsing.columns import number_column, text_column, warn
-from service.parsing.layout import Layout, lay_out
+from chainrule.errors import DataError
+from chainrule.recipe.values import BLANKS, MISSING
+from service.parsing import layout
+from service.parsing.building import Block
+from service.parsing.layout import Dialect, Records, check_width, find_records, read_header
 from service.parsing.result import FILE
+from service.parsing.text import TextFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
-    from chainrule.kernels import Array
+    from service.parsing.gathering import Column
 
-__all__ = ["read_csv"]
+__all__ = ["CsvFile"]
 
-NUMERIC_SHARE = 0.9  # of the values that are not missing
-MAX_CATEGORIES = 10_000
-MAX_CATEGORIES_IN_ALL = 100_000
-MAX_LABEL_CHARACTERS = 1000
-MAX_PROBLEMS = 20
-_STRIPPED = tuple(bytes([mark]) for mark in BLANKS.replace("\n", '"').encode())
-_FRACTIONAL = r"[0-9][.eE]|\.[0-9]"
+_PATIENCE = 3  # blocks that contradict a column, before it is read as text only
 
 
-@dataclass(frozen=True)
-class _Cells:
-    """A column: its texts (null where missing), and their numbers (NaN where they are none)."""
+class CsvFile:
+    """A CSV file, to be read as often as it takes.  Raises: DataError at ``file``."""
 
-    name: str
-    texts: pl.Series
-    numbers: Array
-    unique: int  # numbers
-    fractional: bool  # written with a point or an exponent somewhere
+    def __init__(
+        self,
+        path: Path,
+        dialect: Dialect,
+        encoding: str | None = None,
+        progress: Callable[[float], object] | None = None,
+    ) -> None:
+        self.decimal = dialect.decimal
+        self._path = path
+        self._dialect = dialect
+        self._encoding = encoding
+        self._progress = progress
+        self._markers: set[str] = set()  # of missing values, as this file writes them
+        self._refused: Counter[str] = Counter()
+        self._blank_lines = 0
+        self._names: list[str] = []
 
+    @property
+    def warnings(self) -> list[str]:
+        """What was left out, and what may be meant otherwise."""
+        said = []
+        if self._blank_lines:
+            said.append(f"blank lines left out: {self._blank_lines:,}")
+        if len(self._names) == 1 and (found := [c for c in ";\t|" if c in self._names[0]]):
+            hint = f"it has one column only: is it separated by {found[0]!r}? Only commas are read"
+            said.append(hint)
+        if all(name.replace(".", "", 1).lstrip("+-").isdigit() for name in self._names):
+            said.append("the column names are all numbers: is the header line missing?")
+        return said
 
-def read_csv(data: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Return the schema and the tensors of a table.
+    def blocks(self, columns: Mapping[str, Column], *, again: bool) -> Iterator[Block]:
+        """Yield all rows; a column's ``straight`` says how its cells may be read."""
+        self._blank_lines, names, any_rows = 0, list[str](), False
+        with TextFile(self._path, self._encoding, None if again else self._progress) as file:
+            for found in find_records(file, self._dialect, layout.BLOCK_BYTES):
+                blank = found.blank
+                self._blank_lines += int(np.count_nonzero(blank))
+                rows = np.flatnonzero(~blank)
+                start = 0
+                if not names and rows.size:
+                    first, rows = int(rows[0]), rows[1:]
+                    text = found.data[found.starts[first] : found.ends[first]]
+                    names = self._names = read_header(text, found.line_of(first), self._dialect)
+                    start = first + 1
+                if not rows.size:
+                    continue
+                check_width(found, rows, len(names), self._dialect.header)
+                any_rows = True
+                body = _body(found, start, blank)
+                wanted = [n for n in names if n in columns] if again else names
+                yield self._block(found, rows, body, wanted, {} if again else columns)
+        if not names:
+            raise DataError.at(FILE, "the file is empty")
+        if not any_rows:
+            raise DataError.at(FILE, "has a header but no rows")
 
-    Raises: DataError at ``file`` or at the first bad cell of each column, naming line and column.
-    """
-    layout = lay_out(data)
-    columns: list[dict[str, Any]] = []
-    tensors: dict[str, Array] = {}
-    warnings = _layout_warnings(layout)
-    problems: list[Problem] = []
-    for cells in _read_cells(layout):
+    def _block(
+        self,
+        found: Records,
+        rows: np.ndarray[tuple[int], np.dtype[np.intp]],
+        body: bytes,
+        wanted: list[str],
+        columns: Mapping[str, Column],
+    ) -> Block:
+        dtypes: dict[str, pl.DataType] = {}
+        for name in wanted:
+            straight = columns[name].straight if name in columns else None
+            refused = self._refused[name] >= _PATIENCE
+            dtypes[name] = straight if straight is not None and not refused else pl.String()
+        frame = self._read(body, dtypes)
+        if frame is None:
+            frame = self._as_text(body, dtypes)
+        if frame.shape != (len(rows), len(wanted)):
+            raise AssertionError(f"polars read {frame.shape}, the file has {len(rows)} rows")
+        return Block(
+            len(rows),
+            dict(zip(wanted, frame, strict=True)),
+            lambda row: f"line {found.line_of(int(rows[row]))}",
+        )
+
+    def _read(self, body: bytes, dtypes: Mapping[str, pl.DataType]) -> pl.DataFrame | None:
+        """Read cells as what they should be; None, if one is something else."""
+        keys = {name: str(index) for index, name in enumerate(self._names)}
+        schema: dict[str, pl.DataType] = dict.fromkeys(keys.values(), pl.String())
+        schema |= {keys[name]: dtype for name, dtype in dtypes.items()}
+        numbers = [keys[name] for name, dtype in dtypes.items() if dtype != pl.String]
         try:
-            column, values = _column(cells, layout, warnings)
-        except DataError as error:
-            problems += error.problems
-            if len(problems) >= MAX_PROBLEMS:
-                break
-            continue
-        columns.append(column)
-        warn(column, layout.rows, warnings)
-        if values is not None:
-            tensors[cells.name] = values
-    if problems:
-        raise DataError(*problems)
-    _check_categories(columns)
-    schema = {"kind": "table", "rows": layout.rows, "columns": columns, "warnings": warnings}
-    return schema, tensors
+            frame = pl.read_csv(
+                body,
+                has_header=False,
+                schema=schema,
+                columns=[keys[name] for name in dtypes] if len(dtypes) < len(keys) else None,
+                separator=self._dialect.delimiter,
+                quote_char=self._dialect.quote if self._dialect.quote.encode() in body else None,
+                null_values=sorted(self._markers) or None,
+                decimal_comma=self.decimal == ",",
+            )
+        except pl.exceptions.ComputeError:
+            if not numbers:
+                raise
+            return None
+        if numbers:
+            floats = frame.select(pl.col(numbers).cast(pl.Float64))
+            finite = floats.select((pl.all().is_finite() | pl.all().is_null()).all()).row(0)
+            if not all(finite):
+                return None
+        return frame
+
+    def _as_text(self, body: bytes, dtypes: Mapping[str, pl.DataType]) -> pl.DataFrame:
+        """Read a block that contradicts what was seen before, and learn from it."""
+        frame = self._read(body, dict.fromkeys(dtypes, pl.String()))
+        if frame is None:
+            raise AssertionError("text is read as text")
+        for (name, dtype), series in zip(dtypes.items(), frame, strict=True):
+            if dtype != pl.String:
+                read = series.cast(dtype, strict=False).cast(pl.Float64).fill_nan(None)
+                others = series.filter(series.is_not_null() & read.is_null())
+                found = set(others.unique().to_list())
+                markers = found & MISSING
+                self._markers |= markers
+                self._refused[name] += found != markers
+        return frame
 
 
-def _read_cells(layout: Layout) -> Iterator[_Cells]:
-    """Read all columns at once: ten thousand of them one by one would take half a minute."""
-    names = [str(index) for index in range(len(layout.names))]
-    schema = dict.fromkeys(names, pl.String)
-    texts = pl.read_csv(layout.body, has_header=False, schema=schema)
-    if texts.shape != (layout.rows, len(names)):
-        raise AssertionError(f"polars read {texts.shape}, the file has {layout.rows} rows")
-    if any(mark in layout.body for mark in _STRIPPED):
-        texts = texts.select(pl.all().str.strip_chars(BLANKS))
-    numbers = texts.select(pl.all().cast(pl.Float64, strict=False).fill_nan(None))
-    uniques = numbers.select(pl.all().drop_nulls().n_unique()).row(0)
-    fractional = texts.select(pl.all().str.contains(_FRACTIONAL).any()).row(0)
-    for index, name in enumerate(layout.names):
-        text, number = texts.to_series(index), numbers.to_series(index)
-        if number.null_count() > text.null_count():
-            text = text.set(text.is_in(list(MISSING)), None)
-        # Adding zero turns -0.0 into 0.0.
-        yield _Cells(name, text, number.to_numpy() + 0.0, uniques[index], bool(fractional[index]))
-
-
-def _column(
-    cells: _Cells, layout: Layout, warnings: list[str]
-) -> tuple[dict[str, Any], Array | None]:
-    """Decide a column's type and read it; text that is no category has no tensor."""
-    present = len(cells.texts) - cells.texts.null_count()
-    seen = cells.numbers[~np.isnan(cells.numbers)]
-    if len(seen) < NUMERIC_SHARE * present:
-        return _categories(cells)
-    row = None
-    if len(seen) < present:
-        row = (cells.texts.is_not_null() & pl.Series(np.isnan(cells.numbers))).arg_true()[0]
-        detail = f"is not a number ({len(seen):,} of {present:,} values are)"
-    elif seen.size and not np.isfinite(seen).all():
-        row = int(np.flatnonzero(np.isinf(cells.numbers))[0])
-        detail = "is not a finite number"
-    if row is not None:
-        place = f"line {layout.line(row)}, column {cells.name!r}"
-        detail = f"{place}: {shown(cells.texts[row])} {detail}"
-        raise DataError.at(f"rows[{row}]{step(cells.name)}", detail)
-    column = number_column(
-        cells.name, cells.numbers, warnings, unique=cells.unique, fractional=cells.fractional
-    )
-    return column, cells.numbers
-
-
-def _categories(cells: _Cells) -> tuple[dict[str, Any], Array | None]:
-    text = cells.texts
-    labels = text.drop_nulls().unique().sort()
-    column = text_column(cells.name, unique=len(labels), missing=text.null_count())
-    longest = int(labels.str.len_chars().to_numpy().max())
-    if len(labels) > MAX_CATEGORIES or longest > MAX_LABEL_CHARACTERS:
-        return {**column, "type": "text"}, None
-    codes = text.cast(pl.Enum(labels)).to_physical().cast(pl.Int32).fill_null(-1)
-    return {**column, "categories": labels.to_list()}, codes.to_numpy()
-
-
-def _check_categories(columns: list[dict[str, Any]]) -> None:
-    counts = {c["name"]: len(c["categories"]) for c in columns if "categories" in c}
-    if sum(counts.values()) > MAX_CATEGORIES_IN_ALL:
-        widest = max(counts, key=lambda name: counts[name])
-        detail = f"the text columns have {sum(counts.values()):,} different values in all, at most"
-        hint = f"leave some out, such as {widest!r} with {counts[widest]:,}"
-        raise DataError.at(FILE, f"{detail} {MAX_CATEGORIES_IN_ALL:,} can be kept: {hint}")
-
-
-def _layout_warnings(layout: Layout) -> list[str]:
-    warnings = []
-    if layout.blank_lines:
-        warnings.append(f"blank lines left out: {layout.blank_lines:,}")
-    if len(layout.names) == 1 and (found := [c for c in ";\t|" if c in layout.names[0]]):
-        hint = f"it has one column only: is it separated by {found[0]!r}? Only commas are read"
-        warnings.append(hint)
-    if all(name.replace(".", "", 1).lstrip("+-").isdigit() for name in layout.names):
-        warnings.append("the column names are all numbers: is the header line missing?")
-    return warnings
+def _body(found: Records, start: int, blank: np.ndarray[tuple[int], np.dtype[np.bool]]) -> bytes:
+    """Return the text of the records from ``start`` on, without blank lines."""
+    begin = int(found.ends[start - 1]) + 1 if start else 0
+    blanks = np.flatnonzero(blank[start:]) + start
+    if not blanks.size:
+        return found.data[begin:]
+    keep = np.ones(len(found.data) + 1, bool)
+    keep[found.starts[blanks]] = keep[found.ends[blanks]] = False
+    keep[:begin] = False
+    return np.frombuffer(found.data, np.uint8)[keep[:-1]].tobytes()

@@ -50,6 +50,7 @@ __all__ = [
     "read",
     "stage",
     "stream",
+    "stream_within",
 ]
 
 S = TypeVar("S")
@@ -130,12 +131,25 @@ def stream(database: Database, sha256: str) -> Iterator[bytes]:
 
     Raises: CorruptError, at the first chunk that is not what was written.
     """
-    with database.read() as session:
-        names = chunks(session, sha256)
+
+    def read(act: Callable[[Session], T]) -> T:
+        with database.read() as session:
+            return act(session)
+
+    return _stream(read, sha256)
+
+
+def stream_within(session: Session, sha256: str) -> Iterator[bytes]:
+    """Yield a blob chunk by chunk, as a session that is open anyway sees it.  Raises: as above."""
+    return _stream(lambda act: act(session), sha256)
+
+
+def _stream(read: Callable[[Callable[[Session], Any]], Any], sha256: str) -> Iterator[bytes]:
+    names: list[str] = read(lambda session: chunks(session, sha256))
     whole = hashlib.sha256()
     for name in names:
-        with database.read() as session:
-            data = session.scalar(select(Chunk.data).where(Chunk.sha256 == name))
+        wanted = select(Chunk.data).where(Chunk.sha256 == name)
+        data: bytes | None = read(lambda session, wanted=wanted: session.scalar(wanted))  # type: ignore[misc]
         if data is None or hashlib.sha256(data).hexdigest() != name:
             raise CorruptError(f"chunk {name[:12]}…: the stored bytes are not those written")
         whole.update(data)

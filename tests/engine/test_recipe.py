@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from chainrule.errors import CheckpointError, DataError, SpecError
 from chainrule.recipe import Recipe
-from chainrule.recipe.inputs import MAX_WIDTH
+from chainrule.recipe.inputs import MAX_WIDTH, scale
 from chainrule.spec import DataSpec, SplitSpec
 
 CITIES = ["Bonn", "Köln", "Ulm"]
@@ -353,3 +353,21 @@ def test_json_arrays_need_no_names():
     schema["arrays"] = [{"name": n, "shape": list(t.shape)} for n, t in tensors.items()]
     recipe, data = Recipe.fit(tensors, schema, DataSpec(), seed=0)
     assert (data.inputs, data.target, recipe.task) == ("inputs", "targets", "classification")
+
+
+@pytest.mark.parametrize("rows", [7, 2_000_003])
+def test_mean_and_deviation_are_those_of_all_training_rows(rows):
+    values = np.random.default_rng(0).normal(1e3, 2.0, rows)
+    mean, std = scale(values)
+    if rows < 1000:
+        assert (mean, std) == (values.mean(), values.std())
+    assert mean == pytest.approx(math.fsum(values) / rows, rel=1e-15)
+    assert std == pytest.approx(np.std(values.astype(np.longdouble)).item(), rel=1e-13)
+
+
+def test_row_numbers_take_four_bytes_each():
+    tensors, _ = data = people(1000)
+    split = fit(data, target="pay").indices(tensors)
+    assert {part.dtype for part in (split.train, split.validation, split.test)} == {np.dtype("i4")}
+    everyone = np.concatenate([split.train, split.validation, split.test])
+    assert sorted(everyone.tolist()) == list(range(1000))

@@ -83,7 +83,12 @@ def test_an_upload_is_parsed_and_comes_back_byte_for_byte(scene, shop):
     with scene.database.read() as session:
         stored = datasets.get(session, "default", row.id)
         assert b"".join(datasets.content(scene.database, stored)) == TABLE
-        assert set(datasets.tensors(session, stored)) == {"size", "colour", "price", "kind"}
+        assert set(datasets.tensors(session, stored, shop.settings.cache_dir)) == {
+            "size",
+            "colour",
+            "price",
+            "kind",
+        }
     assert not list(shop.folder.glob("*.prepared"))
 
 
@@ -138,7 +143,7 @@ def test_a_damaged_dataset_is_noticed(scene, shop):
     other, _ = shop.upload(TABLE.replace(b"\n5,", b"\n5000,"))  # in no cache yet
     scene.sql("UPDATE chunks SET data = :bad", bad=b"x")
     with scene.database.read() as session, pytest.raises(CorruptError):
-        datasets.tensors(session, other)
+        datasets.tensors(session, other, shop.settings.cache_dir)
 
 
 def test_a_plan_renders_every_default(shop):

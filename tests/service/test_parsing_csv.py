@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from chainrule.errors import DataError
 from chainrule.recipe.values import read_number
 from service.parsing import layout
-from service.parsing.layout import lay_out
-from service.parsing.table import read_csv
+from tests.table_files import cells, read_csv
 
 
 def columns(data):
@@ -45,11 +44,19 @@ def test_types_and_statistics_of_a_table():
         "rows": 3,
         "columns": [
             {"name": "n", "type": "integer", "missing": 1, "unique": 2, "min": 1, "max": 2}
-            | {"mean": 1.5},
+            | {"mean": 1.5, "std": 0.5}
+            | {"histogram": {"edges": [0.5, 1.5, 2.5], "counts": [1, 1]}},
             {"name": "x", "type": "number", "missing": 1, "unique": 2, "min": 0.5, "max": 1.5}
-            | {"mean": 1.0},
+            | {"mean": 1.0, "std": 0.5}
+            | {
+                "histogram": {
+                    "edges": np.linspace(0.5, 1.5, 21).tolist(),
+                    "counts": [1, *[0] * 18, 1],
+                }
+            },
             {"name": "kind", "type": "categorical", "missing": 0, "unique": 2, "min": None}
-            | {"max": None, "mean": None, "categories": ["a", "b"]},
+            | {"max": None, "mean": None, "std": None}
+            | {"categories": ["a", "b"], "counts": [1, 2]},
         ],
         "warnings": [],
     }
@@ -64,7 +71,7 @@ def test_the_shipped_digits_parse_as_integers():
     schema, tensors = read_csv(data)
     assert schema["rows"] == 1797
     assert {column["type"] for column in schema["columns"]} == {"integer"}
-    assert list(tensors) == [*(f"p{i}" for i in range(64)), "digit"]
+    assert set(tensors) == {*(f"p{i}" for i in range(64)), "digit"}
     assert np.bincount(tensors["digit"].astype(int)).min() > 170
 
 
@@ -128,10 +135,11 @@ def test_lines_are_counted_through_quoted_line_ends():
         ),
         (b"a,\n1,2\n", "file: line 1: column 2 has no name"),
         (b"a,b\n1,\x002\n", "file: line 2: has a NUL byte"),
-        (b"a,b\n1,2\n\xe9,1\n", "file: line 3: is not UTF-8"),
+        ("a,é\n1,2\n".encode() + b"\xe9,1\n", "file: line 3: is not UTF-8"),
         (
-            "a,b\n1,2\n".encode("utf-16"),
-            "file: line 1: has a NUL byte; it looks like UTF-16: save it as UTF-8",
+            "a,b\n1,2\n".encode("utf-16-le"),
+            "file: line 1: has a NUL byte; "
+            "it looks like UTF-16 without a byte order mark: save it as UTF-8",
         ),
         (b"\x1f\x8b\x08\x09", "file: line 1: is not UTF-8; it looks like gzip: send it unpacked"),
         (b'a,b\n1,"x\n2,y\n', "file: line 2: a quoted field is never closed"),
@@ -229,11 +237,9 @@ def test_what_another_library_writes_is_read_back_cell_by_cell(rows, end, block)
     names = [f"c{i}" for i in range(len(rows[0]))]
     data = written([names, *rows], lineterminator=end, quoting=csv.QUOTE_ALL)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layout, "_BLOCK_BYTES", block)
-        found = lay_out(data)
-    schema = dict.fromkeys(names, pl.String)
-    frame = pl.read_csv(found.body, has_header=False, schema=schema, empty_string_is_null=False)
-    assert [list(row) for row in frame.rows()] == rows
+        patch.setattr(layout, "BLOCK_BYTES", block)
+        found, _ = cells(data)
+    assert [[cell or "" for cell in row] for row in found] == rows
 
 
 @settings(deadline=None)
@@ -241,17 +247,21 @@ def test_what_another_library_writes_is_read_back_cell_by_cell(rows, end, block)
 def test_any_text_is_read_as_the_standard_library_reads_it_or_refused(text, block):
     data = ("h,i\n" + text).encode()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layout, "_BLOCK_BYTES", block)
+        patch.setattr(layout, "BLOCK_BYTES", block)
         try:
-            found = lay_out(data)
+            found, lines = cells(data)
         except DataError:
             return
-    frame = pl.read_csv(found.body, has_header=False, schema={"h": pl.String, "i": pl.String})
     csv.field_size_limit(1000)
-    theirs = [row for row in csv.reader(io.StringIO("h,i\n" + text, newline="")) if row][1:]
-    assert [[cell or "" for cell in row] for row in frame.rows()] == theirs
-    for row, start in enumerate(found.starts):
-        assert found.line(row) == data.count(b"\n", 0, int(start)) + 1
+    reader = csv.reader(io.StringIO("h,i\n" + text, newline=""))
+    theirs, began, line = [], [], 1
+    for row in reader:
+        if row:
+            theirs.append(row)
+            began.append(f"line {line}")
+        line = reader.line_num + 1
+    assert [[cell or "" for cell in row] for row in found] == theirs[1:]
+    assert lines == began[1:]
 
 
 @settings(deadline=None)
@@ -282,9 +292,9 @@ def test_what_is_no_number_in_a_file_is_none_in_a_row(text):
     ids=["quotes", "line feeds", "commas", "one field", "ragged"],
 )
 def test_a_hostile_file_is_refused_soon(data):
-    start = time.monotonic()
+    start = time.process_time()
     message(data)
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_a_file_of_eight_megabytes_takes_a_second_or_so():

@@ -395,10 +395,38 @@ def test_a_job_takes_no_more_memory_than_was_estimated(job, layers, several):
     )
     of_run = {"slots": kept_vectors(training), "shards": training.shards}
     summary = summarize(spec, batch_size=256, **of_run)
-    tensors, recipe = training_jobs.digits()[0], Recipe.from_json(job["recipe"])
-    estimate = plans._memory(spec, summary, tensors, recipe, training)
+    recipe = Recipe.from_json(job["recipe"])
+    encoded, _ = plans._encoded(recipe, training)
+    estimate = encoded + plans._memory(spec, summary, recipe, training)
     frames = run(job, memory_bytes=estimate)
     assert frames[-1].kind == "done", frames[-1].header
+
+
+@pytest.fixture
+def large(job, tmp_path):
+    """The message of a job whose rows take 102 MB once encoded: 50,000 of 512 in float32."""
+    tensors, schema = training_jobs.noise(50_000, 512)
+    path = tmp_path / "large.safetensors"
+    path.write_bytes(save(tensors))
+    data = DataSpec.model_validate({"inputs": "inputs", "target": "targets"})
+    recipe, _ = Recipe.fit(tensors, schema, data, seed=1)
+    architecture = {"input": {"shape": [512]}, "layers": [{"kind": "dense", "units": 1}]}
+    training = {"loss": {"kind": "mean_squared_error"}, "epochs": 1, "batch_size": 500, "seed": 1}
+    config = {"architecture": architecture, "training": training}
+    return job | {"config": config, "recipe": recipe.to_json(), "dataset": str(path)}
+
+
+def test_rows_that_are_many_are_in_files_instead_of_in_memory(large, tmp_path):
+    frames = run(large, memory_bytes=64 << 20)
+    assert frames[-1].kind == "done", frames[-1].header
+    assert frames[-1].header["step"] == 50_000 * 0.8 / 500
+    assert [path.name for path in tmp_path.glob("*large*")] == ["large.safetensors"]
+
+
+def test_a_disk_without_room_for_them_is_no_fault_of_the_job(large, trainer):
+    resource.prlimit(trainer.pid, resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+    trainer.send("train", **large)
+    assert [frame.kind for frame in frames_of(trainer)][-1] == "full"
 
 
 def test_a_start_that_takes_its_time_is_told_before_it_begins(job):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from chainrule import bundle
 from chainrule.errors import CheckpointError, DataError
+from chainrule.mapping import open_tensors
 from chainrule.recipe.reading import Reader
 from chainrule.spec import summarize
-from worker.trainer.dataset import open_tensors
 from worker.trainer.table import Table
 
 if TYPE_CHECKING:

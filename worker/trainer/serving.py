@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import resource
 import traceback
 from pathlib import Path
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["serve"]
 
 JOBS: dict[str, type[Training | Prediction]] = {"train": Training, "predict": Prediction}
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a disk, a quota, a limit on a file's size
 
 
 def serve(channel: Channel) -> None:
@@ -45,6 +48,9 @@ def serve(channel: Channel) -> None:
     except BaseException as error:  # whatever it is, the job's owner is to know
         if type(error).__name__ == "PanicException":  # Rust where Python raises MemoryError
             _fail_for_memory(channel)
+            return
+        if isinstance(error, OSError) and error.errno in FULL:
+            channel.send("full")
             return
         traceback.print_exc()
         _fail(channel, "internal", f"{type(error).__name__}: {error}")

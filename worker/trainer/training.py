@@ -16,11 +16,12 @@ from chainrule.certificate import certify, uncertified
 from chainrule.checkpoint import Checkpoint
 from chainrule.fingerprint import fingerprint
 from chainrule.fitting import EpochReport, TrainingLoop, evaluate
+from chainrule.mapping import open_tensors
 from chainrule.network import EVALUATION_ROWS, Network
 from chainrule.recipe import Recipe
+from chainrule.recipe.encoding import encode
 from chainrule.spec import ArchitectureSpec, TrainingSpec, nodes, parse, starting, summarize
 from chainrule.warmstart import warm_start
-from worker.trainer.dataset import open_tensors
 from worker.trainer.units import Pace
 
 if TYPE_CHECKING:
@@ -32,7 +33,9 @@ __all__ = ["GradientCheckError", "NonReproducibleError", "Training"]
 PROGRESS_S = 0.2
 RECENT_BATCHES = 50
 SLOWEST_FLOPS_PER_S = 1e9  # for the first batch, of which nothing is known yet
+SLOWEST_ROWS_PER_S = 2e5  # dealt to the parts
 WORTH_TELLING_S = 10.0
+QUIET_S = 60.0  # while rows are encoded, of which a block takes far less
 PATIENCE = 20  # a silence is suspect only after so many times what was to be expected
 
 
@@ -45,14 +48,17 @@ class Training:
         self._last: dict[str, Any] | None = header["last"]
         self._config = header["config"]
         self._recipe = Recipe.from_json(header["recipe"])
+        self._folder = Path(header["dataset"]).parent
         self._tensors = open_tensors(Path(header["dataset"]))
-        self._split = self._recipe.indices(self._tensors)
         training = parse(TrainingSpec, self._config["training"])
-        self._precision = training.precision
+        self._precision, self._batch_size = training.precision, training.batch_size
         spec = parse(ArchitectureSpec, self._config["architecture"])
-        starting_s = starting(nodes(spec)).flops / SLOWEST_FLOPS_PER_S
+        self._batch_s = self._first_guess_s(spec)
+        dealing_s = sum(self._recipe.rows.values()) / SLOWEST_ROWS_PER_S
+        starting_s = max(dealing_s, starting(nodes(spec)).flops / SLOWEST_FLOPS_PER_S)
         if starting_s > WORTH_TELLING_S:
             channel.send("progress", quiet_s=starting_s)
+        self._split = self._recipe.indices(self._tensors)
         self._net = Network(spec, training.seed, training.precision)
         self._warm_start: dict[str, Any] | None = header["warm_start"]
         checkpoint = self._begin(frame.payload)
@@ -73,7 +79,6 @@ class Training:
         self._at_epoch_end = False
         self._pace = Pace()
         self._batches: deque[float] = deque(maxlen=RECENT_BATCHES)
-        self._batch_s = self._first_guess_s()
         self._told_at = self._stepped_at = time.monotonic()
 
     def run(self) -> None:
@@ -256,21 +261,30 @@ class Training:
         return _finite(found)
 
     def _rows(self, indices: Any) -> tuple[Any, ...]:
-        return self._recipe.apply(self._tensors, indices, self._precision)
+        """Return rows as the network takes them; while that takes long, say that it goes on."""
+        told_at = time.monotonic()
+
+        def tell() -> None:
+            nonlocal told_at
+            if time.monotonic() - told_at > PROGRESS_S:
+                told_at = time.monotonic()
+                self._channel.send("progress", quiet_s=max(QUIET_S, self._quiet_s()))
+
+        where, precision = self._folder, self._precision
+        return encode(self._recipe, self._tensors, indices, precision, folder=where, tell=tell)
 
     def _quiet_s(self) -> float:
         """Say for how long the supervisor may hear nothing without suspecting a hang.
 
         A batch is one silence, the evaluation of all rows that are kept aside another.
         """
-        size = self._loop.training.batch_size
         kept_aside = max(len(self._split.validation), len(self._split.test))
-        return self._batch_s * max(PATIENCE, 3 * kept_aside / size)
+        return self._batch_s * max(PATIENCE, 3 * kept_aside / self._batch_size)
 
-    def _first_guess_s(self) -> float:
+    def _first_guess_s(self, spec: ArchitectureSpec) -> float:
         """Say what a batch may take at the very most, before there was one."""
-        flops = summarize(self._net.spec)["flops_per_sample"]
-        return float(3 * self._loop.training.batch_size * flops / SLOWEST_FLOPS_PER_S)
+        flops = summarize(spec)["flops_per_sample"]
+        return float(3 * self._batch_size * flops) / SLOWEST_FLOPS_PER_S
 
 
 class NonReproducibleError(Exception):

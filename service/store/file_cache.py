@@ -1,4 +1,4 @@
-"""Prepared datasets as files of this machine, by content hash: what trainers read."""
+"""Prepared datasets as files of this machine, by content hash: the API and trainers map them."""
 
 from __future__ import annotations
 
@@ -7,26 +7,28 @@ import os
 import tempfile
 import threading
 import time
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.errors import CorruptError
+from service.errors import CorruptError, StorageFullError, no_space
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["Cache"]
+__all__ = ["FileCache"]
 
-IN_USE_S = 3600.0  # a file touched since may be about to be opened
+IN_USE_S = 3600.0  # a file touched since may be about to be opened; an open one may go
 
 
-class Cache:
+class FileCache:
     """A folder of verified files.  Any number of threads and processes may share it."""
 
     def __init__(self, folder: Path, *, limit_bytes: int = 4 << 30) -> None:
         self._folder = folder
         self._limit_bytes = limit_bytes
         self._lock = threading.Lock()
+        self._of_each: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._verified: dict[str, tuple[int, int, int]] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -34,10 +36,12 @@ class Cache:
         """Return the path of the bytes of this hash; ``read`` gets them where they are not here.
 
         They come in pieces and are never in memory as a whole.
-        Raises: CorruptError, if what ``read`` returns has another hash.
+        Raises: CorruptError, if what ``read`` returns has another hash; StorageFullError.
         """
         path = self._folder / f"{sha256}.safetensors"
         with self._lock:
+            of_this = self._of_each[sha256]
+        with of_this:  # who wants a small file does not wait for a large one
             if self._is_sound(path, sha256):
                 os.utime(path)
             else:
@@ -68,8 +72,10 @@ class Cache:
                 raise CorruptError(f"the bytes read for {sha256} have another hash")
             self._make_room()
             Path(name).replace(path)
-        except BaseException:
+        except BaseException as error:
             Path(name).unlink(missing_ok=True)
+            if no_space(error):
+                raise StorageFullError from error
             raise
 
     def _make_room(self) -> None:

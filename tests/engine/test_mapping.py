@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from chainrule.mapping import DTYPES, open_tensors
 from tests import training_jobs
-from worker.trainer.dataset import DTYPES, open_tensors
 
 
 def test_mapped_arrays_are_what_was_saved(tmp_path):

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from service.errors import CorruptError
-from worker.cache import Cache
+from service.store.file_cache import FileCache
 
 DATA = b"prepared tensors"
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -25,7 +25,7 @@ class Reads:
 
 def test_bytes_are_read_once_and_then_come_from_the_file(tmp_path):
     reads = Reads()
-    cache = Cache(tmp_path / "cache")
+    cache = FileCache(tmp_path / "cache")
     path = cache.fetch(SHA256, reads)
     assert path.read_bytes() == DATA
     assert cache.fetch(SHA256, reads) == path
@@ -33,26 +33,26 @@ def test_bytes_are_read_once_and_then_come_from_the_file(tmp_path):
 
 
 def test_a_later_process_takes_a_sound_file_as_it_is(tmp_path):
-    Cache(tmp_path).fetch(SHA256, Reads())
+    FileCache(tmp_path).fetch(SHA256, Reads())
     reads = Reads()
-    assert Cache(tmp_path).fetch(SHA256, reads).read_bytes() == DATA
+    assert FileCache(tmp_path).fetch(SHA256, reads).read_bytes() == DATA
     assert reads.asked == []
 
 
 @pytest.mark.parametrize("same_process", [True, False])
 def test_a_damaged_file_is_read_again(tmp_path, same_process):
-    cache = Cache(tmp_path)
+    cache = FileCache(tmp_path)
     path = cache.fetch(SHA256, Reads())
     path.write_bytes(b"prepared tensorx")
     reads = Reads()
-    again = cache if same_process else Cache(tmp_path)
+    again = cache if same_process else FileCache(tmp_path)
     assert again.fetch(SHA256, reads).read_bytes() == DATA
     assert reads.asked == [SHA256]
 
 
 def test_bytes_of_another_hash_are_refused_and_leave_no_file(tmp_path):
     with pytest.raises(CorruptError, match="another hash"):
-        Cache(tmp_path).fetch(SHA256, Reads(b"something else"))
+        FileCache(tmp_path).fetch(SHA256, Reads(b"something else"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -62,6 +62,6 @@ def test_room_is_made_from_files_unused_for_long_only(tmp_path):
         path.write_bytes(bytes(50))
     long_ago = time.time() - 2 * 3600
     os.utime(old, (long_ago, long_ago))
-    Cache(tmp_path, limit_bytes=20).fetch(SHA256, Reads())
+    FileCache(tmp_path, limit_bytes=20).fetch(SHA256, Reads())
     assert not old.exists()
     assert recent.exists()

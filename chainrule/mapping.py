@@ -1,8 +1,11 @@
-"""The prepared dataset as arrays that stay in their file: memory does not grow with it."""
+"""Arrays that stay in their file: memory does not grow with a dataset."""
 
 from __future__ import annotations
 
 import json
+import math
+import os
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["open_tensors"]
+__all__ = ["RowFile", "open_tensors"]
 
 DTYPES = {
     "F64": np.float64,
@@ -42,3 +45,25 @@ def open_tensors(path: Path) -> dict[str, np.ndarray[Any, Any]]:
             flat = data[begin + first : begin + last].view(DTYPES[entry["dtype"]])
             tensors[name] = flat.reshape(entry["shape"])
     return tensors
+
+
+class RowFile:
+    """An array of many rows in a file without a name, which goes when nobody maps it any more.
+
+    Its room on the disk is taken at once.  Raises: OSError, if there is none.
+    """
+
+    def __init__(self, folder: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self._shape, self._dtype = shape, dtype
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 closed by ``mapped``
+        os.posix_fallocate(self._file.fileno(), 0, max(1, math.prod(shape) * dtype.itemsize))
+
+    def append(self, rows: np.ndarray[Any, Any]) -> None:
+        """Write the next rows."""
+        self._file.write(np.ascontiguousarray(rows).data)
+
+    def mapped(self) -> np.ndarray[Any, Any]:
+        """Return all rows, read-only, once they are written."""
+        with self._file:
+            self._file.flush()
+            return np.memmap(self._file, self._dtype, "r", shape=self._shape).view(np.ndarray)
