@@ -161,4 +161,4 @@ class Row:
 def _normalises_shards(ours: Run) -> bool:
     """Whether each shard normalises its own batch, so that our losses are not those of others."""
     normalises = any(layer["kind"] == "batch_norm" for layer in ours.case.layers)
-    return normalises and ours.facts["threads"] > 1
+    return normalises and ours.facts["shards"] > 1

@@ -26,10 +26,16 @@ if TYPE_CHECKING:
     from chainrule.spec import TrainingSpec
     from chainrule.tape import Array, Tape
 
-__all__ = ["Shards"]
+__all__ = ["Shards", "pays"]
 
 _WORTH = 50e6  # operations of a step: below, a thread takes longer to wake than to help
 _ALONE = ThreadPool(1)
+
+
+def pays(net: Network, batch_size: int) -> bool:
+    """Tell whether a step is long enough for a second thread to help."""
+    operations = sum(node.spec.flops(*node.input_shapes) for node in net.nodes)
+    return 3 * operations * batch_size >= _WORTH  # back takes two forth
 
 
 class Shards:
@@ -60,15 +66,14 @@ class Shards:
         self.gradients = self.tapes[0].gradients
         self._objective = samples.objective
         self._cutting = cutting
-        operations = sum(node.spec.flops(*node.input_shapes) for node in net.nodes)
-        self._is_worth = 3 * operations * training.batch_size >= _WORTH  # back takes two forth
+        self._pays = pays(net, training.batch_size)
         self._masks = any(makes_mask(node) for node in net.nodes)
 
     def learn(self, rows: Array, place: Place, pool: ThreadPool) -> float:
         """Return the loss of a batch; ``gradients`` then holds its gradient, if it is finite."""
         if len(self._shards) == 1:
             return self._shards[0].learn(rows, place)
-        pool = pool if self._is_worth else _ALONE
+        pool = pool if self._pays else _ALONE
         total = len(rows)
         cut = parts(total, len(self._shards))
         self._cutting.deal(self.tapes, cut, place)
