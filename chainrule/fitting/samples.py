@@ -11,6 +11,7 @@ from chainrule import kernels
 from chainrule.errors import DataError, ShapeError
 from chainrule.layers import check_shape, check_vocabularies
 from chainrule.recipe.runs import Runs
+from chainrule.recipe.scaled import Scaled
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -37,7 +38,7 @@ class Batch(NamedTuple):
 class Samples:
     """Inputs and targets of equal length; they may be memory-mapped, and are read by batch.
 
-    Inputs may also be runs of rows that are kept once (``Runs``).
+    Inputs may also be runs of rows that are kept once (``Runs``), or scaled by batch (``Scaled``).
     Shapes: x (rows, *input_shape) or {input: array}; target as the objective wants it, or
     {output: array}; weights (rows,) or (rows, steps).
     Raises: DataError at ``inputs``, ``target`` or ``sample_weight``, if they do not fit the network
@@ -118,8 +119,10 @@ class Samples:
         return weights
 
 
-def _parts(array: Array | Runs) -> list[Array]:
+def _parts(array: Array | Runs | Scaled) -> list[Array]:
     """Return the arrays that are read for an input."""
+    if isinstance(array, Scaled):
+        return [array.values, array.rows, *array.moments]
     return [array.rows, array.starts] if isinstance(array, Runs) else [array]
 
 
@@ -148,10 +151,14 @@ def _inputs(net: Network, x: ArrayLike | Mapping[str, ArrayLike]) -> dict[str, A
 
 
 def _array(values: Any) -> Any:
-    return values if isinstance(values, Runs) else np.asarray(values)
+    return values if isinstance(values, Runs | Scaled) else np.asarray(values)
 
 
-def _gather(array: Array | Runs, rows: Array | slice, tape: Tape, dtype: np.dtype[Any]) -> Array:
+def _gather(
+    array: Array | Runs | Scaled, rows: Array | slice, tape: Tape, dtype: np.dtype[Any]
+) -> Array:
+    if isinstance(array, Scaled):
+        return _scale(array, rows, tape, dtype)
     if isinstance(array, Runs):
         taken = _gather_runs(array, rows, tape)
     elif isinstance(rows, slice):
@@ -173,3 +180,15 @@ def _gather_runs(runs: Runs, rows: Array | slice, tape: Tape) -> Array:
     places = tape.empty((len(rows), runs.length), np.intp)
     kernels.gather_runs(runs.rows, runs.starts, rows, places, taken)
     return taken
+
+
+def _scale(scaled: Scaled, rows: Array | slice, tape: Tape, dtype: np.dtype[Any]) -> Array:
+    if isinstance(rows, slice):
+        rows = np.arange(rows.start, rows.stop)
+    places = tape.empty((len(rows),), scaled.rows.dtype)
+    kernels.gather(scaled.rows, rows, places)
+    taken = tape.empty((len(rows), *scaled.shape[1:]), scaled.values.dtype)
+    kernels.gather(scaled.values, places, taken)
+    out = tape.empty(taken.shape, dtype)
+    kernels.scale(taken, *scaled.moments, out)
+    return out

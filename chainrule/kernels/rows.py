@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from chainrule.kernels.elementwise import Array
 
-__all__ = ["add_rows", "cast", "gather", "gather_runs", "take_rows"]
+__all__ = ["add_rows", "cast", "gather", "gather_runs", "scale", "take_rows"]
 
 _BLOCK = 8192  # elements
 
@@ -59,6 +59,20 @@ def gather_runs(values: Array, starts: Array, rows: Array, places: Array, out: A
     starts.take(rows, 0, places[:, 0], "clip")
     np.add(places[:, :1], np.arange(1, places.shape[1]), out=places[:, 1:])
     values.take(places, 0, out, "clip")
+
+
+def scale(x: Array, mean: Array, std: Array, out: Array) -> None:
+    """Write (x - mean) / std, computed in float64 and rounded once, some numbers at a time.
+
+    Shapes: x and out (..., n), mean and std (n,) or (1,).
+    """
+    width = len(mean)
+    values, scaled = x.reshape(-1, width), out.reshape(-1, width)
+    size = max(1, _BLOCK // width)
+    for start in range(0, len(values), size):
+        block = values[start : start + size] - mean
+        np.divide(block, std, out=block)
+        scaled[start : start + size] = block
 
 
 def cast(x: Array, out: Array) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from chainrule.mapping import RowFile
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ def encode(  # noqa: PLR0913
     if len(indices) < 2 or recipe.window is not None:
         return recipe.apply(tensors, indices, dtype)
     one = _flat(recipe.apply(tensors, indices[:1], dtype))
+    if not all(isinstance(array, np.ndarray) for array in one.values()):
+        return recipe.apply(tensors, indices, dtype)  # bytes of the dataset's own file
     row_bytes = sum(array.nbytes for array in one.values())
     if row_bytes * len(indices) <= IN_MEMORY_BYTES:
         return recipe.apply(tensors, indices, dtype)

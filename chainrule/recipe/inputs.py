@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,12 +11,14 @@ import numpy as np
 from pydantic import Field
 
 from chainrule.errors import DataError, Problem, SpecError, step
+from chainrule.recipe.scaled import ArrayScale, Scaled, fit_scale, is_small
 from chainrule.recipe.values import counted, listed, read_number, read_text, shown, to_array
 from chainrule.spec.base import Document
 
 if TYPE_CHECKING:
     from chainrule.kernels import Array
     from chainrule.recipe.choice import Choice, Named
+    from chainrule.spec.arrays import ArrayOptions
 
 __all__ = [
     "ArrayInputs",
@@ -25,6 +28,7 @@ __all__ = [
     "fit_inputs",
     "read_arrays",
     "scale",
+    "scale_arrays",
 ]
 
 MAX_WIDTH = 100_000
@@ -140,19 +144,31 @@ class TableInputs(Document):
 
 
 class ArrayInputs(Document):
-    """One array, used as it is."""
+    """One array, used as it is, or scaled."""
 
     kind: Literal["arrays"] = "arrays"
     name: str
     sample_shape: list[int]
+    scale: ArrayScale | None = Field(None, exclude_if=operator.not_)
 
     @property
     def shape(self) -> tuple[int, ...]:
         return tuple(self.sample_shape)
 
-    def encode(self, tensors: Mapping[str, Array], indices: Array, dtype: str) -> Array:
-        """Return some rows.  Shapes: indices (rows,) -> (rows, ...)."""
-        return tensors[self.name][indices].reshape(len(indices), *self.shape).astype(dtype)
+    def encode(self, tensors: Mapping[str, Array], indices: Array, dtype: str) -> Any:
+        """Return some rows; of scaled bytes, what scales them by batch.
+
+        Shapes: indices (rows,) -> (rows, ...).
+        """
+        values = tensors[self.name]
+        if self.scale is not None and self.is_by_batch(tensors):
+            whole = values.reshape(len(values), *self.shape)
+            return Scaled(whole, indices, self.scale, np.dtype(dtype))
+        return self._features(values[indices].reshape(len(indices), *self.shape), dtype)
+
+    def is_by_batch(self, tensors: Mapping[str, Array]) -> bool:
+        """Tell whether rows stay as they are, and are scaled when they are learnt from."""
+        return self.scale is not None and is_small(tensors[self.name])
 
     def read(self, values: object, dtype: str, path: str = "inputs") -> Array:
         """Return raw inputs as an array.  Raises: DataError at ``path``, stating both shapes."""
@@ -162,7 +178,10 @@ class ArrayInputs(Document):
         if array.shape[1:] != self.shape:
             wanted = ", ".join(["rows", *map(str, self.shape)])
             raise DataError.at(path, f"must have shape ({wanted}), got {array.shape}")
-        return array.astype(dtype)
+        return self._features(array, dtype)
+
+    def _features(self, values: Array, dtype: str) -> Array:
+        return values.astype(dtype) if self.scale is None else self.scale.apply(values, dtype)
 
 
 def fit_inputs(
@@ -182,6 +201,23 @@ def fit_inputs(
     inputs = TableInputs(columns=columns, others=others)
     _check_size(inputs, int(schema["rows"]))
     return inputs
+
+
+def scale_arrays(
+    inputs: Any, tensors: Mapping[str, Array], train: Array, options: ArrayOptions
+) -> Any:
+    """Return inputs with the scales of their arrays, learnt from the training part.
+
+    Raises: SpecError at ``preprocessing.array.scaling``.
+    """
+    if isinstance(inputs, dict):
+        return {k: scale_arrays(one, tensors, train, options) for k, one in inputs.items()}
+    if not isinstance(inputs, ArrayInputs):
+        if options.scaling.kind != "none":
+            raise SpecError.at("preprocessing.array", "is of arrays, this is a table")
+        return inputs
+    values = tensors[inputs.name].reshape(-1, *inputs.shape)
+    return inputs.model_copy(update={"scale": fit_scale(values, train, options)})
 
 
 def read_arrays(inputs: Mapping[str, ArrayInputs], values: object, dtype: str) -> dict[str, Array]:

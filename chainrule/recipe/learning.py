@@ -9,6 +9,7 @@ import numpy as np
 
 from chainrule.errors import SpecError
 from chainrule.recipe.inputs import ArrayInputs, NumberColumn, TableInputs, scale
+from chainrule.recipe.scaled import scaled_extremes
 from chainrule.recipe.targets import (
     ClassTarget,
     InputTarget,
@@ -112,7 +113,8 @@ def fit_reconstruction(
     task, loss = _resolve("reconstruction", loss, discrete=False)
     target = InputTarget(sample_shape=list(inputs.shape))
     if isinstance(inputs, ArrayInputs):
-        _check_range(tensors[inputs.name], loss, "inputs")
+        values, scale = tensors[inputs.name], inputs.scale
+        _check_range(scaled_extremes(values, scale) if scale else values, loss, "inputs")
     elif loss in ("binary_cross_entropy", "poisson"):
         scaled = [c.name for c in inputs.columns if isinstance(c, NumberColumn)]
         if scaled:

@@ -70,7 +70,8 @@ class Reader:
             return self._encode(self._inputs, tensors, slice(start, stop), dtype)
         rows = np.arange(stop - start)
         blocks = {one.name: _finite(tensors[one.name][start:stop]) for one in self._arrays.values()}
-        return unnamed({key: one.encode(blocks, rows, dtype) for key, one in self._arrays.items()})
+        encoded = {key: one.encode(blocks, rows, dtype) for key, one in self._arrays.items()}
+        return unnamed({key: np.asarray(one) for key, one in encoded.items()})
 
     def _encode(
         self, inputs: TableInputs, tensors: Mapping[str, Array], rows: Array | slice, dtype: str

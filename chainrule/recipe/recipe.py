@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from chainrule.errors import CheckpointError, DataError, SpecError
 from chainrule.naming import Values, named, unnamed
 from chainrule.recipe.choice import choose
-from chainrule.recipe.inputs import ArrayInputs, TableInputs, fit_inputs, read_arrays
+from chainrule.recipe.inputs import ArrayInputs, TableInputs, fit_inputs, read_arrays, scale_arrays
 from chainrule.recipe.learning import fit_reconstruction, fit_targets
 from chainrule.recipe.split import Split, split_rows
 from chainrule.recipe.targets import ClassTarget, InputTarget, Learnt, Target, present
@@ -105,8 +105,10 @@ class Recipe(Document):
             if window is not None:
                 learnt = {n: window.learnt(one, tasks.get(n)) for n, one in learnt.items()}
             encoded = fit_inputs(tensors, schema, choice, drawn.inputs)
+            encoded = scale_arrays(encoded, tensors, drawn.inputs, data.preprocessing.array)
         else:
             encoded = fit_inputs(tensors, schema, choice, drawn.inputs)
+            encoded = scale_arrays(encoded, tensors, drawn.inputs, data.preprocessing.array)
             learnt = {outputs[0]: fit_reconstruction(tensors, encoded, losses.get(outputs[0]))}
         if data.sample_weight is not None:
             _check_weights(tensors[data.sample_weight][drawn.with_target], data.sample_weight)
@@ -218,13 +220,21 @@ class Recipe(Document):
         split = self.indices(tensors)
         return np.sort(np.concatenate([split.train, split.validation, split.test]))
 
-    def input_bytes(self, tensors: Mapping[str, Array], itemsize: int) -> int:
-        """Return what the features of all parts take, at so many bytes a number."""
-        if self.window is not None and isinstance(self.inputs, TableInputs):
-            layout = self._layout(self.window, tensors)
-            return self.window.input_bytes(layout, self.inputs.shape[0] * itemsize)
-        rows = sum(self.rows[part] for part in ("train", "validation", "test"))
-        return rows * itemsize * sum(math.prod(one.shape) for one in self._by_input.values())
+    def sample_values(self, tensors: Mapping[str, Array]) -> int:
+        """Count the numbers of a sample that are made before it is learnt from."""
+        made = [
+            one
+            for one in self._by_input.values()
+            if isinstance(one, TableInputs) or not one.is_by_batch(tensors)
+        ]
+        return sum(math.prod(one.shape) for one in made)
+
+    def window_bytes(self, tensors: Mapping[str, Array], itemsize: int) -> int:
+        """Return what the features of all windows take, at so many bytes a number."""
+        if self.window is None or isinstance(self.inputs, dict):
+            return 0
+        layout = self._layout(self.window, tensors)
+        return self.window.input_bytes(layout, math.prod(self.inputs.shape) * itemsize)
 
     def apply(
         self, tensors: Mapping[str, Array], indices: Array | None = None, dtype: str = "float64"

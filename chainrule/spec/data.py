@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from chainrule.spec.arrays import ArrayOptions
 from chainrule.spec.augmentation import AugmentationSpec
 from chainrule.spec.base import Document
 from chainrule.spec.training.losses import Task
@@ -35,6 +36,12 @@ class SplitSpec(Document):
         return self
 
 
+class PreprocessingSpec(Document):
+    """How what goes in becomes features."""
+
+    array: ArrayOptions = ArrayOptions()
+
+
 class DataSpec(Document):
     """The data of a job: names are columns of a table, or arrays of an NPZ or JSON dataset."""
 
@@ -54,6 +61,9 @@ class DataSpec(Document):
     )
     window: WindowSpec | None = Field(
         None, description="Sequences of a table's rows; by default each row is a sample."
+    )
+    preprocessing: PreprocessingSpec = Field(
+        PreprocessingSpec(), description="How what goes in is scaled."
     )
     augmentation: list[AugmentationSpec] = Field(
         [], max_length=10, description="What is done to training samples, in order, as they come."

@@ -261,11 +261,9 @@ def _encoded(recipe: Recipe, tensors: Tensors, training: TrainingSpec) -> tuple[
     targets = sum(math.prod(learnt.shape) for learnt in recipe.learnt().values())
     if recipe.window is not None:  # rows that are kept once, however many samples they are in
         samples = sum(recipe.rows[part] for part in ("train", "validation", "test"))
-        kept = recipe.input_bytes(tensors, itemsize) + 2 * samples * targets * itemsize
+        kept = recipe.window_bytes(tensors, itemsize) + 2 * samples * targets * itemsize
         return kept + NUMBERS_BYTES * sum(recipe.rows.values()), 0
-    inputs = recipe.input_shape
-    shapes = [*inputs.values()] if isinstance(inputs, dict) else [inputs]
-    row = (sum(map(math.prod, shapes)) + targets) * itemsize
+    row = (recipe.sample_values(tensors) + targets) * itemsize
     parts = [recipe.rows[part] * row for part in ("train", "validation", "test")]
     on_disk = sum(size for size in parts if size > IN_MEMORY_BYTES)
     return 2 * (sum(parts) - on_disk) + NUMBERS_BYTES * sum(recipe.rows.values()), on_disk

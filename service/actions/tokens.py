@@ -35,6 +35,9 @@ def check(spec: ArchitectureSpec, recipe: Recipe, tensors: Tensors) -> None:
         if isinstance(inputs, TableInputs):
             _check_table(inputs, recipe, tensors, size, layer)
         else:
+            if inputs.scale is not None:
+                detail = f"scales what the embedding {layer!r} takes for its rows' numbers"
+                raise SpecError.at("preprocessing.array.scaling", detail)
             _check_array(inputs, tensors, size, layer)
 
 

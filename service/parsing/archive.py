@@ -17,14 +17,16 @@ from service.parsing.result import FILE, check_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from mmap import mmap
 
 __all__ = ["Member", "members", "unpack"]
 
 MAX_MEMBERS = 64
-MAX_UNPACKED_BYTES = 512 << 20
+MAX_UNPACKED_BYTES = 16 << 30
 MAX_RATIO = 100
 _RATIO_FREE_BYTES = 16 << 20  # sorted labels and zeros pack well: small archives may
 _BLOCK_BYTES = 1 << 20
+_PACKED_BYTES = 1 << 16  # fed to the inflater at once: what it does not take, it copies
 
 _END = struct.Struct("<4s4H2LH")
 _ENTRY = struct.Struct("<4s6H3L5H2L")
@@ -46,7 +48,7 @@ class Member:
     unpacked: int
 
 
-def members(data: bytes) -> list[Member]:
+def members(data: bytes | mmap) -> list[Member]:
     """Return what an archive holds, in its order.  Raises: DataError at ``file``."""
     count, directory, end = _find_directory(data)
     offset = directory
@@ -71,14 +73,17 @@ def members(data: bytes) -> list[Member]:
     return found
 
 
-def unpack(data: bytes, member: Member) -> Iterator[bytes]:
+def unpack(data: bytes | mmap, member: Member) -> Iterator[bytes]:
     """Yield a member's bytes block by block, never more than it claims to have.
 
     Raises: DataError at ``file``, if its size or checksum is another one.
     """
-    packed = memoryview(data)[member.start : member.start + member.packed]
     left, crc = member.unpacked, 0
-    for block in _inflate(packed, left) if member.deflated else _slices(packed):
+    if member.deflated:
+        blocks = _inflate(_slices(data, member, _PACKED_BYTES), left)
+    else:
+        blocks = _slices(data, member, _BLOCK_BYTES)
+    for block in blocks:
         left -= len(block)
         if left < 0:
             break
@@ -88,28 +93,31 @@ def unpack(data: bytes, member: Member) -> Iterator[bytes]:
         raise _bad(f"{member.name!r} is damaged")
 
 
-def _slices(packed: memoryview) -> Iterator[bytes]:
-    for start in range(0, len(packed), _BLOCK_BYTES):
-        yield bytes(packed[start : start + _BLOCK_BYTES])
+def _slices(data: bytes | mmap, member: Member, size: int) -> Iterator[bytes]:
+    stop = member.start + member.packed
+    for start in range(member.start, stop, size):
+        yield data[start : min(start + size, stop)]
 
 
-def _inflate(packed: memoryview, unpacked: int) -> Iterator[bytes]:
+def _inflate(packed: Iterator[bytes], unpacked: int) -> Iterator[bytes]:
     """Inflate, asking for one byte more than there should be, so that a liar is seen."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    rest: bytes | memoryview = packed
     try:
-        while not inflater.eof and unpacked >= 0:
-            block = inflater.decompress(rest, min(_BLOCK_BYTES, unpacked + 1))
-            rest = inflater.unconsumed_tail
-            unpacked -= len(block)
-            yield block
-            if not block and not rest:
-                return
+        for piece in packed:
+            rest, wanted, block = piece, 1, b"."
+            while not inflater.eof and (rest or len(block) == wanted):
+                wanted = min(_BLOCK_BYTES, unpacked + 1)
+                block = inflater.decompress(rest, wanted)
+                rest = inflater.unconsumed_tail
+                unpacked -= len(block)
+                yield block
+                if unpacked < 0:
+                    return
     except zlib.error as error:
         raise _bad(f"a member does not unpack ({error})") from None
 
 
-def _find_directory(data: bytes) -> tuple[int, int, int]:
+def _find_directory(data: bytes | mmap) -> tuple[int, int, int]:
     """Return the number of entries, and where the central directory starts and ends."""
     end = data.rfind(b"PK\5\6", max(0, len(data) - _END.size - 0xFFFF))
     if end < 0 or end + _END.size > len(data):
@@ -129,7 +137,7 @@ def _find_directory(data: bytes) -> tuple[int, int, int]:
     return count, offset, end
 
 
-def _member(data: bytes, entry: tuple[Any, ...], raw_name: bytes) -> Member:
+def _member(data: bytes | mmap, entry: tuple[Any, ...], raw_name: bytes) -> Member:
     """Check one entry of the directory against the header in front of its data."""
     _, _, _, flags, method, _, _, crc, packed, unpacked = entry[:10]
     name = _name(raw_name)

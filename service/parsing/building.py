@@ -74,7 +74,7 @@ def build(source: Source, prepared: Path, types: Mapping[str, str]) -> dict[str,
     _check_types(types)
     with closing(Spool(prepared)) as spool, closing(RowHashes(prepared)) as hashes:
         table = _Table(spool, hashes, source.decimal, types)
-        for block in source.blocks(table.columns, again=False):
+        for block in _ahead(source.blocks(table.columns, again=False)):
             table.add(block)
         if changed := table.contradicted():
             done = 0
@@ -82,6 +82,19 @@ def build(source: Source, prepared: Path, types: Mapping[str, str]) -> dict[str,
                 table.refine(block, changed, done)
                 done += block.rows
         return table.finish(prepared, source.warnings)
+
+
+def _ahead(blocks: Iterator[Block]) -> Iterator[Block]:
+    """Yield blocks while a thread reads the next; the first tells how the others can be read."""
+    block = next(blocks, None)
+    if block is None:
+        return
+    yield block
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, blocks, None)
+        while (block := coming.result()) is not None:
+            coming = pool.submit(next, blocks, None)
+            yield block
 
 
 class _Table:
@@ -100,6 +113,7 @@ class _Table:
         for name in block.columns:
             if name not in self.columns:
                 self.columns[name] = self._new(name, len(self.columns))
+                self.columns[name].skip(self._rows)
         total = np.zeros(block.rows, np.uint64)
         loose = [
             name
@@ -190,13 +204,14 @@ class _Table:
         forced = "number" if wanted == "integer" else wanted
         column = Column(name, self._spool, limit, self._decimal, forced)
         column.wanted = wanted
-        column.skip(self._rows)
         return column
 
     def _tensor(self, column: Column) -> Tensor:
         if column.tensor is None:  # nothing was ever there
             words = column.decided() == "categorical"
-            column.tensor = Tensor(self._spool, np.int32 if words else np.float64, -1 if words else np.nan)
+            column.tensor = Tensor(
+                self._spool, np.int32 if words else np.float64, -1 if words else np.nan
+            )
             column.tensor.skip(self._rows)
         return column.tensor
 

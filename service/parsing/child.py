@@ -1,6 +1,7 @@
 """The process that reads strangers' files: no secrets, bounded memory, gone when its parent is.
 
-``python -m service.parsing.child PARENT MEMORY_BYTES``; one JSON line in, one JSON line out.
+``python -m service.parsing.child PARENT MEMORY_BYTES``; one JSON line in, and one out, before which
+there may be others that say how far it is: ``{"progress": 0.25}``.
 """
 
 from __future__ import annotations
@@ -11,12 +12,17 @@ import os
 import resource
 import signal
 import sys
+import time
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["main"]
 
 _PR_SET_PDEATHSIG = 1
+TELL_EVERY_S = 0.5
 
 
 def confine(parent: int, memory_bytes: int) -> None:
@@ -29,13 +35,16 @@ def confine(parent: int, memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
 
 
-def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """Parse one file; what went wrong is part of the answer."""
+def answer(
+    request: dict[str, Any], progress: Callable[[float], object] | None = None
+) -> dict[str, Any]:
+    """Parse one file; what went wrong is part of the answer.  ``progress`` is told the share."""
     from chainrule.errors import DataError  # noqa: PLC0415  # after the limits are set
     from service.parsing.files import parse_file  # noqa: PLC0415
 
     try:
-        parsed = parse_file(Path(request["path"]), request["format"], Path(request["prepared"]))
+        path, prepared = Path(request["path"]), Path(request["prepared"])
+        parsed = parse_file(path, request["format"], prepared, request.get("types"), progress)
     except DataError as error:
         return {"problems": [[problem.path, problem.detail] for problem in error.problems]}
     except MemoryError:
@@ -51,11 +60,21 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
     """Answer requests until the parent closes the pipe."""
     import service.parsing.files  # noqa: F401, PLC0415  # polars takes half a second: ahead of time
 
-    answers.write('{"ready": true}\n')
-    answers.flush()
-    for line in requests:
-        answers.write(json.dumps(answer(json.loads(line))) + "\n")
+    told_at = 0.0
+
+    def say(message: dict[str, Any]) -> None:
+        answers.write(json.dumps(message) + "\n")
         answers.flush()
+
+    def progress(share: float) -> None:
+        nonlocal told_at
+        if time.monotonic() - told_at >= TELL_EVERY_S:
+            told_at = time.monotonic()
+            say({"progress": share})
+
+    say({"ready": True})
+    for line in requests:
+        say(answer(json.loads(line), progress))
 
 
 def main() -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import mmap
+from typing import TYPE_CHECKING, Any
 
-from chainrule.errors import DataError
+from chainrule.errors import DataError, Problem
+from chainrule.errors import step as place_of
+from service.parsing.idx import read_idx
 from service.parsing.json_arrays import read_json
+from service.parsing.npy import read_npy
 from service.parsing.npz import read_npz
-from service.parsing.result import FILE, Parsed, array_schema, write_tensors
+from service.parsing.result import FILE, Parsed
+from service.parsing.streamed import array_schema, held, write_streamed
 from service.parsing.tables import read_table
 
 if TYPE_CHECKING:
@@ -15,6 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["parse_file"]
+
+TABLES = ("csv",)
+ARRAYS = ("npz", "npy", "idx", "json")
 
 
 def parse_file(
@@ -24,23 +32,50 @@ def parse_file(
     types: Mapping[str, str] | None = None,
     progress: Callable[[float], object] | None = None,
 ) -> Parsed:
-    """Read a file of a format (csv, npz, json) and write its tensors.
+    """Read a file of a format (csv, npz, npy, idx, json) and write its tensors.
 
     ``types``: what some columns of a table are, whatever they look like. ``progress`` is told the
-    fraction of a table that has been read.
+    fraction that is done, now and then.
     Only the sandboxed child calls this on a stranger's file: it imports polars and takes memory.
     Raises: DataError, naming the place.
     """
-    match format:
-        case "csv":
-            schema = read_table(path, format, prepared, types or {}, progress)
-            return Parsed(schema, prepared, schema["rows"])
-        case "npz":
-            tensors = read_npz(path.read_bytes())
-        case "json":
-            tensors = read_json(path.read_bytes())
-        case _:
-            raise DataError.at(FILE, f"the format {format!r} is not one of csv, npz, json")
-    schema = array_schema(tensors)
-    write_tensors(tensors, prepared)
+    if format in ARRAYS:
+        schema = _read_arrays(path, format, prepared, types or {}, progress)
+    elif format in TABLES:
+        schema = read_table(path, format, prepared, types or {}, progress)
+    else:
+        known = ", ".join(TABLES + ARRAYS)
+        raise DataError.at(FILE, f"the format {format!r} is not one of {known}")
     return Parsed(schema, prepared, schema["rows"])
+
+
+def _read_arrays(
+    path: Path,
+    format_: str,
+    prepared: Path,
+    types: Mapping[str, str],
+    progress: Callable[[float], object] | None,
+) -> dict[str, Any]:
+    """Copy arrays into the prepared file, never one of them in memory as a whole (but JSON)."""
+    if types:
+        detail = "there are no columns in arrays"
+        raise DataError(*(Problem(f"types{place_of(name)}", detail) for name in types))
+    data = _mapped(path)
+    match format_:
+        case "npz":
+            arrays = read_npz(data, prepared.parent)
+        case "npy":
+            arrays = [read_npy(data)]
+        case "idx":
+            arrays = [read_idx(data)]
+        case _:
+            arrays = held(read_json(data[:]))
+    return array_schema(arrays, write_streamed(arrays, prepared, progress))
+
+
+def _mapped(path: Path) -> Any:
+    """Return a file's bytes, in memory only as far as they are looked at."""
+    with path.open("rb") as file:
+        if not path.stat().st_size:
+            return b""
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

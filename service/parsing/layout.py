@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_COLUMNS", "Dialect", "Records", "check_width", "find_records", "read_header"]
 
-BLOCK_BYTES = 16 << 20
+BLOCK_BYTES = 4 << 20  # and a thousandth of it for each column, if there are more
 MAX_COLUMNS = 10_000
 MAX_RECORD_BYTES = 256 << 20
 _LF, _CR = b"\n\r"
@@ -74,19 +74,21 @@ def find_records(file: TextFile, dialect: Dialect, block_bytes: int) -> Iterator
 
     Raises: DataError at ``file``, naming the line, where a quote is out of place.
     """
-    line, rest, size = 1, b"", block_bytes
+    line, rest, size, width = 1, b"", block_bytes, 0
     while True:
         piece = file.read(size)
         data = rest + piece
         found = _cut(data, dialect, line, final=not piece)
         if found.starts.size:
             yield found
+            width = int(found.fields[-1])
         if not piece:
             return
-        line += found.data.count(b"\n")
+        quoted = dialect.quote.encode() in found.data
+        line += found.data.count(b"\n") if quoted else len(found.ends)
         rest = data[len(found.data) :]
         # A record that is longer than a block: twice as much each time, so that all is seen twice.
-        size = max(block_bytes, len(rest))
+        size = max(block_bytes, block_bytes // 1024 * width, len(rest))
         if len(rest) > MAX_RECORD_BYTES:
             detail = f"a record of more than {MAX_RECORD_BYTES >> 20} MiB: is a quote never closed?"
             raise DataError.at(FILE, f"line {line}: {detail}")

@@ -10,7 +10,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import structlog
 
@@ -19,10 +19,14 @@ from chainrule.errors import DataError, Problem
 from service.errors import no_space
 from service.parsing.result import FILE, Parsed
 
-__all__ = ["Parser"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["MAX_ANSWER_BYTES", "Parser", "start"]
 
 DEADLINE_S = 60.0
 MEMORY_BYTES = 4 << 30
+MAX_ANSWER_BYTES = 64 << 20  # a schema has every category of every column
 _START_S = 30.0
 _ROOT = Path(service.__path__[0]).parent  # where ``-m service…`` finds this very code
 _ENVIRONMENT = {
@@ -35,12 +39,28 @@ _ENVIRONMENT = {
 log = structlog.get_logger(__name__)
 
 
+def start(memory_bytes: int) -> subprocess.Popen[bytes]:
+    """Start a child, which tells when it is ready.  It gets no environment of ours.
+
+    Call it from a thread that lasts: the signal that ends an orphaned child fires when the *thread*
+    that started it ends.
+    """
+    command = [sys.executable, "-m", "service.parsing.child", str(os.getpid())]
+    return subprocess.Popen(  # noqa: S603  # our own interpreter and module
+        [*command, str(memory_bytes)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=_ENVIRONMENT,
+        cwd=_ROOT,
+        bufsize=0,
+    )
+
+
 class Parser:
     """Parses files one at a time; thread-safe.
 
-    The child is started at the first use and again whenever it has died. It gets no environment of
-    ours. One thread of the parser's own talks to it, since the signal that ends an orphaned child
-    fires when the *thread* that started it ends.
+    The child is started at the first use and again whenever it has died. One thread of the parser's
+    own talks to it: ``start`` wants one that lasts.
     """
 
     def __init__(self, *, memory_bytes: int = MEMORY_BYTES, deadline_s: float = DEADLINE_S) -> None:
@@ -54,14 +74,22 @@ class Parser:
         path: Path,
         format: str,  # noqa: A002  # the API's word
         prepared_path: Path | None = None,
+        types: Mapping[str, str] | None = None,
     ) -> Parsed:
-        """Read a file of a format (csv, npz, json) and write its tensors, by default beside it.
+        """Read a file of a format, and write its tensors, by default beside it.
+
+        ``types``: of columns, in the place of those that their values suggest.
 
         Raises: DataError, naming the place, also if the file kills or outlasts the child; OSError,
         if there is no room for the tensors.
         """
         prepared = prepared_path or path.with_name(path.name + ".prepared")
-        request = {"path": str(path), "format": format, "prepared": str(prepared)}
+        request = {
+            "path": str(path),
+            "format": format,
+            "prepared": str(prepared),
+            "types": dict(types or {}),
+        }
         answer = self._thread.submit(self._ask, request).result()
         if "schema" in answer:
             return Parsed(answer["schema"], prepared, answer["rows"])
@@ -107,19 +135,12 @@ class _Child:
     """The running process and the pipes to it."""
 
     def __init__(self, memory_bytes: int) -> None:
-        command = [sys.executable, "-m", "service.parsing.child", str(os.getpid())]
-        self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
-            [*command, str(memory_bytes)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=_ENVIRONMENT,
-            cwd=_ROOT,
-            bufsize=0,
-        )
+        self._process = start(memory_bytes)
+        self._said = bytearray()
         self._requests = cast("IO[bytes]", self._process.stdin)
         self._answers = cast("IO[bytes]", self._process.stdout)
         try:
-            self._read_line(_START_S)
+            self._read_line(time.monotonic() + _START_S)
         except (EOFError, TimeoutError):
             raise RuntimeError(f"the parser process did not start ({self.end()})") from None
 
@@ -133,8 +154,11 @@ class _Child:
             self._requests.write(json.dumps(request).encode() + b"\n")
         except BrokenPipeError:
             raise EOFError from None
-        answer: dict[str, Any] = json.loads(self._read_line(deadline_s))
-        return answer
+        until = time.monotonic() + deadline_s
+        while True:
+            answer: dict[str, Any] = json.loads(self._read_line(until))
+            if "progress" not in answer:
+                return answer
 
     def end(self) -> str:
         """Kill the process and say how it had ended."""
@@ -144,17 +168,16 @@ class _Child:
         self._answers.close()
         return f"signal {-code}" if code < 0 else f"exit code {code}"
 
-    def _read_line(self, deadline_s: float) -> bytes:
+    def _read_line(self, until: float) -> bytes:
         fd = self._answers.fileno()
-        line = bytearray()
-        until = time.monotonic() + deadline_s
         with selectors.DefaultSelector() as selector:
             selector.register(fd, selectors.EVENT_READ)
-            while not line.endswith(b"\n"):
+            while b"\n" not in self._said:
                 if not selector.select(max(0.0, until - time.monotonic())):
                     raise TimeoutError
                 block = os.read(fd, 1 << 20)
                 if not block:
                     raise EOFError
-                line += block
+                self._said += block
+        line, _, self._said = self._said.partition(b"\n")
         return bytes(line)

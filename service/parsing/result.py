@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import save_file
-
 from chainrule.errors import DataError
-from chainrule.recipe.values import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from chainrule.kernels import Array
 
-__all__ = ["FILE", "Parsed", "array_schema", "check_name", "write_tensors"]
+__all__ = ["FILE", "Parsed", "check_name"]
 
 FILE = "file"  # the place of a complaint about the file as a whole
 
@@ -40,37 +33,3 @@ def check_name(name: str, place: str) -> None:
         raise DataError.at(FILE, f"{place}: the name '__metadata__' is reserved")
     if len(name) > MAX_NAME_CHARACTERS:
         raise DataError.at(FILE, f"{place}: a name has at most {MAX_NAME_CHARACTERS:,} characters")
-
-
-def array_schema(arrays: dict[str, Array]) -> dict[str, Any]:
-    """Describe arrays; their first axis counts rows."""
-    rows = {name: len(array) for name, array in arrays.items()}
-    warnings = []
-    if len(set(rows.values())) > 1:
-        counts = ", ".join(f"{name!r} {count:,}" for name, count in rows.items())
-        warnings.append(f"the arrays differ in their number of rows: {counts}")
-    for name, array in arrays.items():
-        bad = array.size - int(np.count_nonzero(np.isfinite(array)))
-        if bad:
-            warnings.append(f"array {name!r} has {counted(bad, 'value')} not finite")
-    described = [
-        {"name": name, "shape": list(array.shape), "dtype": str(array.dtype)}
-        for name, array in arrays.items()
-    ]
-    return {
-        "kind": "arrays",
-        "rows": max(rows.values()),
-        "arrays": described,
-        "warnings": warnings,
-    }
-
-
-def write_tensors(tensors: dict[str, Array], path: Path) -> None:
-    """Write the prepared file: the same tensors give the same bytes.  Raises: OSError."""
-    try:
-        save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, path)
-    except SafetensorError as error:  # it tells what the system said in words alone
-        said = re.search(r"\(os error (\d+)\)", str(error))
-        if said is None:
-            raise
-        raise OSError(int(said[1]), str(error)) from error

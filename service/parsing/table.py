@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from chainrule.errors import DataError
-from chainrule.recipe.values import BLANKS, MISSING
+from chainrule.recipe.values import MISSING
 from service.parsing import layout
 from service.parsing.building import Block
 from service.parsing.layout import Dialect, Records, check_width, find_records, read_header
@@ -112,7 +112,7 @@ class CsvFile:
 
     def _read(self, body: bytes, dtypes: Mapping[str, pl.DataType]) -> pl.DataFrame | None:
         """Read cells as what they should be; None, if one is something else."""
-        keys = {name: str(index) for index, name in enumerate(self._names)}
+        keys = {name: f"column_{index}" for index, name in enumerate(self._names)}
         schema: dict[str, pl.DataType] = dict.fromkeys(keys.values(), pl.String())
         schema |= {keys[name]: dtype for name, dtype in dtypes.items()}
         numbers = [keys[name] for name, dtype in dtypes.items() if dtype != pl.String]

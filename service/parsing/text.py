@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LEGACY", "LegacyEncodingError", "TextFile"]
 
+_PIECE_BYTES = 1 << 20
 UTF8, LEGACY = "UTF-8", "Windows-1252"
 _BOMS = {codecs.BOM_UTF8: UTF8, codecs.BOM_UTF16_LE: "UTF-16-LE", codecs.BOM_UTF16_BE: "UTF-16-BE"}
 _OTHER_FILES = {
@@ -65,7 +66,8 @@ class TextFile:
         self._head = head if self.encoding == LEGACY else head[len(mark) :]
         self._decoder = codecs.getincrementaldecoder(self.encoding)()
         self._read = len(head)
-        self._lines = 1  # the line that the next piece begins on
+        self._path = path
+        self._given = 0  # bytes of text
         self._ascii = True
         self._ended = False
 
@@ -91,7 +93,7 @@ class TextFile:
         text = self._decoded(data)
         if (nul := text.find(b"\0")) >= 0:
             raise self._bad("has a NUL byte", text[:nul])
-        self._lines += text.count(b"\n")
+        self._given += len(text)
         if self._progress is not None:
             self._progress(min(1.0, self._read / self._size))
         # Of UTF-16 a piece of a character may be all that was read.
@@ -118,13 +120,21 @@ class TextFile:
         if self.encoding != UTF8:
             return self._bad("is not UTF-16", before.decode(self.encoding, "replace").encode())
         if self._ascii and before.isascii() and not self._marked and not self._looks:
-            return LegacyEncodingError(self._lines + before.count(b"\n"))
+            return LegacyEncodingError(self._line(before))
         return self._bad("is not UTF-8", before)
 
     def _bad(self, detail: str, before: bytes) -> DataError:
-        line = self._lines + before.count(b"\n")
         looks = self._looks
         if "NUL" in detail and len(before) < 2 and not looks:
             looks = "UTF-16 without a byte order mark: save it as UTF-8"
         hint = f"; it looks like {looks}" if looks else ""
-        return DataError.at(FILE, f"line {line}: {detail}{hint}")
+        return DataError.at(FILE, f"line {self._line(before)}: {detail}{hint}")
+
+    def _line(self, before: bytes) -> int:
+        """Return the line where the text goes on after ``before``; counted only when asked."""
+        line, left = 1 + before.count(b"\n"), self._given
+        with TextFile(self._path, self.encoding) as again:
+            while left > 0 and (piece := again.read(_PIECE_BYTES)):
+                line += piece[:left].count(b"\n")
+                left -= len(piece)
+        return line

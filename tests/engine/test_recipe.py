@@ -194,6 +194,7 @@ def test_the_request_comes_back_with_everything_decided():
         "sample_weight": None,
         "task": "classification",
         "window": None,
+        "preprocessing": {"array": {"scaling": {"kind": "none"}}},
         "augmentation": [],
         "split": {"kind": "random", "validation": 0.1, "test": 0.1},
     }

@@ -42,6 +42,7 @@ def test_windows_come_back_decided_and_counted(ask):
             "padding": None,
             "mask_value": 0.0,
         },
+        "preprocessing": {"array": {"scaling": {"kind": "none"}}},
         "augmentation": [],
         "split": {"kind": "time", "validation": 0.1, "test": 0.1},
     }
