@@ -23,7 +23,7 @@ from chainrule.fingerprint import fingerprint
 from chainrule.naming import named, unnamed
 from chainrule.network import Network
 from chainrule.recipe import Recipe
-from chainrule.recipe.inputs import ArrayInputs, TableInputs, read_arrays
+from chainrule.recipe.inputs import ArrayInputs, read_arrays
 from chainrule.spec import ArchitectureSpec, nodes, parse
 
 if TYPE_CHECKING:
@@ -33,10 +33,11 @@ if TYPE_CHECKING:
 __all__ = ["Model", "load", "save", "weights_safetensors", "write_bundle"]
 
 FORMAT = 1
-WEIGHTS, MANIFEST, GOLDEN, README = (
+WEIGHTS, MANIFEST, GOLDEN, EVALUATION, README = (
     "weights.safetensors",
     "manifest.json",
     "golden.npz",
+    "evaluation.json",
     "README.md",
 )
 _GOLDEN_ROWS = 4
@@ -48,6 +49,7 @@ _README = """# A model trained by chainrule
 - `manifest.json`: architecture, recipe (how columns become features), training, metrics,
   certificate (gradients beside central differences), warm start (whose weights it began with),
   checksums.
+- `evaluation.json`, of a trained job: what it scores on the rows of each part, beside null models.
 - `golden.npz`: a few inputs and the raw outputs that they gave, to check another reader with.
 
 ```python
@@ -65,6 +67,7 @@ class Model:
     network: Network
     recipe: Recipe | None
     manifest: Mapping[str, Any]
+    evaluation: Mapping[str, Any] | None = None
 
     def predict(self, data: object, batch_size: int | None = None) -> dict[str, Any]:
         """Predict for rows ({column: value} each) or an array of inputs, one prediction per row.
@@ -78,7 +81,7 @@ class Model:
         if recipe is None:
             x, rows = _raw_inputs(self.network, data), None
         else:
-            rows = _as_rows(data, table=isinstance(recipe.inputs, TableInputs))
+            rows = _as_rows(data, table=recipe.takes_rows)
             x = recipe.apply_inputs(data, dtype) if rows is None else recipe.apply_rows(rows, dtype)
         try:
             y = self.network.predict(x, batch_size)
@@ -108,12 +111,15 @@ def write_bundle(  # noqa: PLR0913 one keyword for each part of the manifest
     metrics: Mapping[str, Any] | None = None,
     certificate: Mapping[str, Any] | None = None,
     warm_start: Mapping[str, Any] | None = None,
+    evaluation: Mapping[str, Any] | None = None,
 ) -> bytes:
     """Return the bundle; it holds no id, time or path, so that equal jobs give equal bytes.
 
     ``warm_start`` therefore names the source of the first weights by the hash of its file.
     """
     parts = {WEIGHTS: weights_safetensors(net), GOLDEN: _golden(net)}
+    if evaluation is not None:
+        parts[EVALUATION] = (_canonical(evaluation) + "\n").encode()
     loss = recipe.loss if recipe else ((training or {}).get("loss") or {}).get("kind")
     manifest = {
         "format": FORMAT,
@@ -146,16 +152,17 @@ def load(source: str | Path | bytes) -> Model:
         manifest = json.loads(parts[MANIFEST])
         if manifest["format"] != FORMAT:
             raise CheckpointError(f"bundle format {manifest['format']}, wanted {FORMAT}")
-        for name in (WEIGHTS, GOLDEN):
+        for name in sorted({*parts} - {README, MANIFEST}):
             if hashlib.sha256(parts[name]).hexdigest() != manifest["sha256"][name]:
                 raise CheckpointError(f"{name} has changed: its checksum is not the manifest's")
         recipe = Recipe.from_json(manifest["recipe"]) if manifest["recipe"] else None
         network = _network(manifest["spec"], manifest["precision"], parts[WEIGHTS])
+        evaluation = json.loads(parts[EVALUATION]) if EVALUATION in parts else None
     except CheckpointError:
         raise
     except _MALFORMED as error:
         raise CheckpointError(f"not a bundle: {type(error).__name__}: {error}") from error
-    return Model(network, recipe, manifest)
+    return Model(network, recipe, manifest, evaluation)
 
 
 _MALFORMED = (
@@ -231,7 +238,8 @@ def _unzip(data: bytes) -> dict[str, bytes]:
     """Read a bundle's parts; they are stored as they are, so none is larger than the file."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         entries = archive.infolist()
-        if {entry.filename for entry in entries} != {README, MANIFEST, WEIGHTS, GOLDEN}:
+        names = {entry.filename for entry in entries}
+        if names - {EVALUATION} != {README, MANIFEST, WEIGHTS, GOLDEN}:
             raise CheckpointError("not a bundle: its parts are other ones")
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or (
             sum(entry.file_size for entry in entries) > len(data)
@@ -261,11 +269,14 @@ def _raw_inputs(net: Network, data: object) -> Values:
 def _located(error: DataError, recipe: Recipe | None, place: str) -> DataError:
     """Say where in a request the row is that the network complains of as ``[3]`` or ``left[3]``."""
     arrays = recipe.inputs if recipe and isinstance(recipe.inputs, dict) else {}
+    rows = recipe is not None and recipe.takes_rows
     problems = []
     for path, detail in ((problem.path, problem.detail) for problem in error.problems):
         name, _, row = path.partition("[")
-        if name:
-            name = arrays[name].name if name in arrays else name
+        if name and rows:  # of an input's columns together
+            problems.append(Problem(f"{place}[{row}", detail))
+        elif name:
+            name = getattr(arrays.get(name), "name", name)
             problems.append(Problem(f"{place}{step(name)}[{row}", detail))
         elif arrays:  # of the row's outputs: the fault is in no one input
             problems.append(Problem(place, f"row {row.rstrip(']')} {detail}"))

@@ -9,7 +9,7 @@ from numpy.random import PCG64, Generator, SeedSequence
 
 __all__ = ["Purpose", "generator", "uniforms"]
 
-Purpose = Literal["initialize", "shuffle", "dropout", "split", "gradcheck", "augment"]
+Purpose = Literal["initialize", "shuffle", "dropout", "split", "gradcheck", "evaluation", "augment"]
 
 # A purpose's number is part of every result ever computed: add at the end, never renumber.
 _NUMBERS: dict[Purpose, int] = {
@@ -18,9 +18,9 @@ _NUMBERS: dict[Purpose, int] = {
     "dropout": 2,
     "split": 3,
     "gradcheck": 4,
-    "augment": 5,
+    "evaluation": 5,
+    "augment": 6,
 }
-
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 

@@ -42,8 +42,8 @@ END $$
 """
 
 
-def create(*names: str) -> None:
-    """Make triggers of the engine at hand."""
+def create(*names: str, also: str = "") -> None:
+    """Make triggers of the engine at hand; ``also``: a later revision's columns to look at."""
     sqlite = op.get_bind().dialect.name == "sqlite"
     if not sqlite:
         op.execute(POSTGRES_FUNCTION)
@@ -53,6 +53,7 @@ def create(*names: str) -> None:
             action = f"BEGIN SELECT RAISE(ABORT, '{message}'); END"
         else:
             action = f"EXECUTE FUNCTION chainrule_refuse('{message}')"
+        columns += f", {also}" if also else ""
         update = f"UPDATE OF {columns}" if columns else "UPDATE"
         op.execute(
             f"CREATE TRIGGER {name} BEFORE {update} ON {table} "

@@ -24,7 +24,7 @@ from service import faults, logs
 from service.actions import keys
 from service.actions.recovery import Recovery
 from service.api.server import Server
-from service.api.uploads import spool_folder, sweep
+from service.api.spool import spool_folder, sweep
 from service.app import create_app
 from service.broker.app import make_celery
 from service.broker.bell import Bell

@@ -23,6 +23,7 @@ from service.api import (
     openapi,
     problems,
     system,
+    upload_parts,
 )
 from service.api.context import Parts
 from service.api.in_flight import InFlight
@@ -85,7 +86,8 @@ def create_app(settings: Settings, database: Database, bell: Bell, parser: Parse
     edge.install_limits(app)
     idempotency.install(app)
     app.after_request(edge.finish)
-    apis = (datasets.bp, architectures.bp, jobs.bp, events.bp, models.bp)
+    data = (datasets.bp, upload_parts.bp)
+    apis = (*data, architectures.bp, jobs.bp, events.bp, models.bp)
     for blueprint in (*apis, system.bp, docs.bp):
         app.register_blueprint(blueprint)
     return app

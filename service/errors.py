@@ -17,6 +17,7 @@ __all__ = [
     "StorageFullError",
     "TooLargeError",
     "UnavailableError",
+    "UnreadyError",
     "no_space",
 ]
 
@@ -34,6 +35,10 @@ class NotFoundError(ServiceError):
 
 class ConflictError(ServiceError):
     """The thing is in a state that does not allow this."""
+
+
+class UnreadyError(ConflictError):
+    """The thing is not ready yet, and will soon be, or have failed."""
 
 
 class ReusedKeyError(ServiceError):

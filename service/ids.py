@@ -9,7 +9,7 @@ from typing import Literal
 
 __all__ = ["ID_PATTERNS", "Kind", "new_id"]
 
-Kind = Literal["arch", "ds", "job", "key", "mdl"]
+Kind = Literal["arch", "ds", "job", "key", "mdl", "upl"]
 
 # What a route's converter matches; anything else is no id and never reaches the database.
 ID_PATTERNS: dict[Kind, str] = {
@@ -18,6 +18,7 @@ ID_PATTERNS: dict[Kind, str] = {
     "job": r"job_[0-9a-f]{32}",
     "key": r"key_[0-9a-f]{32}",
     "mdl": r"mdl_[0-9a-f]{32}",
+    "upl": r"upl_[0-9a-f]{32}",
 }
 
 

@@ -33,7 +33,8 @@ class Settings(ClientConfig):
     redis_url: str | None = None
     trainers: int = 1
     threads: int = 16  # of the API
-    max_upload_bytes: int = 64 * MIB
+    max_upload_bytes: int = 4096 * MIB
+    parse_inline_bytes: int = 64 * MIB  # larger files are parsed by a worker
     max_job_memory_bytes: int = 4096 * MIB
     heartbeat_s: float = 3.0
     lease_ttl_s: float = 15.0
@@ -58,7 +59,8 @@ class Settings(ClientConfig):
             ),
             trainers=reader.integer("CHAINRULE_TRAINERS", cores, 1, 256),
             threads=reader.integer("CHAINRULE_THREADS", 16, 2, 256),
-            max_upload_bytes=MIB * reader.integer("CHAINRULE_MAX_UPLOAD_MIB", 64, 1, 64),
+            max_upload_bytes=MIB * reader.integer("CHAINRULE_MAX_UPLOAD_MIB", 4096, 1, 2**16),
+            parse_inline_bytes=MIB * reader.integer("CHAINRULE_PARSE_INLINE_MIB", 64, 0, 64),
             max_job_memory_bytes=MIB
             * reader.integer("CHAINRULE_MAX_JOB_MEMORY_MIB", 4096, 128, 2**20),
             fault=reader.read(

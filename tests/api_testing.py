@@ -16,6 +16,7 @@ from safetensors.numpy import load
 from sqlalchemy import func, select
 
 from chainrule.bundle import weights_safetensors, write_bundle
+from chainrule.evaluation import evaluation_report
 from chainrule.fitting import EpochReport, TrainingLoop
 from chainrule.network import Network
 from chainrule.recipe import Recipe
@@ -152,11 +153,14 @@ def training(api: Api, job_id: str) -> Generator[EpochReport]:
             prev = loop.step
             yield report
     loop.finish()
+    evaluation = evaluation_report(net, recipe, tensors, split)
     bundle = write_bundle(net, recipe=recipe, training=spec.render(), metrics=None)
     weights = hashlib.sha256(weights_safetensors(net)).hexdigest()
     metrics = {"train": report.train, "validation": report.validation, "test": report.validation}
     staged = blobs.stage(database, bundle)
-    model = transitions.NewModel(staged, net.spec.render(), claim.recipe, "here", weights)
+    model = transitions.NewModel(
+        staged, net.spec.render(), claim.recipe, "here", weights, evaluation
+    )
     database.transact(
         lambda uow: transitions.succeed(
             uow.session,

@@ -102,7 +102,7 @@ class Scene:
             ),
         )
 
-    def succeed(self, claim, step, *, early=False, bundle=b"bundle", metrics=None):
+    def succeed(self, claim, step, *, early=False, bundle=b"bundle", metrics=None, evaluation=None):
         def act(uow, staged):
             model = transitions.NewModel(
                 bundle=staged,
@@ -110,6 +110,7 @@ class Scene:
                 recipe=None,
                 fingerprint="f",
                 weights_sha256=hashlib.sha256(bundle).hexdigest(),
+                evaluation=evaluation,
             )
             return transitions.succeed(
                 uow.session,

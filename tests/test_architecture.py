@@ -109,7 +109,7 @@ def test_the_checks_are_there_under_their_names(database):
     }[database.engine.dialect.name]
     with database.read() as session:
         found = " ".join(session.scalars(text(listing)))
-    assert len(wanted) == 6
+    assert len(wanted) == 8
     assert [name for name in wanted if name not in found] == []
 
 

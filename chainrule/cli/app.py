@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from chainrule.cli.demo import demo
+from chainrule.cli.evaluation import evaluation
+from chainrule.cli.pack import pack
 from chainrule.cli.queries import (
     cancel,
     delete,
@@ -52,8 +54,20 @@ def app() -> None:
     """
 
 
-_ASKING = (jobs, watch, pause, resume, cancel, delete, download, predict, keys, system)
-for _command in (up, demo, train, *_ASKING):
+_ASKING = (
+    jobs,
+    watch,
+    evaluation,
+    pause,
+    resume,
+    cancel,
+    delete,
+    download,
+    predict,
+    keys,
+    system,
+)
+for _command in (up, demo, pack, train, *_ASKING):
     app.add_command(_command)
 
 

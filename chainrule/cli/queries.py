@@ -211,7 +211,8 @@ def _arrays_of(recipe: dict[str, Any] | None) -> str | list[str] | None:
     inputs: dict[str, Any] = recipe["inputs"] if recipe else {"kind": "none"}
     if isinstance(inputs.get("kind"), str):
         return inputs.get("name")
-    return list(dict.fromkeys(one["name"] for one in inputs.values()))
+    names = [one["name"] for one in inputs.values() if "name" in one]
+    return list(dict.fromkeys(names)) or None
 
 
 def _lines(predictions: Any) -> list[Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.markup import escape
 
+from chainrule.cli.evaluation import verdicts
 from chainrule.cli.layers import architecture_of, chain
 from chainrule.cli.progress import follow
 from chainrule.cli.shared import Session, best_line, job_of, metrics_line, or_not_found, talks, took
@@ -156,6 +157,9 @@ def _report(session: Session, job: Job) -> None:
             session.say(f"  {part:<11}{metrics_line(metrics)}")
     if job.state == "succeeded" and (best := best_line(job)):
         session.say(f"  best       {best}")
+    if job.state == "succeeded" and job.view["kind"] == "training":
+        for verdict in verdicts(job):
+            session.say(f"  verdict    {escape(verdict)}")
     if job.view.get("model_id"):
         session.say(f"  model      {job.view['model_id']}")
     if job.view.get("result"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,25 +19,39 @@ if TYPE_CHECKING:
 
     from chainrule.spec import Document
 
-__all__ = ["CONTENT_TYPES", "content_type", "document", "named_pieces", "npz", "pieces"]
+__all__ = ["CONTENT_TYPES", "IDX_NAME", "content_type", "document", "named_pieces", "npz", "pieces"]
 
 CONTENT_TYPES = {
     ".csv": "text/csv",
     ".json": "application/json",
     ".npz": "application/x-npz",
+    ".npy": "application/x-npy",
+    ".idx": "application/x-idx",
 }
 NPZ = CONTENT_TYPES[".npz"]
+IDX_NAME = re.compile(r"[.-]idx\d?(-u?byte)?$")  # train-images-idx3-ubyte, labels.idx1, x.idx
 MAX_PIECE_BYTES = 900_000  # the service takes JSON bodies of up to 1 MiB
 
 
 def content_type(path: Path) -> str:
-    """Return a file's media type by its suffix.  Raises: ClientError, if it is none we know."""
+    """Return a file's media type by its suffix, before ``.gz`` if it is packed.
+
+    Raises: ClientError, if it is none we know.
+    """
+    name = path.name.lower().removesuffix(".gz")
+    suffix = ".idx" if IDX_NAME.search(name) else "." + name.rpartition(".")[2]
     try:
-        return CONTENT_TYPES[path.suffix.lower()]
+        return CONTENT_TYPES[suffix]
     except KeyError:
         known = ", ".join(CONTENT_TYPES)
-        message = f"{path.name}: the name must end in one of {known} to tell the format"
-        raise ClientError(message) from None
+        hint = f"must end in one of {known}, or that and .gz, to tell the format"
+        raise ClientError(f"{path.name}: the name {hint}") from None
+
+
+def format_of(media_type: str) -> str:
+    """Return what the service calls the format of a media type."""
+    suffix = next(suffix for suffix, media in CONTENT_TYPES.items() if media == media_type)
+    return suffix.removeprefix(".")
 
 
 def npz(arrays: Mapping[str, ArrayLike] | tuple[ArrayLike, ArrayLike]) -> bytes:

@@ -1,4 +1,4 @@
-"""What the service keeps, as seen from outside: datasets, jobs and models."""
+"""What the service keeps, as seen from outside: jobs and models, and datasets beside them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from chainrule.client.datasets import (
+    FIRST_POLL_S,
+    LONGEST_POLL_S,
+    PATIENCE_S,
+    Dataset,
+    Resource,
+    away,
+)
 from chainrule.client.payload import named_pieces, pieces
 from chainrule.client.transport import retry_after_s
 from chainrule.errors import ApiError, ClientError, UnreachableError
@@ -17,67 +25,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from chainrule.client.transport import Transport
 
 __all__ = ["FINAL_STATES", "Dataset", "Job", "Model"]
 
 FINAL_STATES = frozenset({"succeeded", "failed", "cancelled"})
-FIRST_POLL_S = 0.05
-LONGEST_POLL_S = 1.0
 LONG_POLL_S = 20  # the service holds its answer back for this long
-PATIENCE_S = 60.0  # how long a wait outlives a service that is away
 SUFFIXES = {"bundle": ".zip"}
 
 
-class _Resource:
-    """Something with an id; ``view`` is the service's JSON as last read."""
-
-    collection = ""
-
-    def __init__(self, transport: Transport, view: dict[str, Any]) -> None:
-        self._transport = transport
-        self.view = view
-
-    @property
-    def id(self) -> str:
-        return str(self.view["id"])
-
-    @property
-    def path(self) -> str:
-        """Where the service keeps it."""
-        return f"/v1/{self.collection}/{self.id}"
-
-    def delete(self) -> None:
-        """Delete it.  Raises: ApiError 409, if it has not ended, or a live job needs it."""
-        self._transport.request("DELETE", self.path)
-
-    def __repr__(self) -> str:
-        name = self.view.get("name")  # a model as its job knows it is but an id
-        return " ".join([f"<{type(self).__name__}", self.id, *([repr(name)] if name else [])]) + ">"
-
-
-class Dataset(_Resource):
-    """Rows to learn from, as uploaded."""
-
-    collection = "datasets"
-
-    @property
-    def rows(self) -> int:
-        return int(self.view["rows"])
-
-    def download(self, path: str | Path) -> Path:
-        """Save the file as it was uploaded, or as a prediction has made it; return its path.
-
-        A directory gets a file named after the dataset. It appears only when whole.
-        """
-        target = Path(path)
-        if target.is_dir():
-            target /= f"{self.id}.{self.view['format']}"
-        self._transport.request("GET", f"{self.path}/content", into=target)
-        return target
-
-
-class Model(_Resource):
+class Model(Resource):
     """A trained network."""
 
     collection = "models"
@@ -93,6 +49,11 @@ class Model(_Resource):
         where = f"{self.path}/download"
         self._transport.request("GET", where, params={"format": format}, into=target)
         return target
+
+    def evaluation(self) -> dict[str, Any]:
+        """Return how well the model has learnt; see ``Job.evaluation``."""
+        answer: dict[str, Any] = self._transport.json("GET", f"{self.path}/evaluation")
+        return answer
 
     def predict(
         self,
@@ -153,7 +114,7 @@ class Model(_Resource):
         return Job(self._transport, answer)
 
 
-class Job(_Resource):
+class Job(Resource):
     """A training run, or a batch prediction.
 
     ``view`` is the service's JSON as last read; ``refresh`` reads it anew.
@@ -216,7 +177,7 @@ class Job(_Resource):
                 heard_at = time.monotonic()
             except (ApiError, UnreachableError) as error:
                 changed = False
-                if not _away(error) or time.monotonic() - heard_at > PATIENCE_S:
+                if not away(error) or time.monotonic() - heard_at > PATIENCE_S:
                     raise
             pause_s = FIRST_POLL_S if changed else min(1.5 * pause_s, LONGEST_POLL_S)
 
@@ -245,7 +206,7 @@ class Job(_Resource):
             try:
                 response = self._transport.request("GET", f"{self.path}/events", params=params)
             except (ApiError, UnreachableError) as error:
-                if not _away(error) or time.monotonic() - heard_at > PATIENCE_S:
+                if not away(error) or time.monotonic() - heard_at > PATIENCE_S:
                     raise
                 time.sleep(LONGEST_POLL_S)
                 continue
@@ -267,6 +228,14 @@ class Job(_Resource):
         Raises: ApiError 404, before the job has begun.
         """
         answer: dict[str, Any] = self._transport.json("GET", f"{self.path}/certificate")
+        return answer
+
+    def evaluation(self) -> dict[str, Any]:
+        """Return how well the network has learnt, beside null models; see docs/evaluation.md.
+
+        Raises: ApiError 404, before the job has succeeded.
+        """
+        answer: dict[str, Any] = self._transport.json("GET", f"{self.path}/evaluation")
         return answer
 
     def model(self) -> Model:
@@ -326,11 +295,6 @@ class Job(_Resource):
         changed = view != self.view
         self.view, self._etag = view, response.headers.get("etag", "")
         return changed, asked_s
-
-
-def _away(error: ClientError) -> bool:
-    """Say whether the service, or its database, may be back soon."""
-    return isinstance(error, UnreachableError) or getattr(error, "status", 0) >= 500
 
 
 def _are_rows(rows: Any) -> bool:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import importlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from chainrule.errors import ChainruleError
+from chainrule.errors import ChainruleError, SpecError
 from chainrule.export import attention, conv, core, norm, recurrent
+from chainrule.export.answers import Answer, write_answers
+from chainrule.export.columns import ML, cell_types, write_features
 from chainrule.export.writer import FLOAT, Body, Layer, Operator, Writer
+from chainrule.recipe.inputs import TableInputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from onnx import ModelProto
 
     from chainrule.network import Network
     from chainrule.recipe import Recipe
 
-__all__ = ["BATCH", "CONVERTERS", "IR_VERSION", "OPSET", "to_onnx"]
+__all__ = ["BATCH", "CONVERTERS", "IR_VERSION", "OPSET", "InputsOption", "to_onnx"]
 
-OPSET, IR_VERSION = 17, 10
+InputsOption = Literal["features", "raw"]
+
+OPSET, ML_OPSET, IR_VERSION = 17, 3, 10
 BATCH = "batch"  # the name of the free first axis
 # A kind to what writes it: (layer, names of its inputs) -> name of its output.
 CONVERTERS: dict[str, Callable[..., str]] = {
@@ -35,15 +40,25 @@ _ABOUT = (
     " them of raw rows (metadata: recipe, where there was one). Outputs are the raw ones of the"
     " output layers: no sigmoid or softmax of the loss, no scaling back to the target's units."
 )
+_ABOUT_RAW = (
+    "A network trained by chainrule, and all around it. Inputs are the columns of a table as they"
+    " are, one value a row: text, or float64 with NaN where missing (dates: seconds since 1970), or"
+    " the training's arrays. Outputs are labels, probabilities, and values in the target's units."
+)
 
 
-def to_onnx(net: Network, *, recipe: Recipe | None = None) -> bytes:
+def to_onnx(
+    net: Network, *, recipe: Recipe | None = None, inputs: InputsOption = "features"
+) -> bytes:
     """Return the network as an ONNX model; its inputs and outputs have the network's names.
 
     ``recipe`` is kept as JSON among the metadata, for who prepares the inputs; the graph leaves it
-    out.
-    Shapes: (batch, *shape) in and out, float32 whatever the network's precision.
-    Raises: ChainruleError, if the onnx package is missing.
+    out. With inputs that are ``raw`` it is in the graph: an input for each column of the table, of
+    its name, and ``predictions`` and ``probabilities`` as ``Model.predict`` answers.
+    Shapes: (batch, *shape) in and out, float32 whatever the network's precision; raw columns
+    (batch, 1), text or float64.
+    Raises: ChainruleError, if the onnx package is missing; SpecError at ``inputs``, if the recipe
+    cannot be written in ONNX.
     """
     try:
         helper = importlib.import_module("onnx.helper")
@@ -51,20 +66,25 @@ def to_onnx(net: Network, *, recipe: Recipe | None = None) -> bytes:
     except ImportError as error:
         message = "ONNX files need the onnx package: pip install 'chainrule[onnx]'"
         raise ChainruleError(message) from error
-    writer = _write(net)
+    if inputs == "raw":
+        writer, given, answers = _write_raw(net, recipe)
+    else:
+        writer = _write(net, Writer(), {})
+        given = {name: Answer(FLOAT, shape) for name, shape in net.input_shapes.items()}
+        answers = {name: Answer(FLOAT, shape) for name, shape in net.output_shapes.items()}
     graph = helper.make_graph(
         [_node(helper, operator) for operator in writer.operators],
         net.spec.name,
-        _values(helper, net.input_shapes),
-        _values(helper, net.output_shapes),
+        _values(helper, given),
+        _values(helper, answers),
         [numpy_helper.from_array(array, name) for name, array in writer.tensors.items()],
     )
     model: ModelProto = helper.make_model(
         graph,
-        opset_imports=[helper.make_opsetid("", OPSET)],
+        opset_imports=_opsets(helper, writer),
         ir_version=IR_VERSION,
         producer_name="chainrule",
-        doc_string=_ABOUT,
+        doc_string=_ABOUT_RAW if inputs == "raw" else _ABOUT,
     )
     if recipe is not None:
         text = json.dumps(recipe.to_json(), sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -90,16 +110,53 @@ def _body(helper: Any, body: Body) -> Any:
     )
 
 
-def _values(helper: Any, shapes: dict[str, tuple[int, ...]]) -> list[Any]:
+def _values(helper: Any, values: Mapping[str, Answer]) -> list[Any]:
     make = helper.make_tensor_value_info
-    return [make(name, FLOAT, [BATCH, *shape]) for name, shape in shapes.items()]
+    return [make(name, one.type, [BATCH, *one.shape]) for name, one in values.items()]
 
 
-def _write(net: Network) -> Writer:
-    """Run through the layers in order, as a forward pass does, with names for arrays."""
+def _opsets(helper: Any, writer: Writer) -> list[Any]:
+    domains = {operator.attributes.get("domain", "") for operator in writer.operators}
+    others = [helper.make_opsetid(ML, ML_OPSET)] if ML in domains else []
+    return [helper.make_opsetid("", OPSET), *others]
+
+
+def _write_raw(
+    net: Network, recipe: Recipe | None
+) -> tuple[Writer, dict[str, Answer], dict[str, Answer]]:
+    """Write the network between its raw inputs and its answers.
+
+    Raises: SpecError at ``inputs``.
+    """
+    if recipe is None:
+        raise SpecError.at("inputs", "the model has no recipe: its inputs are features")
     writer = Writer()
+    by_input = recipe.inputs if isinstance(recipe.inputs, dict) else {}
+    found = {name: by_input.get(name, recipe.inputs) for name in net.input_shapes}
+    tables = {name: one for name, one in found.items() if isinstance(one, TableInputs)}
+    given = {name: Answer(type_, (1,)) for name, type_ in cell_types([*tables.values()]).items()}
+    features = {name: write_features(one, writer, name) for name, one in tables.items()}
+    for name, shape in net.input_shapes.items():
+        if name not in tables:
+            given[name] = Answer(FLOAT, shape)
+    _write(net, writer, features)
+    answers = write_answers(recipe, writer, net.output_shapes)
+    writer.prune([*answers])
+    made = {name for operator in writer.operators for name in operator.outputs}
+    for name in given:
+        if name in made or name in writer.tensors:
+            detail = f"column {name!r} has the name of a layer: take inputs=features"
+            raise SpecError.at("inputs", detail)
+    return writer, given, answers
+
+
+def _write(net: Network, writer: Writer, features: Mapping[str, str]) -> Writer:
+    """Run through the layers in order, as a forward pass does, with names for arrays.
+
+    ``features`` are the values that stand for inputs which are no input of the graph.
+    """
     tensors = {**net.parameters, **net.states}
-    values = {name: name for name in net.input_shapes}
+    values = {name: features.get(name, name) for name in net.input_shapes}
     masks: dict[str, str | None] = dict.fromkeys(net.input_shapes)
     nodes = {node.name: node for node in net.nodes}
     for node in net.nodes:

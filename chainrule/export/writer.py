@@ -15,9 +15,20 @@ if TYPE_CHECKING:
     from chainrule.kernels import Array
     from chainrule.spec import Node
 
-__all__ = ["BOOL", "FLOAT", "INT32", "INT64", "Body", "Layer", "Operator", "Writer"]
+__all__ = [
+    "BOOL",
+    "DOUBLE",
+    "FLOAT",
+    "INT32",
+    "INT64",
+    "STRING",
+    "Body",
+    "Layer",
+    "Operator",
+    "Writer",
+]
 
-FLOAT, INT32, INT64, BOOL = 1, 6, 7, 9  # onnx.TensorProto's numbers
+FLOAT, INT32, INT64, STRING, BOOL, DOUBLE = 1, 6, 7, 8, 9, 11  # onnx.TensorProto's numbers
 
 
 @dataclass

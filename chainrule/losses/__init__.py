@@ -1,9 +1,19 @@
 """Losses: the value and its gradient at once, from raw outputs, numerically stable."""
 
+from chainrule.losses.balance import balanced_weights
 from chainrule.losses.base import Loss
 from chainrule.losses.checks import check_target
 from chainrule.losses.decisions import CostMatrix
 from chainrule.losses.objective import Objective, infer_loss
 from chainrule.losses.table import LOSSES, loss_of
 
-__all__ = ["LOSSES", "CostMatrix", "Loss", "Objective", "check_target", "infer_loss", "loss_of"]
+__all__ = [
+    "LOSSES",
+    "CostMatrix",
+    "Loss",
+    "Objective",
+    "balanced_weights",
+    "check_target",
+    "infer_loss",
+    "loss_of",
+]

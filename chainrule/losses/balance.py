@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from chainrule.kernels import Array
     from chainrule.losses.base import Loss
 
-__all__ = ["class_weights_of", "weigh_classes"]
+__all__ = ["balanced_weights", "class_weights_of", "weigh_classes"]
 
 _PATH = "class_weights"
 _OF_CLASSES = (BinaryCrossEntropy, Focal, Hinge, KullbackLeibler, SoftmaxCrossEntropy)
@@ -48,6 +48,22 @@ def class_weights_of(
         detail = "as a cost matrix go with a cross-entropy without label smoothing"
         raise SpecError.at(_PATH, detail)
     return CostMatrix(costs=values), None
+
+
+def balanced_weights(target: Array, classes: int) -> list[float]:
+    """Return weights by which the classes that there are count alike, with a mean over rows of 1.
+
+    Those are rows / (classes there are * rows of the class), as in scikit-learn; 1 of others.
+    Shapes: target (rows, ...) class numbers, or (rows, ..., classes) shares of each class.
+    """
+    if target.ndim > 1 and target.shape[-1] == classes:
+        counts = target.reshape(-1, classes).sum(axis=0, dtype=np.float64)
+    else:
+        counts = np.bincount(target.reshape(-1).astype(np.int64), minlength=classes)
+    there = counts > 0
+    weights = np.ones(classes)
+    weights[there] = counts.sum() / (np.count_nonzero(there) * counts[there])
+    return [float(weight) for weight in weights]
 
 
 def weigh_classes(class_weights: Array, y: Array, target: Array) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 
 from chainrule import kernels
 from chainrule.errors import DataError, Problem, ShapeError, SpecError
-from chainrule.losses.balance import class_weights_of, weigh_classes
+from chainrule.losses.balance import balanced_weights, class_weights_of, weigh_classes
 from chainrule.losses.checks import check_target
 from chainrule.losses.table import loss_of
 from chainrule.metrics import Tallies, Tally
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from chainrule.spec import TrainingSpec
     from chainrule.tape import Tape
 
-__all__ = ["Objective", "infer_loss"]
+__all__ = ["Objective", "fitting_mask", "infer_loss"]
 
 Shape = tuple[int, ...]
 
@@ -58,7 +58,7 @@ class Objective:
         self,
         shapes: Mapping[str, Shape],
         given: object,
-        class_weights: Sequence[Any] | Mapping[str, float] | None = None,
+        class_weights: str | Sequence[Any] | Mapping[str, float] | None = None,
     ) -> None:
         self.shapes = dict(shapes)
         specs = _by_output(self.shapes, given)
@@ -68,6 +68,9 @@ class Objective:
         self._parts: dict[str, _Part] = {}
         for name, spec in specs.items():
             loss, weights = loss_of(spec), None
+            if isinstance(class_weights, str):
+                detail = "balanced follows from the rows that are learnt from: there are none"
+                raise SpecError.at("class_weights", detail)
             if class_weights is not None:
                 loss, weights = class_weights_of(loss, self.shapes[name], class_weights)
             self._parts[name] = _Part(self.shapes[name], spec, loss, spec.weight, weights)
@@ -86,7 +89,11 @@ class Objective:
             given = training.losses
         elif given is None:
             given = {name: infer_loss(one) for name, one in _named(target, shapes).items()}
-        return cls(shapes, given, training.class_weights)
+        weights = training.class_weights
+        if weights == "balanced" and len(shapes) == 1:
+            (shape,), (goal,) = shapes.values(), _named(target, shapes).values()
+            weights = balanced_weights(np.asarray(goal), max(shape[-1], 2))
+        return cls(shapes, given, weights)
 
     @property
     def kinds(self) -> Any:
@@ -180,7 +187,7 @@ class Objective:
         outputs = zip(self._parts.items(), tape.masks, of_whole, strict=True)
         for (name, part), mask, share in outputs:
             y, goal = ys[name], goals[name]
-            of_part = _fitting(mask, y)
+            of_part = fitting_mask(mask, y)
             weighing, count = _weigh(part, y, goal, weights, of_part)
             shape = y.shape
             loss, work, dy = tape.empty((), np.float64), tape.empty(shape), tape.empty(shape)
@@ -201,7 +208,8 @@ class Objective:
         """Return how many positions of each output count, as the network's masks have it."""
         ys = _named(y, self.shapes).values()
         return [
-            _positions(one, _fitting(mask, one)) for one, mask in zip(ys, tape.masks, strict=True)
+            _positions(one, fitting_mask(mask, one))
+            for one, mask in zip(ys, tape.masks, strict=True)
         ]
 
 
@@ -236,7 +244,7 @@ def _one(given: object, path: str) -> LossBase:
         raise SpecError(*(Problem(*place) for place in places)) from None
 
 
-def _fitting(mask: Array | None, y: Array) -> Array | None:
+def fitting_mask(mask: Array | None, y: Array) -> Array | None:
     """Return a mask if the output still has its steps."""
     if mask is None or y.ndim <= mask.ndim or y.shape[: mask.ndim] != mask.shape:
         return None

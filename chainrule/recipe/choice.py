@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chainrule.errors import Problem, SpecError, step
 from chainrule.naming import unnamed
 from chainrule.recipe.values import counted, listed
+from chainrule.spec import split_columns
 from chainrule.spec.windowing import SlidingWindow
 
 if TYPE_CHECKING:
@@ -31,27 +33,33 @@ class Named(NamedTuple):
 class Choice:
     """What is learnt from what.
 
-    ``inputs`` are the columns of a table or the one array, or {input: array}; ``targets`` are by
-    output, none where the inputs come back. ``known`` describes each column or array. ``past`` are
-    targets whose past goes in as well.
+    ``inputs`` are the columns of a table or the one array; or of several inputs {input: array}, or
+    {input: columns}. ``targets`` are by output, none where the inputs come back. ``known``
+    describes each column or array. ``past`` are targets whose past goes in as well.
     """
 
-    inputs: list[Named] | dict[str, Named]
+    inputs: Any
     targets: dict[str, Named]
     known: Known
     past: tuple[Named, ...] = ()
 
     @property
     def names(self) -> list[str]:
-        """The columns or arrays that go in."""
-        chosen = self.inputs.values() if isinstance(self.inputs, dict) else self.inputs
-        return [one.name for one in (*chosen, *self.past)]
+        """The columns or arrays that go in, a column once."""
+        if not isinstance(self.inputs, dict):
+            return [one.name for one in (*self.inputs, *self.past)]
+        if "shape" in next(iter(self.known.values())):
+            return [one.name for one in self.inputs.values()]
+        return list(dict.fromkeys(one.name for group in self.inputs.values() for one in group))
 
     def rendered(self) -> dict[str, Any]:
         """Return the choice as a request would make it."""
         inputs: Any
         if isinstance(self.inputs, dict):
-            inputs = {key: one.name for key, one in self.inputs.items()}
+            inputs = {
+                key: [one.name for one in chosen] if isinstance(chosen, list) else chosen.name
+                for key, chosen in self.inputs.items()
+            }
         else:
             inputs = [one.name for one in self.inputs]
             if inputs and "shape" in self.known[inputs[0]]:
@@ -68,38 +76,40 @@ def choose(
 ) -> Choice:
     """Choose for a network with these inputs (None: the data names them) and outputs.
 
-    Raises: SpecError at ``inputs``, ``target``, ``task`` or ``sample_weight``, naming what there
-    is.
+    Raises: SpecError at ``inputs``, ``target``, ``task``, ``split`` or ``sample_weight``, naming
+    what there is.
     """
     entries: list[Mapping[str, Any]] = schema["columns" if schema["kind"] == "table" else "arrays"]
     known = {entry["name"]: entry for entry in entries}
     noun = "column" if schema["kind"] == "table" else "array"
     if data.window is not None and noun == "array":
         raise SpecError.at("window", "is of a table's rows; arrays hold sequences as they are")
+    _check_split(data, known, noun)
     targets = {} if _gives_back(data, outputs) else _targets(data, known, noun, outputs)
     taken = {one.name for one in targets.values()}
+    by_input: dict[str, Any] = {}
     several = isinstance(data.inputs, dict) or len(inputs or ()) > 1
     if noun == "array" and (several or (isinstance(data.inputs, list) and len(data.inputs) > 1)):
         by_input = _by_input(data, inputs)
         _check_inputs(list(by_input.values()), known, noun, taken)
         chosen = list(by_input.values())
+    elif several and data.window is not None:
+        raise SpecError.at("inputs", "of a window go in side by side, the network has several")
     elif several:
-        detail = "of a table go in side by side, the network has several inputs"
-        raise SpecError.at("inputs", detail)
+        by_input = _groups(data, inputs, known, taken)
+        chosen = [one for group in by_input.values() for one in group]
     else:
-        by_input, chosen = {}, _inputs(data, known, noun, taken)
-    past = _past(data, targets)
-    if not chosen and not past:
-        raise SpecError.at("inputs", f"must name a {noun} at least")
+        chosen = _inputs(data, known, noun, taken)
     if noun == "array":
         chosen = chosen if by_input else _one_array(chosen, data)
-        _check_rows([*chosen, *targets.values()], known, data.sample_weight)
+        others = [Named(name, "split") for name in split_columns(data.split)]
+        _check_rows([*chosen, *targets.values(), *others], known, data.sample_weight)
     names = [one.name for one in chosen]
     _check_weight(data, known, noun, {*names, *taken})
     if data.task == "reconstruction" and data.target not in (None, *names[:1]):
         detail = f"{data.target!r} cannot be learnt: reconstruction learns its inputs"
         raise SpecError.at("target", detail)
-    return Choice(by_input or chosen, targets, known, past)
+    return Choice(by_input or chosen, targets, known, _past(data, targets))
 
 
 def _gives_back(data: DataSpec, outputs: Sequence[str]) -> bool:
@@ -165,7 +175,11 @@ def _by_input(data: DataSpec, inputs: Sequence[str] | None) -> dict[str, Named]:
     """
     given = data.inputs
     if isinstance(given, dict):
-        found = {key: Named(name, f"inputs{step(key)}") for key, name in given.items()}
+        found = {}
+        for key, name in given.items():
+            if not isinstance(name, str):
+                raise SpecError.at(f"inputs{step(key)}", "must be one array: a list is of columns")
+            found[key] = Named(name, f"inputs{step(key)}")
     elif isinstance(given, list):
         found = {name: Named(name, f"inputs[{index}]") for index, name in enumerate(given)}
     else:
@@ -180,10 +194,34 @@ def _by_input(data: DataSpec, inputs: Sequence[str] | None) -> dict[str, Named]:
     return found
 
 
+def _groups(
+    data: DataSpec, inputs: Sequence[str] | None, known: Known, taken: set[str]
+) -> dict[str, list[Named]]:
+    """Return the columns that go into each of several inputs, side by side."""
+    given = data.inputs
+    if not isinstance(given, dict):
+        named = listed([*(inputs or ())])
+        detail = f"the network has several inputs, {named}: name the columns of each as"
+        raise SpecError.at("inputs", f"{detail} {{input: [columns]}}")
+    if inputs is not None and set(given) != set(inputs):
+        detail = f"are {listed([*given])}, the network's inputs are {listed([*inputs])}"
+        raise SpecError.at("inputs", detail)
+    found = {}
+    for key, names in given.items():
+        place = f"inputs{step(key)}"
+        if isinstance(names, str):
+            group = [Named(names, place)]
+        else:
+            group = [Named(name, f"{place}[{index}]") for index, name in enumerate(names)]
+        _check_inputs(group, known, "column", taken, twice=False, place=place)
+        found[key] = group
+    return found
+
+
 def _inputs(data: DataSpec, known: Known, noun: str, taken: set[str]) -> list[Named]:
     """Return the columns of a table, or the arrays that may go into one input."""
     if data.inputs == "*":
-        out = {*taken, data.sample_weight}
+        out = {*taken, data.sample_weight, *split_columns(data.split)}
         if data.window is not None:
             out |= {data.window.group, data.window.order_by}
         names = [n for n, one in known.items() if n not in out and one.get("type") != "text"]
@@ -195,29 +233,9 @@ def _inputs(data: DataSpec, known: Known, noun: str, taken: set[str]) -> list[Na
         chosen = [Named(data.inputs, "inputs")]
     else:
         chosen = [Named(name, f"inputs[{index}]") for index, name in enumerate(data.inputs)]
-    _check_inputs(chosen, known, noun, taken, twice=False)
+    if chosen or not _holds_past(data):
+        _check_inputs(chosen, known, noun, taken, twice=False)
     return chosen
-
-
-def _check_inputs(
-    chosen: list[Named], known: Known, noun: str, taken: set[str], *, twice: bool = True
-) -> None:
-    """Raise SpecError at each that cannot go in; ``twice``: the same may, into two inputs."""
-    problems = []
-    for index, (name, place) in enumerate(chosen):
-        if name not in known:
-            detail = f"there is no {noun} {name!r}; the {noun}s are {listed(list(known))}"
-        elif name in taken:
-            detail = f"{name!r} is the target" if len(taken) == 1 else f"{name!r} is a target"
-        elif not twice and name in [one.name for one in chosen[:index]]:
-            detail = f"{name!r} is named twice"
-        elif known[name].get("type") == "text":
-            detail = _too_many(known[name])
-        else:
-            continue
-        problems.append(Problem(place, detail))
-    if problems:
-        raise SpecError(*problems)
 
 
 def _holds_past(data: DataSpec) -> bool:
@@ -229,6 +247,35 @@ def _past(data: DataSpec, targets: Mapping[str, Named]) -> tuple[Named, ...]:
     if not _holds_past(data):
         return ()
     return tuple({one.name: one for one in targets.values()}.values())
+
+
+def _check_inputs(  # noqa: PLR0913
+    chosen: list[Named],
+    known: Known,
+    noun: str,
+    taken: set[str],
+    *,
+    twice: bool = True,
+    place: str = "inputs",
+) -> None:
+    """Raise SpecError at each that cannot go in; ``twice``: the same may, into two inputs."""
+    problems = []
+    for index, (name, here) in enumerate(chosen):
+        if name not in known:
+            detail = f"there is no {noun} {name!r}; the {noun}s are {listed(list(known))}"
+        elif name in taken:
+            detail = f"{name!r} is the target" if len(taken) == 1 else f"{name!r} is a target"
+        elif not twice and name in [one.name for one in chosen[:index]]:
+            detail = f"{name!r} is named twice"
+        elif known[name].get("type") == "text":
+            detail = _too_many(known[name])
+        else:
+            continue
+        problems.append(Problem(here, detail))
+    if not chosen:
+        problems.append(Problem(place, f"must name a {noun} at least"))
+    if problems:
+        raise SpecError(*problems)
 
 
 def _check_weight(data: DataSpec, known: Known, noun: str, taken: set[str]) -> None:
@@ -245,6 +292,31 @@ def _check_weight(data: DataSpec, known: Known, noun: str, taken: set[str]) -> N
     else:
         return
     raise SpecError.at("sample_weight", detail)
+
+
+def _check_split(data: DataSpec, known: Known, noun: str) -> None:
+    """Raise SpecError at each column that a split cannot go by."""
+    problems = []
+    if data.split.kind == "time" and data.split.column is None and data.window is None:
+        problems.append(Problem("split.column", "is missing: it says when each row was"))
+    names = split_columns(data.split)
+    for index, name in enumerate(names):
+        place = "split.key" if data.split.kind == "hash" else "split.column"
+        place += f"[{index}]" if len(names) > 1 else ""
+        one = known.get(name, {})
+        if not one:
+            detail = f"there is no {noun} {name!r}; the {noun}s are {listed(list(known))}"
+        elif one.get("type") == "text":
+            detail = _too_many(one)
+        elif math.prod(one.get("shape", [1])[1:]) > 1:
+            detail = f"array {name!r} has several values in a row"
+        elif data.split.kind == "time" and one.get("type") == "categorical":
+            detail = f"column {name!r} holds text, times are dates or numbers"
+        else:
+            continue
+        problems.append(Problem(place, detail))
+    if problems:
+        raise SpecError(*problems)
 
 
 def _one_array(chosen: list[Named], data: DataSpec) -> list[Named]:

@@ -9,16 +9,17 @@ import numpy as np
 
 from chainrule.errors import SpecError
 from chainrule.recipe.split import Split, split_rows
-from chainrule.recipe.targets import present
 from chainrule.recipe.values import counted
 from chainrule.spec.windowing import SlidingWindow
 
 if TYPE_CHECKING:
     from chainrule.kernels import Array
-    from chainrule.spec import SplitSpec
+    from chainrule.spec import SplitSpec, TimeSplitSpec
     from chainrule.spec.windowing import GroupWindow
 
-__all__ = ["Groups", "Layout", "group_rows", "lay_out"]
+    Shares = SplitSpec | TimeSplitSpec
+
+__all__ = ["Groups", "Layout", "group_rows", "is_there", "lay_out"]
 
 PARTS = ("train", "validation", "test")
 
@@ -87,6 +88,11 @@ class Layout:
         """Return the numbers of the rows that are in a window, ascending."""
         return np.sort(self.order[self.places()])
 
+    def last_rows(self) -> Array:
+        """Return the number of each window's last row."""
+        rows: Array = self.order[self.first + self.taken - 1]
+        return rows
+
     def goal_rows(self) -> Array:
         """Return the numbers of the rows that hold a target, ascending."""
         return np.unique(self.goals)
@@ -105,7 +111,7 @@ def group_rows(rows: int, group: Array | None, order_by: Array | None) -> Groups
     """
     everyone = np.arange(rows)
     if group is not None:
-        everyone = everyone[present(group)]
+        everyone = everyone[is_there(group)]
     keys = [values[everyone] for values in (order_by, group) if values is not None]
     order = everyone[np.lexsort(keys)] if keys else everyone
     if group is None:
@@ -116,12 +122,16 @@ def group_rows(rows: int, group: Array | None, order_by: Array | None) -> Groups
 
 
 def lay_out(
-    groups: Groups, window: SlidingWindow | GroupWindow, split: SplitSpec, seed: int, good: Array
+    groups: Groups,
+    window: SlidingWindow | GroupWindow,
+    split: Shares,
+    seed: int,
+    good: tuple[Array, Array],
 ) -> Layout:
-    """Place the windows whose targets are all in rows that are ``good``.
+    """Place the windows whose rows may all go in, and all hold targets, as ``good`` tells.
 
     No row is in windows of two parts: in time, each group is cut by shares of its rows; at random,
-    whole groups are dealt.
+    whole groups are dealt. Shapes: good (rows,) each.
     Raises: SpecError at ``split`` or ``window``, if a part that is wanted has no window.
     """
     starts, stops, part = _segments(groups, split, seed)
@@ -132,13 +142,17 @@ def lay_out(
     first = starts[of] + first
     goals = groups.order[first[:, None] + taken[:, None] - 1 + ahead]
     found = Layout(groups.order, first, taken, goals, part[of])
-    found = found.at(np.flatnonzero(good[goals].all(axis=1)))
+    found = found.at(np.flatnonzero(good[1][goals].all(axis=1)))
+    if not good[0].all():
+        bad = np.concatenate([[0], np.cumsum(~good[0][groups.order])])  # before each place
+        whole = bad[found.first] == bad[found.first + found.taken]
+        found = found.at(np.flatnonzero(whole))
     longest = [int((stops - starts)[part == number].max(initial=0)) for number in range(3)]
     _check(found, window, split, longest)
     return found
 
 
-def _segments(groups: Groups, split: SplitSpec, seed: int) -> tuple[Array, Array, Array]:
+def _segments(groups: Groups, split: Shares, seed: int) -> tuple[Array, Array, Array]:
     """Return where the parts of the groups begin and end, and which part each is of."""
     starts, sizes = groups.starts[:-1], groups.sizes
     if split.kind == "random":
@@ -151,7 +165,7 @@ def _segments(groups: Groups, split: SplitSpec, seed: int) -> tuple[Array, Array
     return np.concatenate(borders[:3]), np.concatenate(borders[1:]), part
 
 
-def _dealt(groups: int, split: SplitSpec, seed: int) -> Array:
+def _dealt(groups: int, split: Shares, seed: int) -> Array:
     """Return the part of each group.  Raises: SpecError at ``split``."""
     try:
         dealt = split_rows(np.arange(groups), split, seed)
@@ -187,7 +201,7 @@ def _whole(sizes: Array, window: GroupWindow) -> tuple[Array, Array, Array, Arra
 
 
 def _check(
-    found: Layout, window: SlidingWindow | GroupWindow, split: SplitSpec, longest: list[int]
+    found: Layout, window: SlidingWindow | GroupWindow, split: Shares, longest: list[int]
 ) -> None:
     """Raise SpecError, if a part that is wanted has no window."""
     counts = np.bincount(found.part, minlength=3)
@@ -203,3 +217,8 @@ def _check(
         if number:
             detail += f"; raise split.{PARTS[number]}, or give 0"
         raise SpecError.at("split", detail)
+
+
+def is_there(values: Array) -> Array:
+    """Tell of each row of a table's column whether it has a value."""
+    return ~np.isnan(values) if values.dtype.kind == "f" else values >= 0

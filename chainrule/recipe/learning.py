@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.errors import SpecError
-from chainrule.recipe.inputs import ArrayInputs, NumberColumn, TableInputs, scale
+from chainrule.recipe.columns.number import scale
+from chainrule.recipe.gathering import gathered
+from chainrule.recipe.inputs import ArrayInputs
 from chainrule.recipe.scaled import scaled_extremes
 from chainrule.recipe.targets import (
     ClassTarget,
@@ -52,7 +54,7 @@ def fit_targets(
     for output, (name, place) in choice.targets.items():
         task, loss = tasks.get(output), losses.get(output)
         whole, column = tensors[name], choice.known[name]
-        values = whole if len(usable) == len(whole) else whole[usable]
+        values = whole if len(usable) == len(whole) else gathered(whole, usable)
         try:
             learnt[output] = _fit_target(values, (whole, train), column, task, loss)
         except SpecError as error:
@@ -91,7 +93,7 @@ def _fit_target(
     if loss == "poisson":
         _check_all(values >= 0, values, "must be counts >= 0 for poisson")
         return Learnt(ValueTarget(name=name), task, loss)
-    mean, std = scale(train[0][train[1]])
+    mean, std = scale(gathered(*train))
     if not math.isfinite(mean) or not math.isfinite(std):
         raise SpecError.at("target", f"column {name!r} has numbers too large to standardise")
     few = _few(column) if is_open else None
@@ -100,7 +102,7 @@ def _fit_target(
 
 def fit_reconstruction(
     tensors: Mapping[str, Array],
-    inputs: TableInputs | ArrayInputs | dict[str, ArrayInputs],
+    inputs: Any,
     loss: LossName | None,
 ) -> Learnt:
     """Learn to give back what goes in.
@@ -113,14 +115,19 @@ def fit_reconstruction(
     task, loss = _resolve("reconstruction", loss, discrete=False)
     target = InputTarget(sample_shape=list(inputs.shape))
     if isinstance(inputs, ArrayInputs):
-        values, scale = tensors[inputs.name], inputs.scale
-        _check_range(scaled_extremes(values, scale) if scale else values, loss, "inputs")
+        _check_range(_scaled(inputs, tensors), loss, "inputs")
     elif loss in ("binary_cross_entropy", "poisson"):
-        scaled = [c.name for c in inputs.columns if isinstance(c, NumberColumn)]
+        scaled = [c.name for c in inputs.columns if c.kind != "category" or c.vocabulary]
         if scaled:
-            detail = f"hold standardised columns ({listed(scaled)}), which {loss} cannot take"
+            detail = f"hold columns not from 0 to 1 ({listed(scaled)}), which {loss} cannot take"
             raise SpecError.at("inputs", detail)
     return Learnt(target, task, loss)
+
+
+def _scaled(inputs: ArrayInputs, tensors: Mapping[str, Array]) -> Array:
+    """Return the numbers that an array's inputs are of, or the extremes of scaled ones."""
+    values, scale = tensors[inputs.name], inputs.scale
+    return values if scale is None else scaled_extremes(values, scale)
 
 
 def _resolve(task: Task | None, loss: LossName | None, *, discrete: bool) -> tuple[Task, LossName]:

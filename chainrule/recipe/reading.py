@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule.errors import DataError, Problem
 from chainrule.naming import unnamed
-from chainrule.recipe.inputs import CategoryColumn, TableInputs
-from chainrule.recipe.values import listed, read_text, shown
+from chainrule.recipe.columns import translation
+from chainrule.recipe.inputs import ArrayInputs, TableInputs
+from chainrule.recipe.values import listed, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from chainrule.kernels import Array
     from chainrule.naming import Values
-    from chainrule.recipe.inputs import ArrayInputs
     from chainrule.recipe.recipe import Recipe
 
 __all__ = ["Reader"]
@@ -35,19 +34,19 @@ class Reader:
     def __init__(
         self, recipe: Recipe, schema: Mapping[str, Any], tensors: Mapping[str, Array]
     ) -> None:
-        self._inputs = recipe.inputs
         self._window = recipe.window
         self._places = np.empty((0, 0), np.intp)
+        inputs = recipe.inputs if isinstance(recipe.inputs, dict) else {"": recipe.inputs}
+        self._tables = {key: one for key, one in inputs.items() if isinstance(one, TableInputs)}
+        self._arrays = {key: one for key, one in inputs.items() if isinstance(one, ArrayInputs)}
         problems: list[str] = []
-        if isinstance(self._inputs, TableInputs):
+        if self._tables:
             given = {one["name"]: one for one in schema.get("columns", [])}
-            self._translate = _translations(self._inputs, given, problems)
+            self._translate = _translations(self._tables, given, problems)
             self.rows = int(schema["rows"])
         else:
-            several = self._inputs if isinstance(self._inputs, dict) else {"": self._inputs}
-            self._arrays = several
             shapes = {one["name"]: one["shape"] for one in schema.get("arrays", [])}
-            self.rows = _check_arrays(several, shapes, problems)
+            self.rows = _check_arrays(self._arrays, shapes, problems)
         if problems:
             raise DataError(*(Problem("", problem) for problem in problems[:20]))
         if self._window is not None:
@@ -60,64 +59,49 @@ class Reader:
         Shapes: (stop - start, ...), of several inputs by name.
         Raises: DataError at ``[row]`` of these, if an array holds what is not finite.
         """
-        if isinstance(self._inputs, TableInputs):
-            if self._window is not None:
-                places = self._places[start:stop]
-                used, where = np.unique(places, return_inverse=True)  # -1, padding, is row 0 here
-                features = self._encode(self._inputs, tensors, np.maximum(used, 0), dtype)
-                where = np.where(places < 0, -1, where.reshape(places.shape))
-                return self._window.fill(where, features)
-            return self._encode(self._inputs, tensors, slice(start, stop), dtype)
+        if self._window is not None:
+            places = self._places[start:stop]
+            used, where = np.unique(places, return_inverse=True)
+            features = self._encode(tensors, np.maximum(used, 0), len(used), dtype)
+            return self._window.fill(
+                np.where(places < 0, -1, where.reshape(places.shape)), features
+            )
+        if self._tables:
+            return self._encode(tensors, slice(start, stop), stop - start, dtype)
         rows = np.arange(stop - start)
         blocks = {one.name: _finite(tensors[one.name][start:stop]) for one in self._arrays.values()}
         encoded = {key: one.encode(blocks, rows, dtype) for key, one in self._arrays.items()}
         return unnamed({key: np.asarray(one) for key, one in encoded.items()})
 
     def _encode(
-        self, inputs: TableInputs, tensors: Mapping[str, Array], rows: Array | slice, dtype: str
-    ) -> Array:
+        self, tensors: Mapping[str, Array], rows: Array | slice, count: int, dtype: str
+    ) -> Values:
+        """Return the features of some rows of a table."""
         blocks = {
             name: translate(tensors[name][rows]) for name, translate in self._translate.items()
         }
-        return inputs.encode(blocks, np.arange(len(next(iter(blocks.values())))), dtype)
+        found = {}
+        for key, one in self._tables.items():
+            own = [blocks[column.name] for column in one.columns]
+            found[key] = one.encode_values(own, count, dtype)
+        return unnamed(found)
 
 
 def _translations(
-    inputs: TableInputs, given: Mapping[str, Any], problems: list[str]
+    tables: Mapping[str, TableInputs], given: Mapping[str, Any], problems: list[str]
 ) -> dict[str, Callable[[Array], Array]]:
-    """Return for each column what makes the training file's numbers of this one's."""
+    """Return for each column what makes its values of this file's numbers."""
     found: dict[str, Callable[[Array], Array]] = {}
-    for column in inputs.columns:
-        name, type_ = column.name, given.get(column.name, {}).get("type")
-        if type_ is None:
-            problems.append(f"has no column {shown(name)}; it has {listed([*given])}")
-        elif type_ == "text":
-            problems.append(f"column {shown(name)} has too many different words to be read")
-        elif isinstance(column, CategoryColumn):
-            found[name] = _categories(column, given[name])
-        elif type_ == "categorical":
-            problems.append(f"column {shown(name)} is text, the model takes numbers")
-        else:
-            found[name] = np.asarray
+    for column in {c.name: c for one in tables.values() for c in one.columns}.values():
+        if column.name not in given:
+            there = listed([*given])
+            problems.append(f"has no column {shown(column.name)}; it has {there}")
+            continue
+        try:
+            found[column.name] = translation(column, given[column.name])
+        except DataError as error:
+            problems.append(error.problems[0].detail)
     return found
-
-
-def _categories(column: CategoryColumn, given: Mapping[str, Any]) -> Callable[[Array], Array]:
-    known: dict[str | None, int] = dict(zip(column.categories, column.codes, strict=True))
-    if given["type"] == "categorical":
-        codes = [known.get(word, -1) for word in given["categories"]]
-        return np.array([*codes, -1]).__getitem__  # the last, at -1: a missing word
-    return partial(_numbers_as_words, known, int if given["type"] == "integer" else float)
-
-
-def _numbers_as_words(
-    known: Mapping[str | None, int], exact: Callable[[float], float], values: Array
-) -> Array:
-    """Return the codes of numbers whose text is a category, as it is where rows are JSON."""
-    found, where = np.unique(values, return_inverse=True)
-    words = [None if np.isnan(one) else read_text(exact(one)) for one in found.tolist()]
-    codes: Array = np.array([known.get(word, -1) for word in words])[where]
-    return codes
 
 
 def _check_arrays(

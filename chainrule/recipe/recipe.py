@@ -5,26 +5,36 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from chainrule.errors import CheckpointError, DataError, SpecError
+from chainrule.losses import balanced_weights
 from chainrule.naming import Values, named, unnamed
 from chainrule.recipe.choice import choose
-from chainrule.recipe.inputs import ArrayInputs, TableInputs, fit_inputs, read_arrays, scale_arrays
+from chainrule.recipe.columns import Column, dropping
+from chainrule.recipe.drawing import Part, check_weights, draw, lacking, sight, usable
+from chainrule.recipe.inputs import (
+    ArrayInputs,
+    Inputs,
+    TableInputs,
+    check_rows,
+    fit_inputs,
+    options_of,
+    read_arrays,
+)
 from chainrule.recipe.learning import fit_reconstruction, fit_targets
 from chainrule.recipe.split import Split, split_rows
-from chainrule.recipe.targets import ClassTarget, InputTarget, Learnt, Target, present
-from chainrule.recipe.values import listed, shown
-from chainrule.recipe.windows import Drawn, WindowRecipe
-from chainrule.spec import DataSpec, SplitSpec, parse
+from chainrule.recipe.targets import ClassTarget, InputTarget, Label, Learnt, Target, ValueTarget
+from chainrule.recipe.windows import WindowRecipe
+from chainrule.spec import AnySplit, DataSpec, parse, split_columns
 from chainrule.spec.base import Document
 from chainrule.spec.training.losses import LossName, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Sequence
 
     from chainrule.kernels import Array
     from chainrule.recipe.layout import Layout
@@ -32,23 +42,30 @@ if TYPE_CHECKING:
 __all__ = ["Recipe"]
 
 
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
+
+
 class Recipe(Document):
     """All that turns a dataset's tensors or raw rows into features, and raw outputs into answers.
 
-    It is fitted on the training part only. ``rows`` counts the rows of each part, and those without
-    a target as ``dropped``; with a ``window`` the sequences, and the rows that begin none. Of
-    several inputs or outputs what belongs to each is {name: ...}, and the version is 2.
+    It is fitted on the training part only. ``rows`` counts the rows of each part, and as
+    ``dropped`` those without a target or another value that they need; where there are others,
+    ``dropped`` counts them by the first column that lacks one. With a ``window`` samples are
+    sequences, and rows that begin none are dropped. ``split_words`` are the categories
+    of the columns that the split looks at, by code; ``lacking`` are classes that a part has no row
+    of. Of several inputs or outputs what belongs to each is {name: ...}, and the version is 2.
     """
 
     version: Literal[1, 2] = 1
     task: Task | dict[str, Task]
     loss: LossName | dict[str, LossName]
     seed: int
-    split: SplitSpec
+    split: AnySplit
+    split_words: dict[str, list[str]] = Field({}, exclude_if=operator.not_)
+    lacking: dict[Part, list[Label]] = Field({}, exclude_if=operator.not_)
     rows: dict[Literal["train", "validation", "test", "dropped"], int]
-    inputs: (
-        Annotated[TableInputs | ArrayInputs, Field(discriminator="kind")] | dict[str, ArrayInputs]
-    )
+    dropped: dict[str, int] = Field({}, exclude_if=operator.not_)
+    inputs: Inputs | dict[str, Inputs]
     target: Target | dict[str, Target]
     sample_weight: str | None = None
     window: WindowRecipe | None = Field(None, exclude_if=operator.not_)
@@ -82,36 +99,37 @@ class Recipe(Document):
         ``split``.
         """
         choice = choose(schema, data, inputs, outputs)
+        options = options_of(data, schema["kind"], choice)
         everyone = len(tensors[choice.names[0]])
         targets = [one.name for one in choice.targets.values()]
+        is_table = options is not None and schema["kind"] == "table"
+        drops = dropping(options, choice.known, choice.names) if options and is_table else []
+        looked_at = (choice.known[name] for name in split_columns(data.split))
+        words = {one["name"]: one["categories"] for one in looked_at if "categories" in one}
         tasks = data.task if isinstance(data.task, dict) else dict.fromkeys(outputs, data.task)
         window = WindowRecipe.fit(tensors, schema, data)
-        if window is None:
-            usable = _usable(tensors, schema["kind"], targets, everyone)
-            split = split_rows(usable, data.split, seed)
-            drawn = Drawn(split, split.train, usable, split.train)
-            if schema["kind"] == "table" and "forecast" in tasks.values():
-                detail = (
-                    "forecast learns from arrays of sequences, or from a table's by data.window"
-                )
-                raise SpecError.at("task", detail)
+        if window is not None:
+            drawn = window.draw(tensors, everyone, data.split, seed, targets, drops)
         else:
-            drawn = window.draw(tensors, everyone, data.split, seed, targets)
-            split = drawn.split
+            if is_table and "forecast" in tasks.values():
+                detail = "forecast learns from arrays of sequences, or a table's with data.window"
+                raise SpecError.at("task", detail)
+            rows = usable(tensors, schema["kind"], [*targets, *drops], everyone)
+            drawn = draw(rows, data.split, seed, sight(tensors, words, targets))
+        split = drawn.split
         losses = loss if isinstance(loss, Mapping) else dict.fromkeys(outputs, loss)
         if choice.targets:
-            with_target = drawn.with_target, drawn.learnt_from
-            learnt = fit_targets(tensors, choice, tasks, losses, with_target)
+            learnt_from = drawn.with_target, drawn.goals.train
+            learnt = fit_targets(tensors, choice, tasks, losses, learnt_from)
             if window is not None:
                 learnt = {n: window.learnt(one, tasks.get(n)) for n, one in learnt.items()}
-            encoded = fit_inputs(tensors, schema, choice, drawn.inputs)
-            encoded = scale_arrays(encoded, tensors, drawn.inputs, data.preprocessing.array)
+            encoded = fit_inputs(tensors, schema, choice, drawn.inputs, options)
         else:
-            encoded = fit_inputs(tensors, schema, choice, drawn.inputs)
-            encoded = scale_arrays(encoded, tensors, drawn.inputs, data.preprocessing.array)
+            encoded = fit_inputs(tensors, schema, choice, drawn.inputs, options)
             learnt = {outputs[0]: fit_reconstruction(tensors, encoded, losses.get(outputs[0]))}
+        learnt_targets = [one.target for one in learnt.values()]
         if data.sample_weight is not None:
-            _check_weights(tensors[data.sample_weight][drawn.with_target], data.sample_weight)
+            check_weights(tensors[data.sample_weight][drawn.with_target], data.sample_weight)
         task = unnamed({output: one.task for output, one in learnt.items()})
         recipe = cls(
             version=2 if len(learnt) > 1 or isinstance(choice.inputs, dict) else 1,
@@ -119,18 +137,22 @@ class Recipe(Document):
             loss=unnamed({output: one.loss for output, one in learnt.items()}),
             seed=seed,
             split=data.split,
+            split_words=words,
+            lacking=lacking(tensors, data.split, drawn.goals, learnt_targets),
             rows={
                 "train": len(split.train),
                 "validation": len(split.validation),
                 "test": len(split.test),
                 "dropped": everyone - sum(map(len, (split.train, split.validation, split.test))),
             },
+            dropped=drawn.dropped if set(drawn.dropped) - {*targets} else {},
             inputs=encoded,
             target=unnamed({output: one.target for output, one in learnt.items()}),
             sample_weight=data.sample_weight,
             window=window,
         )
-        decided = {**choice.rendered(), "task": task, "window": window and window.window}
+        decided = {**choice.rendered(), "task": task, "preprocessing": options}
+        decided["window"] = window and window.window
         return recipe, data.model_copy(update=decided)
 
     @classmethod
@@ -177,18 +199,24 @@ class Recipe(Document):
 
         Raises: SpecError at ``class_weights``, if a label is none of the classes.
         """
+        return self._classes()[0].weights(given)
+
+    def balanced_weights(self, tensors: Mapping[str, Array]) -> list[float]:
+        """Return weights by which the classes of the training rows count alike.
+
+        Raises: SpecError at ``class_weights``, if there are none.
+        """
+        target, loss = self._classes()
+        values = tensors[target.name][self._goals(tensors)]
+        return balanced_weights(target.encode(values, loss, "float64"), len(target.classes))
+
+    def _classes(self) -> tuple[ClassTarget, LossName]:
+        """Return the target and its loss.  Raises: SpecError, if it is not one of classes."""
         if isinstance(self.target, dict):
             raise SpecError.at("class_weights", "are for a network with one output")
         if not isinstance(self.target, ClassTarget):
             raise SpecError.at("class_weights", f"go with classes, the task is {self.task}")
-        numbers = {_label(one): number for number, one in enumerate(self.target.classes)}
-        weights = [1.0] * len(numbers)
-        for label, weight in given.items():
-            if label not in numbers:
-                detail = f"there is no class {shown(label)}; the classes are {listed([*numbers])}"
-                raise SpecError.at("class_weights", detail)
-            weights[numbers[label]] = weight
-        return weights
+        return self.target, self.learnt()[""].loss
 
     @property
     def target_scale(self) -> Any:
@@ -207,8 +235,9 @@ class Recipe(Document):
         if self.window is not None:
             split = self._layout(self.window, tensors).split
         else:
-            split = split_rows(self._usable(tensors), self.split, self.seed)
-        for part in ("train", "validation", "test"):
+            seen = sight(tensors, self.split_words, self._targets)
+            split = split_rows(self._usable(tensors), self.split, self.seed, seen)
+        for part in PARTS:
             if len(getattr(split, part)) != self.rows[part]:
                 raise DataError.at("", f"another dataset: {part} had {self.rows[part]:,} rows")
         return split
@@ -222,12 +251,8 @@ class Recipe(Document):
 
     def sample_values(self, tensors: Mapping[str, Array]) -> int:
         """Count the numbers of a sample that are made before it is learnt from."""
-        made = [
-            one
-            for one in self._by_input.values()
-            if isinstance(one, TableInputs) or not one.is_by_batch(tensors)
-        ]
-        return sum(math.prod(one.shape) for one in made)
+        found = self._by_input.values()
+        return sum(math.prod(one.shape) for one in found if not one.is_by_batch(tensors))
 
     def window_bytes(self, tensors: Mapping[str, Array], itemsize: int) -> int:
         """Return what the features of all windows take, at so many bytes a number."""
@@ -242,7 +267,7 @@ class Recipe(Document):
         """Return features and targets of some rows (None: all that have a target), and weights.
 
         The third is there only if the recipe names a ``sample_weight``.
-        Sequences of a table's rows are ``Runs``: each row is there once.
+        Sequences of a table's rows are ``Runs``, scaled bytes ``Scaled``: both are read by batch.
         Features are computed in float64 and rounded once, so that it does not matter who rounds.
         Shapes: x (rows, ...), y as the loss wants it, weights (rows, ...); several x or y by name.
         """
@@ -267,31 +292,46 @@ class Recipe(Document):
             rows = rows[:, 0]
         return x, y, tensors[self.sample_weight][rows].astype(dtype)
 
-    def apply_rows(self, rows: Sequence[Mapping[str, Any]], dtype: str = "float64") -> Array:
+    def last_values(
+        self, tensors: Mapping[str, Array], indices: Array, outputs: Collection[str]
+    ) -> dict[str, Array]:
+        """Return the numbers to learn of the last rows of windows; a missing one is the mean."""
+        layout = self._layout(self.window, tensors) if self.window else None
+        rows = indices if layout is None else layout.chosen(indices).last_rows()
+        return {
+            output: np.nan_to_num(tensors[target.name][rows], nan=target.mean)
+            for output, (target, _, _) in self.learnt(outputs).items()
+            if isinstance(target, ValueTarget)
+        }
+
+    def apply_rows(self, rows: Sequence[Mapping[str, Any]], dtype: str = "float64") -> Values:
         """Return the features of raw rows, the same bits as ``apply`` on the file's.
 
-        With a window it is the latest sequence of each group, in order of first appearance.
-
+        Of several inputs {input: features}. With a window it is the latest sequence of each group,
+        in order of first appearance.
         Raises: DataError, at ``rows[3].age`` and so on.
         """
-        if not isinstance(self.inputs, TableInputs):
+        tables = {key: t for key, t in self._by_input.items() if isinstance(t, TableInputs)}
+        if not tables:
             detail = f"this model takes arrays of shape {self.input_shape}"
             raise DataError.at("rows", detail)
+        check_rows([*tables.values()], rows)
         if self.window is not None:
-            return self.window.read_rows(self.inputs, rows, dtype)
-        return self.inputs.read_rows(rows, dtype)
+            return self.window.read_rows(tables[""], rows, dtype)
+        return unnamed({key: one.read_rows(rows, dtype) for key, one in tables.items()})
 
     def apply_inputs(self, values: object, dtype: str = "float64") -> Values:
         """Return an array of raw inputs; of several inputs {input: array}, of {array: values}.
 
         Raises: DataError at ``inputs`` or ``inputs.left[3]``, stating both shapes.
         """
+        arrays = {k: one for k, one in self._by_input.items() if isinstance(one, ArrayInputs)}
+        if not arrays:
+            detail = f"this model takes rows of a table, with {[*self._columns]}"
+            raise DataError.at("inputs", detail)
         if isinstance(self.inputs, dict):
-            return unnamed(read_arrays(self.inputs, values, dtype))
-        if not isinstance(self.inputs, ArrayInputs):
-            names = [column.name for column in self.inputs.columns]
-            raise DataError.at("inputs", f"this model takes rows of a table, with {names}")
-        return self.inputs.read(values, dtype)
+            return unnamed(read_arrays(arrays, values, dtype))
+        return arrays[""].read(values, dtype)
 
     def invert(self, raw: Values) -> dict[str, Any]:
         """Return predictions in the words or units of the training file.
@@ -313,17 +353,42 @@ class Recipe(Document):
     def _by_input(self) -> Mapping[str, TableInputs | ArrayInputs]:
         return self.inputs if isinstance(self.inputs, dict) else {"": self.inputs}
 
+    @property
+    def takes_rows(self) -> bool:
+        """Whether what goes in are rows of a table, not arrays."""
+        return any(isinstance(one, TableInputs) for one in self._by_input.values())
+
+    @property
+    def vocabularies(self) -> dict[str, int]:
+        """How many whole numbers the inputs take that feed embeddings of categories."""
+        found = {key: getattr(one, "vocabulary", None) for key, one in self._by_input.items()}
+        return {key: size for key, size in found.items() if size is not None}
+
+    @property
+    def _columns(self) -> dict[str, Column]:
+        """The columns of all inputs by name."""
+        tables = [one for one in self._by_input.values() if isinstance(one, TableInputs)]
+        return {column.name: column for one in tables for column in one.columns}
+
     def _layout(self, window: WindowRecipe, tensors: Mapping[str, Array]) -> Layout:
-        rows = self._rows(tensors)
-        return window.lay_out(tensors, rows, self.split, self.seed, self._targets)
+        rows = len(tensors[next(iter(self._columns))])
+        return window.lay_out(tensors, rows, self.split, self.seed, self._targets, self._drops)
+
+    def _goals(self, tensors: Mapping[str, Array]) -> Array:
+        """Return the rows that hold what training samples learn."""
+        if self.window is None:
+            return self.indices(tensors).train
+        return self._layout(self.window, tensors).of_part(0).goals.ravel()
 
     def _usable(self, tensors: Mapping[str, Array]) -> Array:
-        kind = next(iter(self._by_input.values())).kind
-        return _usable(tensors, kind, self._targets, self._rows(tensors))
-
-    def _rows(self, tensors: Mapping[str, Array]) -> int:
         one = next(iter(self._by_input.values()))
-        return len(tensors[one.name if isinstance(one, ArrayInputs) else one.columns[0].name])
+        name = one.name if isinstance(one, ArrayInputs) else one.columns[0].name
+        needed = [*self._targets, *self._drops]
+        return usable(tensors, one.kind, needed, len(tensors[name]))[0]
+
+    @property
+    def _drops(self) -> list[str]:
+        return [column.name for column in self._columns.values() if column.drops]
 
     @property
     def _targets(self) -> list[str]:
@@ -331,30 +396,5 @@ class Recipe(Document):
         return [target.name for target in targets if not isinstance(target, InputTarget)]
 
 
-def _usable(
-    tensors: Mapping[str, Array], schema_kind: str, targets: Iterable[str], rows: int
-) -> Array:
-    """Return the numbers of the rows that have all targets, ascending, in as few bytes as go."""
-    everyone = np.arange(rows, dtype=np.int32 if rows < 2**31 else np.int64)
-    if schema_kind == "arrays":
-        return everyone
-    whole = np.ones(rows, bool)
-    for name in targets:
-        whole &= present(tensors[name])
-    return everyone if whole.all() else everyone[whole]
-
-
-def _check_weights(values: Array, name: str) -> None:
-    """Raise SpecError, if the weights of the rows that are learnt from are not all good."""
-    if values.dtype.kind not in "fiub" or not (np.isfinite(values).all() and values.min() >= 0):
-        detail = f"{name!r} must hold a finite number >= 0 in each row that has a target"
-        raise SpecError.at("sample_weight", detail)
-
-
 def _is_named(values: object) -> bool:
     return isinstance(values, dict)
-
-
-def _label(one: float | str) -> str:
-    """Return a class as a document's key: 1.0 is ``1`` too."""
-    return f"{one:g}" if isinstance(one, float) and one.is_integer() else str(one)

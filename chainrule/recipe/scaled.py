@@ -95,7 +95,8 @@ def fit_scale(values: Array, train: Array, options: ArrayOptions) -> ArrayScale 
 
     def total(of: Any) -> Array:
         parts = (of(values[rows].reshape(-1, channels).astype(np.float64)) for rows in blocks)
-        return np.sum(list(parts), axis=0)
+        found: Array = np.sum(list(parts), axis=0)
+        return found
 
     with np.errstate(over="ignore", invalid="ignore"):
         mean = total(lambda block: block.sum(axis=0)) / count

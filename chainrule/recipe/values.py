@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import date
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,9 @@ __all__ = [
     "BLANKS",
     "MISSING",
     "counted",
+    "is_datetime",
     "listed",
+    "read_datetime",
     "read_number",
     "read_text",
     "shown",
@@ -32,6 +35,13 @@ BLANKS = " \t\r\n\f\v"  # stripped from both ends of every cell
 MAX_DIMENSIONS = 4
 # ASCII only, no underscores: float() takes more than the parser of files does.
 _NUMBER = re.compile(r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf(?:inity)?)")
+
+_DATETIME = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})"
+    r"(?:[T ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]{1,6}))?)?"
+    r"(?:Z|([+-])([0-9]{2}):?([0-9]{2}))?)?"
+)
+_EPOCH = date(1970, 1, 1).toordinal()
 
 
 def read_text(cell: object) -> str | None:
@@ -62,6 +72,28 @@ def read_number(cell: object) -> float:
     if math.isinf(number):
         raise DataError.at("", f"must be a finite number, got {shown(cell)}")
     return number
+
+
+def is_datetime(cell: object) -> bool:
+    """Tell whether a cell is written as a date is, which may still be none: 2023-02-29."""
+    return isinstance(cell, str) and _DATETIME.fullmatch(cell.strip(BLANKS)) is not None
+
+
+def read_datetime(cell: object) -> float:
+    """Return seconds since 1970-01-01 UTC, NaN if the cell is missing; without a zone it is UTC.
+
+    They are whole microseconds as float64, divided by a million.
+    Raises: DataError, if it is no date such as 2024-05-31 or 2024-05-31T12:00:00+02:00.
+    """
+    text = cell.strip(BLANKS) if isinstance(cell, str) else cell
+    if text is None or (isinstance(text, str) and text in MISSING):
+        return math.nan
+    match = _DATETIME.fullmatch(text) if isinstance(text, str) else None
+    microseconds = None if match is None else _microseconds(match)
+    if microseconds is None:
+        detail = f"must be a date such as 2024-05-31 or 2024-05-31T12:00:00Z, got {shown(cell)}"
+        raise DataError.at("", detail)
+    return float(microseconds) / 1e6
 
 
 def to_array(values: object, path: str) -> Array:
@@ -111,6 +143,22 @@ def listed(names: list[str]) -> str:
     """Return names as an error lists them: the first twenty."""
     more = f" and {len(names) - 20:,} more" if len(names) > 20 else ""
     return ", ".join(shown(name) for name in names[:20]) + more
+
+
+def _microseconds(match: re.Match[str]) -> int | None:
+    """Return microseconds since 1970, None if there is no such day, time or zone."""
+    year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])
+    fraction, sign, zone_hour, zone_minute = match.groups()[6:]
+    zone = (int(zone_hour or 0), int(zone_minute or 0))
+    if hour > 23 or minute > 59 or second > 59 or zone[0] > 23 or zone[1] > 59:
+        return None
+    try:
+        days = date(year, month, day).toordinal() - _EPOCH
+    except ValueError:
+        return None
+    offset = (zone[0] * 60 + zone[1]) * (-1 if sign == "-" else 1)
+    minutes = (days * 24 + hour) * 60 + minute - offset
+    return (minutes * 60 + second) * 1_000_000 + int((fraction or "").ljust(6, "0"))
 
 
 def _float(number: int | float) -> float:  # an int may be beyond all floats

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from chainrule.errors import DataError, Problem, SpecError, step
-from chainrule.recipe.layout import Groups, Layout, group_rows, lay_out
+from chainrule.recipe.drawing import Drawn
+from chainrule.recipe.layout import Groups, Layout, group_rows, is_there, lay_out
 from chainrule.recipe.runs import Runs
-from chainrule.recipe.targets import ValueTarget, present
-from chainrule.recipe.values import counted, listed, read_number, read_text
+from chainrule.recipe.split import Split
+from chainrule.recipe.targets import ValueTarget
+from chainrule.recipe.values import counted, listed, read_datetime, read_number, read_text
 from chainrule.spec.base import Document
 from chainrule.spec.windowing import SlidingWindow, WindowSpec
 
@@ -20,29 +22,20 @@ if TYPE_CHECKING:
 
     from chainrule.kernels import Array
     from chainrule.recipe.inputs import TableInputs
-    from chainrule.recipe.split import Split
     from chainrule.recipe.targets import Learnt
-    from chainrule.spec import DataSpec, SplitSpec
+    from chainrule.spec import DataSpec
     from chainrule.spec.training.losses import Task
 
-__all__ = ["Drawn", "WindowRecipe"]
+__all__ = ["WindowRecipe"]
 
 BLOCK_ROWS = 1 << 16
-KeyType = Literal["number", "category"]
-_READ: dict[KeyType, Callable[[object], Any]] = {"number": read_number, "category": read_text}
-
-
-class Drawn(NamedTuple):
-    """Samples in parts, and the rows they are of.
-
-    ``inputs`` go in to learn from, ``with_target`` hold all targets, ``learnt_from`` those of the
-    training part. Each is ascending.
-    """
-
-    split: Split
-    inputs: Array
-    with_target: Array
-    learnt_from: Array
+KeyType = Literal["number", "category", "datetime"]
+_READ: dict[KeyType, Callable[[object], Any]] = {
+    "number": read_number,
+    "category": read_text,
+    "datetime": read_datetime,
+}
+_TYPES: dict[str, KeyType] = {"categorical": "category", "datetime": "datetime"}
 
 
 class WindowRecipe(Document):
@@ -74,10 +67,12 @@ class WindowRecipe(Document):
             if split.kind != "time" and not (split.kind == "random" and window.group):
                 detail = "must be time" + (" or random, which deals groups" * bool(window.group))
                 raise SpecError.at("split.kind", f"{detail}: no row may be in windows of two parts")
+            if split.kind == "time" and split.column is not None:
+                raise SpecError.at("split.column", "is not given: window.order_by says when")
         elif split.kind != "random":
             raise SpecError.at("split.kind", "must be random, which deals whole groups")
         if window.order_by is not None:
-            _check_order(tensors[window.order_by], window.order_by)
+            _check_order(tensors, window.order_by)
         fitted = cls(window=window, **types)
         if isinstance(window, SlidingWindow) or window.max_length is not None:
             return fitted
@@ -96,32 +91,41 @@ class WindowRecipe(Document):
         """Whether a target is a sequence of values."""
         return isinstance(self.window, SlidingWindow) and isinstance(self.window.horizon, list)
 
-    def draw(
+    def draw(  # noqa: PLR0913, PLR0917
         self,
         tensors: Mapping[str, Array],
         rows: int,
-        split: SplitSpec,
+        split: Any,
         seed: int,
         targets: Iterable[str],
+        drops: Iterable[str],
     ) -> Drawn:
         """Split the windows, and tell which rows are in those to learn from.  Raises: SpecError."""
-        layout = self.lay_out(tensors, rows, split, seed, targets)
-        train = layout.of_part(0)
-        return Drawn(layout.split, train.rows(), layout.goal_rows(), train.goal_rows())
+        layout = self.lay_out(tensors, rows, split, seed, targets, drops)
+        goals = Split(*(layout.of_part(number).goal_rows() for number in range(3)))
+        return Drawn(layout.split, goals, layout.goal_rows(), layout.of_part(0).rows(), {})
 
-    def lay_out(
+    def lay_out(  # noqa: PLR0913, PLR0917
         self,
         tensors: Mapping[str, Array],
         rows: int,
-        split: SplitSpec,
+        split: Any,
         seed: int,
         targets: Iterable[str],
+        drops: Iterable[str],
     ) -> Layout:
-        """Place the windows of a table whose targets are all there.  Raises: SpecError."""
-        good = np.ones(rows, bool)
+        """Place the windows of a table that have all they need.
+
+        ``targets`` must be there in the rows that hold targets, ``drops`` in all that go in.
+        Raises: SpecError.
+        """
+        goals, inputs = np.ones(rows, bool), np.ones(rows, bool)
         for name in targets:
-            good &= present(tensors[name])
-        return lay_out(self._groups(tensors, rows), self.window, split, seed, good)
+            goals &= is_there(tensors[name])
+        for name in drops:
+            inputs &= is_there(tensors[name])
+        groups = self._groups(tensors, rows)
+        return lay_out(groups, self.window, split, seed, (inputs, goals))
 
     def input_bytes(self, layout: Layout, row_bytes: int) -> int:
         """Return what ``encode`` takes for all windows, where a row's features take so much."""
@@ -216,7 +220,7 @@ class WindowRecipe(Document):
                 problems.append(f"has no column {name!r}, the model's window.{key}")
             elif known[name]["type"] == "text":
                 problems.append(f"column {name!r} has too many different words to be read")
-            elif not (there := present(tensors[name])).all():
+            elif not (there := is_there(tensors[name])).all():
                 row = int(np.argmin(there))
                 problems.append(f"column {name!r}, the window's {key}, is empty in row {row}")
         if problems:
@@ -251,9 +255,9 @@ class WindowRecipe(Document):
             if value is None or value != value:  # noqa: PLR0124 NaN is a missing number
                 raise DataError.at(place + step(name), f"must have a value: the window's {key}")
             values.append(value)
-        if type_ == "number":
-            return np.array(values, np.float64)
-        return np.unique(values, return_inverse=True)[1]
+        if type_ == "category":
+            return np.unique(values, return_inverse=True)[1]
+        return np.array(values, np.float64)
 
 
 def _key_type(known: Mapping[str, Any], name: str | None, place: str) -> KeyType | None:
@@ -266,11 +270,11 @@ def _key_type(known: Mapping[str, Any], name: str | None, place: str) -> KeyType
     type_ = known[name]["type"]
     if type_ == "text":
         raise SpecError.at(place, f"column {name!r} is text of too many different values")
-    return "category" if type_ == "categorical" else "number"
+    return _TYPES.get(type_, "number")
 
 
-def _check_order(values: Array, name: str) -> None:
-    there = present(values)
+def _check_order(tensors: Mapping[str, Array], name: str) -> None:
+    there = is_there(tensors[name])
     if not there.all():
         detail = f"column {name!r} has no value in row {int(np.argmin(there))}"
         raise SpecError.at("window.order_by", f"{detail}: its place is unknown")

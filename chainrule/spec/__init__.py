@@ -2,11 +2,21 @@
 
 from chainrule.spec.architecture import INPUT, ArchitectureSpec, InputSpec, complete
 from chainrule.spec.base import Document, parse
-from chainrule.spec.data import DataSpec, SplitSpec
+from chainrule.spec.data import DataSpec
 from chainrule.spec.endings import given_on
 from chainrule.spec.graph import Node, asked, check_wiring, nodes, vocabularies
 from chainrule.spec.layers import KINDS, LayerSpec, Shape, Weight
+from chainrule.spec.preprocessing import PreprocessingSpec
 from chainrule.spec.scratch import forward_scratch, learning, step_values
+from chainrule.spec.splits import (
+    AnySplit,
+    ColumnSplitSpec,
+    HashSplitSpec,
+    SplitSpec,
+    StratifiedSplitSpec,
+    TimeSplitSpec,
+    split_columns,
+)
 from chainrule.spec.summary import starting, summarize
 from chainrule.spec.training import OptimizerSpec, ScheduleSpec, TrainingSpec, WarmStartSpec
 from chainrule.spec.training.losses import LossSpec, Task, default_loss
@@ -15,18 +25,24 @@ from chainrule.spec.windows import Windows, makes_mask, windows
 __all__ = [
     "INPUT",
     "KINDS",
+    "AnySplit",
     "ArchitectureSpec",
+    "ColumnSplitSpec",
     "DataSpec",
     "Document",
+    "HashSplitSpec",
     "InputSpec",
     "LayerSpec",
     "LossSpec",
     "Node",
     "OptimizerSpec",
+    "PreprocessingSpec",
     "ScheduleSpec",
     "Shape",
     "SplitSpec",
+    "StratifiedSplitSpec",
     "Task",
+    "TimeSplitSpec",
     "TrainingSpec",
     "WarmStartSpec",
     "Weight",
@@ -41,6 +57,7 @@ __all__ = [
     "makes_mask",
     "nodes",
     "parse",
+    "split_columns",
     "starting",
     "step_values",
     "summarize",

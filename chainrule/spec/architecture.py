@@ -10,11 +10,12 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from chainrule.errors import Problem, SpecError
 from chainrule.spec.base import Document, parse
-from chainrule.spec.layers import DenseSpec, LayerSpec, Shape
+from chainrule.spec.layers import DenseSpec, EmbeddingSpec, LayerSpec, Shape
 
 __all__ = ["INPUT", "SHAPE_KEEPING", "ArchitectureSpec", "InputSpec", "complete"]
 
 INPUT = "input"  # the name of an only input
+RESHAPING = ("flatten", "reshape")  # kinds that give what they get, in another shape
 SHAPE_KEEPING = ("activation", "dropout")  # kinds that give what they get its shape
 
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_\-]+$")]
@@ -89,10 +90,13 @@ def complete(
     spec: ArchitectureSpec,
     input_shape: Shape | Mapping[str, Shape] | None = None,
     output_units: int | Mapping[str, int] | None = None,
+    vocabularies: Mapping[str, int] | None = None,
 ) -> ArchitectureSpec:
     """Fill in what the data decides: the inputs' shapes, and ``auto`` units of the outputs.
 
     Several shapes are {input: shape}; they make ``inputs`` where the architecture has none.
+    ``vocabularies``: how many whole numbers an input has, an only one under no name, for embeddings
+    whose ``input_dim`` is ``auto``.
     Raises: SpecError, if a given shape differs from the data's, or ``auto`` stands elsewhere.
     """
     changes: dict[str, Any] = {}
@@ -103,7 +107,7 @@ def complete(
         changes["inputs"] = parse(_Inputs, {"inputs": shapes}).inputs
     elif input_shape is not None:
         changes["input"] = InputSpec(shape=list(input_shape))
-    changes["layers"] = _complete_layers(spec, output_units)
+    changes["layers"] = _complete_layers(spec, output_units, vocabularies)
     return spec.model_copy(update=changes)
 
 
@@ -119,7 +123,9 @@ def _check_inputs(spec: ArchitectureSpec, found: Shape | Mapping[str, Shape]) ->
 
 
 def _complete_layers(
-    spec: ArchitectureSpec, output_units: int | Mapping[str, int] | None
+    spec: ArchitectureSpec,
+    output_units: int | Mapping[str, int] | None,
+    vocabularies: Mapping[str, int] | None,
 ) -> list[Any]:
     layers, makers = [], _makers(spec)
     for index, (name, layer) in enumerate(zip(spec.names, spec.layers, strict=True)):
@@ -134,8 +140,29 @@ def _complete_layers(
             units = output_units[makers[name]] if many else output_units  # type: ignore[index]
             if units is not None:
                 done = layer.model_copy(update={"units": units})
+        if (
+            isinstance(layer, EmbeddingSpec)
+            and layer.input_dim == "auto"
+            and vocabularies is not None
+        ):
+            done = layer.model_copy(update={"input_dim": _vocabulary(spec, index, vocabularies)})
         layers.append(done)
     return layers
+
+
+def _vocabulary(spec: ArchitectureSpec, index: int, vocabularies: Mapping[str, int]) -> int:
+    """Return how many whole numbers the input of an embedding has.  Raises: SpecError."""
+    names = spec.names
+    place, source = index, ""
+    while place in range(len(names)) and (place == index or spec.layers[place].kind in RESHAPING):
+        given = spec.layers[place].inputs
+        source = given[0] if given else names[place - 1] if place else ""
+        place = names.index(source) if source in names else -1
+    size = vocabularies.get(source, vocabularies.get("") if place < 0 else None)
+    if size is None:
+        detail = 'auto is for an input that is one column with the encoding "embedding"'
+        raise SpecError(Problem(f"layers[{index}].input_dim", detail))
+    return size
 
 
 def _makers(spec: ArchitectureSpec) -> dict[str, str]:

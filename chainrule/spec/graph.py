@@ -149,7 +149,8 @@ def vocabularies(walked: Iterable[Node]) -> dict[str, int]:
         if source in by_name:
             detail = f"an embedding takes whole numbers from an input, {source!r} computes others"
             raise SpecError(Problem(f"layers[{node.index}].inputs", detail))
-        found[source] = min(node.spec.input_dim, found.get(source, node.spec.input_dim))
+        size = node.spec.known_input_dim
+        found[source] = min(size, found.get(source, size))
     return found
 
 

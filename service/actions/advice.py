@@ -35,6 +35,7 @@ def advice(config: Mapping[str, Any], recipe: Mapping[str, Any], steps: int) -> 
     """Return the warnings of a job's rendered configuration and recipe, each with its place."""
     return [
         *_doubtful_targets(config, recipe),
+        *_rare_classes(recipe),
         *_linked_twice(config),
         *_out_of_reach(config, recipe),
         *_windows_without_effect(config),
@@ -56,6 +57,13 @@ def _doubtful_targets(config: Mapping[str, Any], recipe: Mapping[str, Any]) -> I
             one = len(absent) == 1
             which = f"class {absent[0]} has" if one else f"classes {listed(absent)} have"
             yield f"{place}: {which} no row; an array's classes are all from 0 to its largest"
+
+
+def _rare_classes(recipe: Mapping[str, Any]) -> Iterator[str]:
+    """Find classes that a part of the rows has none of."""
+    for part, classes in recipe.get("lacking", {}).items():
+        which = f"class {listed(classes)}" if len(classes) == 1 else f"classes {listed(classes)}"
+        yield f"data.split: {part} has no row of {which}"
 
 
 def _linked_twice(config: Mapping[str, Any]) -> Iterator[str]:

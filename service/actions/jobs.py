@@ -33,6 +33,7 @@ __all__ = [
     "current_version",
     "delete",
     "enqueue",
+    "evaluation",
     "events",
     "get",
     "last_epoch",
@@ -221,6 +222,21 @@ def certificate(session: Session, tenant: str, job_id: str) -> dict[str, Any]:
         when = "which ended without one" if row.state in FINAL else "yet: it is made as it begins"
         raise NotFoundError("certificate", f"of job {job_id} {when}")
     return dict(row.certificate)
+
+
+def evaluation(session: Session, tenant: str, job_id: str) -> dict[str, Any]:
+    """Return how well the network of a job has learnt.
+
+    Raises: NotFoundError, also while the job has not succeeded, or if it ended otherwise.
+    """
+    owned = (Job.id == job_id, Job.tenant_id == tenant)
+    row = session.execute(select(Job.evaluation, Job.state).where(*owned)).first()
+    if row is None:
+        raise NotFoundError("job", job_id)
+    if row.evaluation is None:
+        when = "which ended without one" if row.state in FINAL else "yet: it is made at the end"
+        raise NotFoundError("evaluation", f"of job {job_id} {when}")
+    return dict(row.evaluation)
 
 
 def events(session: Session, job_id: str, *, after: int = 0) -> list[JobEvent]:

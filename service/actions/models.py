@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from service.store.database import Database, UnitOfWork
 
-__all__ = ["FORMATS", "Format", "delete", "download", "get", "list_page", "predict"]
+__all__ = ["FORMATS", "Format", "delete", "download", "evaluation", "get", "list_page", "predict"]
 
 Format = Literal["bundle", "safetensors", "npz", "onnx"]
 FORMATS: tuple[Format, ...] = ("bundle", "safetensors", "npz", "onnx")
@@ -52,6 +52,20 @@ def list_page(
 ) -> Page[Model]:
     """Return a page, newest first."""
     return newest(session, Model, [Model.tenant_id == tenant], limit, cursor)
+
+
+def evaluation(session: Session, tenant: str, model_id: str) -> dict[str, Any]:
+    """Return how well a model has learnt.
+
+    Raises: NotFoundError, also of a model of a version that did not measure it.
+    """
+    owned = (Model.id == model_id, Model.tenant_id == tenant)
+    row = session.execute(select(Model.evaluation).where(*owned)).first()
+    if row is None:
+        raise NotFoundError("model", model_id)
+    if row.evaluation is None:
+        raise NotFoundError("evaluation", f"of model {model_id}")
+    return dict(row.evaluation)
 
 
 def download(session: Session, model: Model, format: Format = "bundle") -> bytes:  # noqa: A002

@@ -84,14 +84,14 @@ def plan(session: Session, tenant: str, request: JobRequest, settings: Settings)
     Raises: NotFoundError; SpecError, at ``data``, ``architecture`` or ``training``; AdmissionError,
     if the job is sound but too large.
     """
-    dataset = datasets.get(session, tenant, request.dataset_id)
+    dataset = datasets.ready(session, tenant, request.dataset_id)
     given = request.architecture
     if given is None:
         stored = architectures.get(session, tenant, str(request.architecture_id))
         given = parse(ArchitectureSpec, stored.spec)
     tensors = datasets.tensors(session, dataset, settings.cache_dir)
     recipe, data = _fit(tensors, dataset, request, given)
-    training = _training(request.training, recipe)
+    training = _training(request.training, recipe, tensors)
     architecture, summary = _complete(given, recipe, training)
     _check_tokens(architecture, recipe, tensors)
     steps = training.epochs * _steps_per_epoch(architecture, recipe, training)
@@ -198,7 +198,7 @@ def _losses(training: TrainingSpec, outputs: list[str]) -> dict[str, LossName]:
     return {name: loss.kind for name, loss in training.losses.items()}
 
 
-def _training(given: TrainingSpec, recipe: Recipe) -> TrainingSpec:
+def _training(given: TrainingSpec, recipe: Recipe, tensors: Tensors) -> TrainingSpec:
     """Fill in the losses, and put class weights in the order of the recipe's classes."""
     changes: dict[str, Any] = {}
     if isinstance(recipe.loss, dict):
@@ -210,7 +210,9 @@ def _training(given: TrainingSpec, recipe: Recipe) -> TrainingSpec:
     elif given.loss is None:
         changes["loss"] = parse(TrainingSpec, {"loss": recipe.loss}).loss
     try:
-        if isinstance(given.class_weights, dict):
+        if given.class_weights == "balanced":
+            changes["class_weights"] = recipe.balanced_weights(tensors)
+        elif isinstance(given.class_weights, dict):
             changes["class_weights"] = recipe.class_weights(given.class_weights)
     except SpecError as error:
         raise error.under("training") from None
@@ -225,7 +227,7 @@ def _complete(
     slots = kept_vectors(training)
     units = {name: one.shape[-1] for name, one in recipe.learnt(_outputs(given)).items()}
     try:
-        spec = complete(given, recipe.input_shape, units)
+        spec = complete(given, recipe.input_shape, units, recipe.vocabularies)
         summary = summarize(
             spec,
             batch_size=training.batch_size,

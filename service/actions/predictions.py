@@ -64,7 +64,7 @@ def plan(
 ) -> Plan:
     """Decide how a dataset is predicted.  Raises: as ``submit``."""
     model = models.get(session, tenant, model_id)
-    dataset = datasets.get(session, tenant, request.dataset_id)
+    dataset = datasets.ready(session, tenant, request.dataset_id)
     if model.recipe is None:
         raise SpecError.at("", f"model {model_id} has no recipe: it cannot read datasets")
     recipe = Recipe.from_json(model.recipe)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from service.actions import once
+from service.actions import once, uploads
 from service.store import blobs, transitions
 from service.store.tables import Job
 
@@ -55,6 +55,7 @@ class Recovery:
             self._ring(job_id)
         if self._clock() - self._collected_at >= COLLECT_S:
             self._collected_at = self._clock()
+            uploads.purge(self._database)
             blobs.collect(self._database)
             once.purge(self._database)
 

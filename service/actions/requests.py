@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from chainrule.spec import ArchitectureSpec, DataSpec, Document, TrainingSpec
 
-__all__ = ["JobRequest", "PredictionRequest"]
+__all__ = ["ColumnName", "ColumnType", "JobRequest", "PredictionRequest", "UploadRequest"]
+
+ColumnType = Literal["integer", "number", "categorical", "text", "datetime"]
+ColumnName = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
 class PredictionRequest(Document):
@@ -17,6 +20,19 @@ class PredictionRequest(Document):
     name: str | None = Field(None, min_length=1, max_length=200)
     dataset_id: str = Field(min_length=1, max_length=100)
     format: Literal["csv", "ndjson", "npy"] = "csv"
+
+
+class UploadRequest(Document):
+    """A file that is to come in parts.
+
+    ``sha256``: of the file; with it, an upload of the same bytes is gone on with.
+    """
+
+    name: str = Field("dataset", min_length=1, max_length=200)
+    format: Literal["csv", "npz", "npy", "idx", "json"]
+    types: dict[ColumnName, ColumnType] = Field({}, max_length=10_000)
+    bytes: int = Field(ge=1, le=2**50)
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
 
 
 class JobRequest(Document):

@@ -84,7 +84,7 @@ def _pieces(
 def _describe(values: Array, column: dict[str, Any], schema: dict[str, Any]) -> Array:
     """Add a column to the schema; return it with the numbers of those words alone that occur."""
     name, words = column["name"], column["words"]
-    found = np.unique(values)
+    found, counts = np.unique(values, return_counts=True)
     if words is None:
         described = number_column(
             name,
@@ -95,8 +95,12 @@ def _describe(values: Array, column: dict[str, Any], schema: dict[str, Any]) -> 
         )
     else:
         values = np.searchsorted(found, values).astype(np.int32)
-        described = text_column(name, unique=len(found))
-        described["categories"] = [words[number] for number in found]
+        described = text_column(
+            name,
+            unique=len(found),
+            categories=[words[number] for number in found],
+            counts=counts.tolist(),
+        )
     schema["columns"].append(described)
     warn(described, schema["rows"], schema["warnings"])
     return values

@@ -32,13 +32,22 @@ def check(spec: ArchitectureSpec, recipe: Recipe, tensors: Tensors) -> None:
     for name, size in vocabularies(walked).items():
         inputs = recipe.inputs[name] if isinstance(recipe.inputs, dict) else recipe.inputs
         layer = _embedding(walked, name, size)
-        if isinstance(inputs, TableInputs):
+        if isinstance(inputs, TableInputs) and inputs.vocabulary is not None:
+            _check_categories(inputs.columns[0].name, inputs.vocabulary, size, layer)
+        elif isinstance(inputs, TableInputs):
             _check_table(inputs, recipe, tensors, size, layer)
         else:
             if inputs.scale is not None:
                 detail = f"scales what the embedding {layer!r} takes for its rows' numbers"
                 raise SpecError.at("preprocessing.array.scaling", detail)
             _check_array(inputs, tensors, size, layer)
+
+
+def _check_categories(column: str, vocabulary: int, size: int, layer: str) -> None:
+    """Raise SpecError, if a column has more categories, with 0 for none, than an embedding rows."""
+    if vocabulary > size:
+        detail = f"column {column!r} takes {vocabulary:,} rows of an embedding, layer {layer!r} has"
+        raise SpecError.at("inputs", f"{detail} {size:,}; input_dim may be auto")
 
 
 def _check_array(inputs: ArrayInputs, tensors: Tensors, size: int, layer: str) -> None:

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, cast
 
 from flask import current_app, g
 
+from service.actions.datasets import Intake
+from service.api.spool import spool_folder
+
 if TYPE_CHECKING:
     from service.actions.cache import Cache
     from service.actions.keyring import Keyring
@@ -33,6 +36,13 @@ class Parts:
     bodies: Cache[bytes]  # of jobs, by their tags
     in_flight: InFlight
     waiting: Waiting
+
+    @property
+    def intake(self) -> Intake:
+        """What makes datasets of files."""
+        folder = spool_folder(self.settings.data_dir)
+        limit = self.settings.parse_inline_bytes
+        return Intake(self.database, self.parser, self.bell, folder, limit)
 
 
 def parts() -> Parts:

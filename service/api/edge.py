@@ -11,6 +11,7 @@ import structlog
 from flask import g, request
 
 from service import faults
+from service.actions.uploads import PART_BYTES
 from service.api.context import parts
 from service.api.problems import RequestError
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["MAX_JSON_BYTES", "UPLOADS", "begin", "finish", "install_limits"]
 
 MAX_JSON_BYTES = 2**20
+MAX_PART_BYTES = PART_BYTES + 2**16  # packed, what cannot be packed is a little longer
 UPLOADS = frozenset({"datasets.create_dataset"})  # whose bodies may be as large as a dataset
+PARTS = frozenset({"uploads.put_part"})
 GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 HEADERS = {
     "Cache-Control": "no-store",
@@ -67,11 +70,14 @@ def install_limits(app: Flask) -> None:
 
 
 def _limit() -> None:
-    upload = request.endpoint in UPLOADS
-    limit = parts().settings.max_upload_bytes if upload else MAX_JSON_BYTES
+    raw = request.endpoint in UPLOADS | PARTS
+    limit = parts().settings.max_upload_bytes if raw else MAX_JSON_BYTES
+    if request.endpoint in PARTS:
+        limit = min(limit, MAX_PART_BYTES)
     request.max_content_length = limit
     length = request.content_length or 0
     if length > limit:
         raise RequestError(413, f"the body must be at most {limit:,} bytes, got {length:,}")
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise RequestError(415, "send the body as it is, without a Content-Encoding")
+    known = ("identity", "gzip") if raw else ("identity",)
+    if request.headers.get("Content-Encoding", "identity").lower() not in known:
+        raise RequestError(415, f"the Content-Encoding must be one of {', '.join(known)}")

@@ -21,7 +21,6 @@ from service.api.problems import RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from flask import Flask, Response
     from pydantic import BaseModel
@@ -36,6 +35,7 @@ __all__ = [
     "answered",
     "deleted",
     "install",
+    "is_promised",
     "name_upload",
 ]
 
@@ -45,6 +45,7 @@ HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"
 METHODS = ("DELETE", "POST")
 KEY = re.compile(r'([\x21\x23-\x7e]{1,255})|"([\x20\x21\x23-\x7e]{1,255})"')  # bare, or quoted
+DIGESTS = ("Content-Digest", "Repr-Digest")  # RFC 9530
 DIGEST = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/=]*):")
 
 
@@ -103,20 +104,22 @@ def install(app: Flask) -> None:
     app.register_error_handler(AnsweredError, _replay)
 
 
-def name_upload(path: Path) -> None:
-    """Do for a large body what ``install`` does for others, reading it piece by piece.
+def name_upload(sha256: str) -> None:
+    """Do for a large body, known by its SHA-256, what ``install`` does for others.
 
-    Raises: RequestError (400), if the body is not what its Content-Digest says; as ``_identify``.
+    Raises: RequestError (400), if the body is not what its digest says; as ``_identify``.
     """
-    promised = DIGEST.search(request.headers.get("Content-Digest", ""))
-    if promised is None and "key" not in g:
-        return
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
-    if promised and promised[1] != base64.b64encode(digest.digest()).decode():
-        raise RequestError(400, "the body is not the one that its Content-Digest tells of")
+    if not is_promised(sha256):
+        raise RequestError(400, "the body is not the one that its digest tells of")
     if "key" in g:
-        _identify(digest.hexdigest())
+        _identify(sha256)
+
+
+def is_promised(sha256: str) -> bool:
+    """Say whether a body is what its digest says: as it came, packed if it was, both are one."""
+    found = base64.b64encode(bytes.fromhex(sha256)).decode()
+    said = (DIGEST.search(request.headers.get(name, "")) for name in DIGESTS)
+    return all(promised is None or promised[1] == found for promised in said)
 
 
 def _begin() -> None:

@@ -47,6 +47,7 @@ __all__ = [
     "job_tag",
     "job_view",
     "plan_view",
+    "progress_view",
     "queued",
     "thinned",
 ]
@@ -162,9 +163,13 @@ def event_view(event: JobEvent) -> EventView:
 
 def _common(job: Job, last: EpochMetrics | None) -> dict[str, Any]:
     place = url_for("jobs.read_job", job_id=job.id)
-    parts = ("metrics", "checkpoints", "certificate") if job.kind == "training" else ()
+    parts = (
+        ("metrics", "checkpoints", "certificate", "evaluation") if job.kind == "training" else ()
+    )
     links = {name: f"{place}/{name}" for name in (*parts, "events", "pause", "resume", "cancel")}
     more = {}
+    if job.kind == "parsing" and job.dataset_id is not None:
+        links["dataset"] = url_for("datasets.read_dataset", dataset_id=job.dataset_id)
     if job.result is not None:
         more["result"] = job.result
         links["result"] = url_for("datasets.read_dataset", dataset_id=job.result["dataset_id"])
@@ -177,7 +182,7 @@ def _common(job: Job, last: EpochMetrics | None) -> dict[str, Any]:
         "state": job.state,
         "attempt": job.attempt,
         "dataset_id": job.dataset_id,
-        "progress": _progress(job, last),
+        "progress": progress_view(job, last),
         "metrics": job.metrics,
         "error": job.error,
         "model_id": job.model_id,
@@ -189,8 +194,16 @@ def _common(job: Job, last: EpochMetrics | None) -> dict[str, Any]:
     }
 
 
-def _progress(job: Job, last: EpochMetrics | None) -> ProgressView:
+def progress_view(job: Job, last: EpochMetrics | None = None) -> ProgressView:
     """Return how far a job is, and by its last epoch's pace how long it still takes."""
+    if job.kind == "parsing":
+        return ProgressView(
+            byte=job.step,
+            bytes=job.steps,
+            fraction=round(job.step / job.steps, 6),
+            eta_s=_pace(job)["eta_s"],
+            samples_per_s=None,
+        )
     if job.kind == "prediction":
         return ProgressView(
             row=job.step,
@@ -214,7 +227,7 @@ def _progress(job: Job, last: EpochMetrics | None) -> ProgressView:
 
 
 def _pace(job: Job) -> dict[str, float | None]:
-    """Return how many rows a second are predicted since the job began, and what that leaves."""
+    """Return how many rows (or bytes) a second are done since the job began, and what is left."""
     pace = None
     if job.state == "running" and job.started_at is not None and job.step:
         pace = job.step / max(time.time() - job.started_at, 0.001)

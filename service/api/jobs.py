@@ -11,6 +11,7 @@ from service.actions import jobs
 from service.actions.requests import JobRequest
 from service.api.context import parts, tenant
 from service.api.downloads import attachment, not_modified, rendered, tagged
+from service.api.evaluation_views import EvaluationView, evaluated
 from service.api.examples import JOB
 from service.api.idempotency import Once, deleted
 from service.api.job_views import (
@@ -204,6 +205,19 @@ def read_certificate(job_id: str) -> Any:
     """
     with parts().database.read() as session:
         return CertificateView(**jobs.certificate(session, tenant(), job_id))
+
+
+@bp.get("/<job:job_id>/evaluation")
+@bp.output(EvaluationView)
+@bp.doc(responses={304: "It is as If-None-Match says"})
+def read_evaluation(job_id: str) -> Any:
+    """Read how well the job's network has learnt: metrics by part, class and slice, null models.
+
+    It is made at the end of the training: before that there is none (404).
+    """
+    with parts().database.read() as session:
+        found = jobs.evaluation(session, tenant(), job_id)
+    return evaluated(found)
 
 
 @bp.get("/<job:job_id>/checkpoints")

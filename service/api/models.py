@@ -13,6 +13,7 @@ from service.actions.models import FORMATS, Format
 from service.actions.requests import PredictionRequest
 from service.api.context import parts, tenant
 from service.api.downloads import attachment
+from service.api.evaluation_views import EvaluationView, evaluated
 from service.api.examples import BATCH, PREDICTION
 from service.api.idempotency import Once, answered, deleted
 from service.api.job_views import queued
@@ -75,6 +76,16 @@ def read_model(model_id: str) -> Any:
     """Read a model: its architecture, what it scored, and how its rows are prepared."""
     with parts().database.read() as session:
         return model_view(models.get(session, tenant(), model_id))
+
+
+@bp.get("/<mdl:model_id>/evaluation")
+@bp.output(EvaluationView)
+@bp.doc(responses={304: "It is as If-None-Match says"})
+def read_evaluation(model_id: str) -> Any:
+    """Read how well a model has learnt, as its job measured it."""
+    with parts().database.read() as session:
+        found = models.evaluation(session, tenant(), model_id)
+    return evaluated(found)
 
 
 @bp.delete("/<mdl:model_id>")
@@ -153,6 +164,7 @@ def model_view(model: Model) -> ModelView:
         links={
             "self": place,
             "download": f"{place}/download",
+            "evaluation": f"{place}/evaluation",
             "predict": f"{place}/predict",
             "predictions": f"{place}/predictions",
             **job,

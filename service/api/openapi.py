@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from service.api import idempotency
 from service.api.problems import PROBLEM
-from service.api.uploads import FORMATS
+from service.api.uploads import FORMATS, PART
 from service.ids import ID_PATTERNS
 
 if TYPE_CHECKING:
@@ -32,7 +32,11 @@ NAMED = {
     ),
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
 }
-ID_OF = {"dataset": "ds", "architecture": "arch", "job": "job", "model": "mdl"}
+ID_OF = {"dataset": "ds", "architecture": "arch", "job": "job", "model": "mdl", "upload": "upl"}
+RAW = {
+    ("/v1/datasets", "post"): (*FORMATS,),
+    ("/v1/uploads/{upload_id}/parts/{number}", "put"): (PART,),
+}
 
 
 class Place(BaseModel):
@@ -83,9 +87,9 @@ def _complete(document: Any) -> Any:
 def _complete_operation(path: str, method: str, operation: dict[str, Any]) -> None:
     if path in PUBLIC:
         operation["security"] = []
-    if (path, method) == ("/v1/datasets", "post"):
+    if kinds := RAW.get((path, method)):
         raw = {"schema": {"type": "string", "format": "binary"}}
-        operation["requestBody"] = {"required": True, "content": dict.fromkeys(FORMATS, raw)}
+        operation["requestBody"] = {"required": True, "content": dict.fromkeys(kinds, raw)}
     if method.upper() in idempotency.METHODS:
         operation["parameters"].append(NAMED)
     for parameter in operation["parameters"]:

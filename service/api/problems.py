@@ -20,6 +20,7 @@ from service.errors import (
     StorageFullError,
     TooLargeError,
     UnavailableError,
+    UnreadyError,
     no_space,
 )
 
@@ -33,6 +34,7 @@ __all__ = ["PROBLEM", "STATUS", "RequestError", "document", "install"]
 PROBLEM = "application/problem+json"
 MAX_PLACES = 50
 RETRY_AFTER = {503: "1", 507: "10"}  # seconds
+UNREADY_S = "1"
 STATUS: dict[type[Exception], int] = {
     JsonError: 400,
     NotFoundError: 404,
@@ -110,11 +112,8 @@ def _error(error: Exception) -> Response:
         return _answer(status, "; ".join(map(str, shown)), errors)
     ours = isinstance(error, ServiceError | ChainruleError | JsonError) and status != 500
     detail = str(error) if ours and str(error) else DETAIL.get(status, "")
-    return _answer(
-        status,
-        detail,
-        headers={"Retry-After": RETRY_AFTER[status]} if status in RETRY_AFTER else {},
-    )
+    wait_s = UNREADY_S if isinstance(error, UnreadyError) else RETRY_AFTER.get(status)
+    return _answer(status, detail, headers={"Retry-After": wait_s} if wait_s else {})
 
 
 def _answer(

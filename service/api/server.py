@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import signal
 import time
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any, cast
 
 from waitress import wasyncore
+from waitress.buffers import OverflowableBuffer, TempfileBasedBuffer
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import create_server
@@ -15,6 +17,7 @@ from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import Error
 
 from service.api.problems import PROBLEM, RETRY_AFTER, document
+from service.api.spool import PREFIX
 from service.errors import StorageFullError, no_space
 
 if TYPE_CHECKING:
@@ -38,6 +41,24 @@ class NoSpace(Error):  # noqa: N818 as waitress names the others
     reason = "Insufficient Storage"
 
 
+class NamedFile(TempfileBasedBuffer):
+    """A file with a name, so that a body needs no second copy for whoever is to open it."""
+
+    def newfile(self) -> Any:
+        return NamedTemporaryFile(prefix=PREFIX)
+
+
+class Body(OverflowableBuffer):
+    """A body as it comes: a large one goes into such a file."""
+
+    def _set_large_buffer(self) -> None:
+        small = self.buf
+        self.buf = NamedFile(small)
+        if small is not None:
+            small.close()
+        self.overflowed = True
+
+
 class Parser(HTTPRequestParser):
     """Refuses requests whose length two readers could see differently."""
 
@@ -48,6 +69,8 @@ class Parser(HTTPRequestParser):
             self.chunked and "CONTENT_LENGTH" in self.headers
         ):
             raise ParsingError("a body has a Content-Length or a Transfer-Encoding, never both")
+        if self.body_rcv is not None:
+            self.body_rcv.buf = Body(self.adj.inbuf_overflow)
 
     def received(self, data: bytes) -> int:
         """Take what has come; a body for which this machine has no room is answered, not cut."""

@@ -2,57 +2,106 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
-import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
 
-from service.api.idempotency import name_upload
+from chainrule.errors import DataError
+from service.api.gunzip import gunzip
+from service.api.idempotency import is_promised, name_upload
 from service.api.schemas import media_type
+from service.api.spool import PREFIX, spool_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from flask import Request
 
-__all__ = ["FORMATS", "MEDIA_TYPES", "spool_folder", "spooled", "sweep"]
+    from service.settings import Settings
 
-FORMATS = {"text/csv": "csv", "application/x-npz": "npz", "application/json": "json"}
-MEDIA_TYPES = {format_: media for media, format_ in FORMATS.items()} | {
-    "ndjson": "application/x-ndjson",  # these two are results only
-    "npy": "application/x-npy",
+__all__ = ["FORMATS", "MEDIA_TYPES", "PART", "Spooled", "spooled", "spooled_part"]
+
+FORMATS = {
+    "text/csv": "csv",
+    "application/x-npz": "npz",
+    "application/x-npy": "npy",
+    "application/x-idx": "idx",
+    "application/json": "json",
 }
+MEDIA_TYPES = {format_: media for media, format_ in FORMATS.items()} | {
+    "ndjson": "application/x-ndjson",  # a result only
+}
+PART = "application/octet-stream"
 PIECE_BYTES = 2**20
-STALE_S = 3600.0  # no upload lasts that long
 
 
-def spool_folder(data_dir: Path) -> Path:
-    """Return the folder for bodies that are on their way, made when it is not there."""
-    folder = data_dir / "uploads"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
+@dataclass(frozen=True)
+class Spooled:
+    """A body that has come: where it is, what it says it is, and its SHA-256."""
 
-
-def sweep(folder: Path) -> None:
-    """Remove what uploads left behind when their API process was killed."""
-    for path in folder.glob("upload-*"):
-        with suppress(FileNotFoundError):  # another process of ours sweeps too
-            if time.time() - path.stat().st_mtime > STALE_S:
-                path.unlink()
+    path: Path
+    format: str
+    sha256: str
 
 
 @contextmanager
-def spooled(request: Request, data_dir: Path) -> Iterator[tuple[Path, str]]:
-    """Write the body to a file that goes with the request; yield its path and format.
+def spooled(request: Request, settings: Settings) -> Iterator[Spooled]:
+    """Have the body as a file that goes with the request, unpacked if it came packed.
 
     Raises: RequestError (415); RequestEntityTooLarge, as soon as too much has come; as
-    ``name_upload``.
+    ``name_upload`` and ``gunzip``.
     """
     format_ = FORMATS[media_type(request, FORMATS)]
-    with NamedTemporaryFile(dir=spool_folder(data_dir), prefix="upload-") as file:
+    with _unpacked(request, settings, name_upload) as (path, sha256):
+        yield Spooled(path, format_, sha256)
+
+
+@contextmanager
+def spooled_part(request: Request, settings: Settings) -> Iterator[Path]:
+    """Have a part of a file as ``spooled`` does.
+
+    Raises: as ``spooled``; DataError at ``part``, if it is not what its digest says.
+    """
+    media_type(request, [PART])
+    with _unpacked(request, settings, _check_digest) as (path, _):
+        yield path
+
+
+@contextmanager
+def _unpacked(
+    request: Request, settings: Settings, told: Callable[[str], object]
+) -> Iterator[tuple[Path, str]]:
+    """Yield a file and its SHA-256; ``told`` hears that of the body as it came."""
+    with _file(request, settings.data_dir) as path:
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        told(sha256)
+        if request.headers.get("Content-Encoding", "identity").lower() != "gzip":
+            yield path, sha256
+            return
+        with NamedTemporaryFile(dir=spool_folder(settings.data_dir), prefix=PREFIX) as unpacked:
+            sha256 = gunzip(path, unpacked, settings.max_upload_bytes)
+            yield Path(unpacked.name), sha256
+
+
+def _check_digest(sha256: str) -> None:
+    if not is_promised(sha256):
+        raise DataError.at("part", "is not the one that its digest tells of")
+
+
+@contextmanager
+def _file(request: Request, data_dir: Path) -> Iterator[Path]:
+    """Yield the file that the server keeps a large body in, or one that a small one is put into."""
+    body = request.environ["wsgi.input"]
+    if isinstance(name := getattr(body, "name", None), str):
+        body.flush()
+        yield Path(name)
+        return
+    with NamedTemporaryFile(dir=spool_folder(data_dir), prefix=PREFIX) as file:
         shutil.copyfileobj(request.stream, file, PIECE_BYTES)
         file.flush()
-        name_upload(Path(file.name))
-        yield Path(file.name), format_
+        yield Path(file.name)

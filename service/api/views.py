@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from service.actions.models import Format
+from service.actions.requests import ColumnType
 
 __all__ = [
     "ArchitecturePage",
@@ -25,10 +26,13 @@ __all__ = [
     "MetricsView",
     "ModelPage",
     "ModelView",
+    "PartView",
     "PlanView",
     "PredictionView",
+    "PreviewView",
     "ProgressView",
     "TransitionView",
+    "UploadView",
     "WarmStartView",
     "timestamp",
 ]
@@ -45,16 +49,31 @@ def timestamp(seconds: float | None) -> str | None:
     return text.replace("+00:00", "Z")
 
 
+class HistogramView(BaseModel):
+    """How many values are between one edge and the next."""
+
+    edges: list[float]
+    counts: list[int]
+
+
 class ColumnView(BaseModel):
-    """A column of a table."""
+    """A column of a table.
+
+    ``min`` and ``max`` of times are text. ``counts`` are the rows of the commonest categories;
+    these and ``histogram`` are left out of lists.
+    """
 
     name: str
-    type: Literal["integer", "number", "categorical", "text"]
+    type: ColumnType
     missing: int
     unique: int
-    min: float | None = None
-    max: float | None = None
+    unique_estimated: bool = False
+    min: float | str | None = None
+    max: float | str | None = None
     mean: float | None = None
+    std: float | None = None
+    histogram: HistogramView | None = None
+    counts: dict[str, int] = {}
 
 
 class ArrayView(BaseModel):
@@ -65,20 +84,85 @@ class ArrayView(BaseModel):
     dtype: str
 
 
+class ProgressView(BaseModel):
+    """How far a job is: completed epochs and committed steps; of a prediction committed rows.
+
+    Of a parsing: bytes of the file that are read.
+    """
+
+    epoch: int = 0
+    epochs: int = 0
+    step: int = 0
+    steps: int = 0
+    row: int = 0
+    rows: int = 0
+    byte: int = 0
+    bytes: int = 0
+    fraction: float
+    eta_s: float | None
+    samples_per_s: float | None
+
+
 class DatasetView(BaseModel):
-    """A dataset: ``columns`` of a table, or ``arrays``."""
+    """A dataset: ``columns`` of a table, or ``arrays``, once it is ready.
+
+    Unless it was parsed as it came, ``job_id`` is the job that does, ``progress`` says how far that
+    is, and ``error`` why it has failed. ``types`` are those of columns that were given with it.
+    """
 
     id: str
     name: str
     format: str
+    types: dict[str, str]
     state: Literal["parsing", "ready", "failed"]
-    rows: int
+    rows: int | None
     bytes: int
     sha256: str
     columns: list[ColumnView] = []
     arrays: list[ArrayView] = []
     warnings: list[str]
+    error: dict[str, Any] | None = None
+    job_id: str | None = None
+    progress: ProgressView | None = None
     created_at: str
+    links: dict[str, str]
+
+
+class FirstRowsView(ArrayView):
+    """An array and its first rows."""
+
+    rows: list[Any]
+
+
+class PreviewView(BaseModel):
+    """The first rows of a dataset: of a table by the names of its columns, or of each array."""
+
+    rows: list[dict[str, Any]] = []
+    arrays: list[FirstRowsView] = []
+
+
+class PartView(BaseModel):
+    """A part of an upload."""
+
+    number: int
+    bytes: int
+    sha256: str
+
+
+class UploadView(BaseModel):
+    """A file that comes in parts of ``part_bytes``; ``parts`` are those that are there."""
+
+    id: str
+    name: str
+    format: str
+    types: dict[str, str]
+    bytes: int
+    sha256: str | None
+    part_bytes: int
+    parts: list[PartView]
+    dataset_id: str | None
+    created_at: str
+    expires_at: str
     links: dict[str, str]
 
 
@@ -129,20 +213,6 @@ class ArchitecturePage(BaseModel):
     next: str | None
 
 
-class ProgressView(BaseModel):
-    """How far a job is: completed epochs and committed steps; of a prediction committed rows."""
-
-    epoch: int = 0
-    epochs: int = 0
-    step: int = 0
-    steps: int = 0
-    row: int = 0
-    rows: int = 0
-    fraction: float
-    eta_s: float | None
-    samples_per_s: float | None
-
-
 class TransitionView(BaseModel):
     """One change of a job's state."""
 
@@ -174,10 +244,13 @@ class ResultView(BaseModel):
 
 
 class JobItem(BaseModel):
-    """A job, as lists show it.  ``model_id``: what it has trained, or what predicts."""
+    """A job, as lists show it.  ``model_id``: what it has trained, or what predicts.
+
+    ``dataset_id``: what it reads, or makes ready, if its kind is parsing.
+    """
 
     id: str
-    kind: Literal["training", "prediction"]
+    kind: Literal["training", "prediction", "parsing"]
     name: str
     state: State
     attempt: int

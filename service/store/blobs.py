@@ -27,11 +27,12 @@ from service.store.tables import (
     Job,
     Model,
     Part,
+    UploadPart,
     WarmStart,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sqlalchemy.orm import Session
 
@@ -41,6 +42,7 @@ __all__ = [
     "ATTEMPTS",
     "CHUNK_BYTES",
     "StagedBlob",
+    "Window",
     "attach",
     "attached",
     "chunks",
@@ -50,6 +52,7 @@ __all__ = [
     "read",
     "stage",
     "stream",
+    "stream_staged",
     "stream_within",
 ]
 
@@ -131,12 +134,7 @@ def stream(database: Database, sha256: str) -> Iterator[bytes]:
 
     Raises: CorruptError, at the first chunk that is not what was written.
     """
-
-    def read(act: Callable[[Session], T]) -> T:
-        with database.read() as session:
-            return act(session)
-
-    return _stream(read, sha256)
+    return _stream(_snapshots(database), sha256)
 
 
 def stream_within(session: Session, sha256: str) -> Iterator[bytes]:
@@ -144,10 +142,30 @@ def stream_within(session: Session, sha256: str) -> Iterator[bytes]:
     return _stream(lambda act: act(session), sha256)
 
 
-def _stream(read: Callable[[Callable[[Session], Any]], Any], sha256: str) -> Iterator[bytes]:
-    names: list[str] = read(lambda session: chunks(session, sha256))
+def stream_staged(database: Database, staged: StagedBlob) -> Iterator[bytes]:
+    """Yield staged bytes as ``stream`` does, whether or not anything refers to them yet."""
+    return _stream(_snapshots(database), staged.sha256, staged.chunks)
+
+
+def _snapshots(database: Database) -> Callable[[Callable[[Session], T]], T]:
+    """Return what gives each act a session of its own."""
+
+    def read(act: Callable[[Session], T]) -> T:
+        with database.read() as session:
+            return act(session)
+
+    return read
+
+
+def _stream(
+    read: Callable[[Callable[[Session], Any]], Any],
+    sha256: str,
+    names: Sequence[str] | None = None,
+) -> Iterator[bytes]:
+    if names is None:
+        names = read(lambda session: chunks(session, sha256))
     whole = hashlib.sha256()
-    for name in names:
+    for name in names or ():
         wanted = select(Chunk.data).where(Chunk.sha256 == name)
         data: bytes | None = read(lambda session, wanted=wanted: session.scalar(wanted))  # type: ignore[misc]
         if data is None or hashlib.sha256(data).hexdigest() != name:
@@ -156,6 +174,38 @@ def _stream(read: Callable[[Callable[[Session], Any]], Any], sha256: str) -> Ite
         yield data
     if whole.hexdigest() != sha256:
         raise CorruptError(f"blob {sha256[:12]}…: the stored bytes are not those that were written")
+
+
+class Window:
+    """Parts of a blob that was staged as a whole, read without the rest of it."""
+
+    def __init__(self, session: Session, sha256: str) -> None:
+        self._session = session
+        self._sha256 = sha256
+        self._position, self._data = -1, b""
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Return the bytes from ``start`` up to ``stop``.  Raises: CorruptError."""
+        found = bytearray()
+        for position in range(start // CHUNK_BYTES, -(-stop // CHUNK_BYTES)):
+            at = position * CHUNK_BYTES
+            found += self._chunk(position)[max(0, start - at) : stop - at]
+        if len(found) != stop - start:
+            raise CorruptError(f"blob {self._sha256[:12]}… ends before byte {stop:,}")
+        return bytes(found)
+
+    def _chunk(self, position: int) -> bytes:
+        """Return a chunk, the one read last without asking again."""
+        if position != self._position:
+            here = (BlobChunk.blob == self._sha256, BlobChunk.position == position)
+            wanted = select(Chunk.sha256, Chunk.data)
+            row = self._session.execute(
+                wanted.join(BlobChunk, BlobChunk.chunk == Chunk.sha256).where(*here)
+            ).first()
+            if row is None or hashlib.sha256(row.data).hexdigest() != row.sha256:
+                raise CorruptError(f"blob {self._sha256[:12]}…: chunk {position} is damaged")
+            self._position, self._data = position, row.data
+        return self._data
 
 
 def chunks(session: Session, sha256: str) -> list[str]:
@@ -244,6 +294,7 @@ def _unreferenced() -> list[Any]:
         Checkpoint.blob,
         Model.bundle,
         Part.blob,
+        UploadPart.blob,
         WarmStart.blob,
     )
     return [~exists().where(user == Blob.sha256) for user in users]

@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 __all__ = [
+    "DATASET_STATES",
     "FINAL",
     "STATES",
     "ApiKey",
@@ -42,11 +43,14 @@ __all__ = [
     "Model",
     "Part",
     "Step",
+    "Upload",
+    "UploadPart",
     "WarmStart",
     "Worker",
 ]
 
 STATES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
+DATASET_STATES = ("parsing", "ready", "failed")
 FINAL = ("succeeded", "failed", "cancelled")
 
 Json = JSON(none_as_null=True)
@@ -151,11 +155,18 @@ class BlobChunk(Base):
 
 
 class Dataset(Base):
-    """An upload: the bytes as they came, and the tensors that they were parsed into."""
+    """An upload: the bytes as they came, and the tensors that they were parsed into.
+
+    While it is ``parsing`` a job of that kind is live; if that ends without success, it is
+    ``failed``, and ``error`` says why. Only ``store.transitions`` writes ``state``. ``types`` is
+    canonical JSON: the types of columns that the client has given.
+    """
 
     __tablename__ = "datasets"
     __table_args__ = (
-        UniqueConstraint("tenant_id", "sha256", "format"),
+        CheckConstraint(f"state IN {DATASET_STATES}", name="state"),
+        CheckConstraint("(state = 'ready') = (prepared IS NOT NULL)", name="ready_is_prepared"),
+        UniqueConstraint("tenant_id", "sha256", "format", "types"),
         {"sqlite_autoincrement": True},
     )
 
@@ -164,14 +175,54 @@ class Dataset(Base):
     tenant_id: Mapped[str]
     name: Mapped[str]
     format: Mapped[str]
+    types: Mapped[str] = mapped_column(default="{}", server_default="{}")
     state: Mapped[str]
-    rows: Mapped[int]
+    rows: Mapped[int | None]
     bytes: Mapped[int]
     sha256: Mapped[str]
     blob: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"), index=True)
-    prepared: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"), index=True)
-    schema: Mapped[dict[str, Any]]
+    # These two are null until it is ready; what reads them asks for one that is.
+    prepared: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"), index=True, nullable=True)
+    schema: Mapped[dict[str, Any]] = mapped_column(Json, nullable=True)
+    error: Mapped[dict[str, Any] | None] = mapped_column(Json)
     created_at: Mapped[float]
+
+
+class Upload(Base):
+    """A file that comes in parts, until they are a dataset.  ``used_at``: when one came last.
+
+    ``types`` is as in ``Dataset``; ``sha256`` what the client says that the file's is.
+    """
+
+    __tablename__ = "uploads"
+    __table_args__ = (Index(None, "tenant_id", "sha256"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str]
+    name: Mapped[str]
+    format: Mapped[str]
+    types: Mapped[str]
+    bytes: Mapped[int]
+    sha256: Mapped[str | None]
+    part_bytes: Mapped[int]
+    dataset_id: Mapped[str | None] = mapped_column(
+        ForeignKey("datasets.id", ondelete="CASCADE"), index=True
+    )
+    created_at: Mapped[float]
+    used_at: Mapped[float] = mapped_column(index=True)
+
+
+class UploadPart(Base):
+    """A part of such a file, numbered from 1."""
+
+    __tablename__ = "upload_parts"
+
+    upload_id: Mapped[str] = mapped_column(
+        ForeignKey("uploads.id", ondelete="CASCADE"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    blob: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"), index=True)
+    bytes: Mapped[int]
 
 
 class Architecture(Base):
@@ -189,11 +240,11 @@ class Architecture(Base):
 
 
 class Job(Base):
-    """A job, of training or of prediction: the truth, whatever any message or process believes.
+    """A job of training, prediction or parsing: the truth, whatever any process believes.
 
     ``attempt`` counts claims and fences late writers; ``hb`` counts heartbeats; ``crashes`` counts
     attempts in a row that committed no step; ``step`` counts committed batches of ``steps``, or
-    rows, if ``kind`` is prediction.
+    rows, if ``kind`` is prediction; bytes of the file, if it is parsing, of which none is kept.
     ``owner`` is ``<worker id>:<nonce>`` while running. Only ``store.transitions`` writes ``state``.
     """
 
@@ -242,8 +293,9 @@ class Job(Base):
     metrics: Mapped[dict[str, Any] | None] = mapped_column(Json)
     best: Mapped[dict[str, Any] | None] = mapped_column(Json)
     error: Mapped[dict[str, Any] | None] = mapped_column(Json)
-    # Read when asked for only: it has a row for each layer.
+    # Read when asked for only: they have rows for each layer, class, column and so on.
     certificate: Mapped[dict[str, Any] | None] = mapped_column(Json, deferred=True)
+    evaluation: Mapped[dict[str, Any] | None] = mapped_column(Json, deferred=True)
     model_id: Mapped[str | None]
     result: Mapped[dict[str, Any] | None] = mapped_column(Json)
     created_at: Mapped[float]
@@ -360,6 +412,7 @@ class Model(Base):
     spec: Mapped[dict[str, Any]]
     recipe: Mapped[dict[str, Any] | None] = mapped_column(Json)
     metrics: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    evaluation: Mapped[dict[str, Any] | None] = mapped_column(Json, deferred=True)
     fingerprint: Mapped[str]
     weights_sha256: Mapped[str]
     bundle: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"), index=True)

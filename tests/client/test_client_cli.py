@@ -85,6 +85,38 @@ def test_a_job_begins_with_the_weights_of_a_model_or_of_a_checkpoint(say, config
     assert "skipped dense_3: the source has no layer dense_3" in err
 
 
+def test_an_evaluation_is_shown_beside_null_models(say, configured, table, job):
+    code, out, err = say("evaluation", job["id"])
+    assert (code, err) == (0, "")
+    for line in (
+        r"better than the best null model \((majority|linear), accuracy ",
+        r"judged on 20 test rows",
+        r"accuracy +\S+ \[.*\] +\S+ \[.*\] +\S+ \[.*\]",
+        r"majority +accuracy 0\.\d+ \[",
+        r"amber +\d\.\d{3} +\d\.\d{3} +\d\.\d{3} +\d+",
+    ):
+        assert re.search(line, out), line
+    code, shown, _ = say("evaluation", job["model_id"], "--json")
+    assert json.loads(shown)["status"] == "complete"
+    code, out, _ = say("train", table, *SMALL)
+    assert re.search(r"verdict +(not )?better than the best null model", out)
+
+
+def test_an_evaluation_of_numbers_is_shown_too(say, configured, table):
+    code, out, err = say("train", table, "--target", "height", "--inputs", "x,y", "--json")
+    assert code == 0, err
+    code, out, _ = say("evaluation", json.loads(out)["id"])
+    assert code == 0
+    assert re.search(r"rmse +\d", out)
+    assert re.search(r"median +rmse \d", out)
+    assert re.search(r"x <= \S+ +\d+ +\d", out)
+
+
+def test_an_evaluation_that_is_not_there_is_exit_code_3(say, configured):
+    code, _, err = say("evaluation", "job_00000000000070008000000000000000")
+    assert (code, "no evaluation of job_0" in err) == (3, True)
+
+
 def test_detach_returns_at_once_and_watch_sees_the_end(say, configured, table):
     code, out, _ = say("train", table, *SMALL, "--detach", "--json")
     assert code == 0

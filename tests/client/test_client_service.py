@@ -102,6 +102,15 @@ def test_a_certificate_tells_each_layers_error(trained):
     assert max(row["max_relative_error"] for row in certificate["layers"]) < 1e-6
 
 
+def test_an_evaluation_tells_whether_the_network_has_learnt(trained):
+    report = trained.evaluation()
+    assert report["status"] == "complete"
+    (output,) = report["outputs"].values()
+    assert output["verdict"]["null_model"] in ("majority", "linear")
+    assert output["parts"]["test"]["metrics"]["accuracy"]["value"] > 0.9
+    assert trained.model().evaluation() == report
+
+
 def test_more_rows_than_one_request_takes_are_predicted_in_order(trained):
     rows = [
         {"x": (i % 2) + 0.123456789012345, "y": (i % 2) - 0.123456789012345} for i in range(25_000)

@@ -221,3 +221,13 @@ def test_a_packed_part_is_refused():
             archive.writestr(name, b"\0" * 10**6)
     with pytest.raises(CheckpointError, match="not stored as they are"):
         chainrule.load(file.getvalue())
+
+
+def test_a_bundle_may_carry_an_evaluation_and_older_ones_have_none():
+    net = Network(SPEC, seed=3)
+    assert chainrule.load(write_bundle(net)).evaluation is None
+    report = {"status": "complete", "outputs": {"dense_1": {"z": 1.5, "a": None}}}
+    data = write_bundle(net, evaluation=report)
+    assert chainrule.load(data).evaluation == report
+    with pytest.raises(CheckpointError, match=r"evaluation\.json has changed"):
+        chainrule.load(edit(data, "evaluation.json", lambda text: text + b" "))

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from chainrule.errors import CheckpointError, DataError, SpecError
 from chainrule.recipe import Recipe
-from chainrule.recipe.inputs import MAX_WIDTH, scale
-from chainrule.spec import DataSpec, SplitSpec
+from chainrule.recipe.columns.number import scale
+from chainrule.recipe.inputs import MAX_WIDTH
+from chainrule.spec import DataSpec, PreprocessingSpec, SplitSpec
 
 CITIES = ["Bonn", "Köln", "Ulm"]
 NO_SPLIT = SplitSpec(validation=0.0, test=0.0)
@@ -194,9 +195,10 @@ def test_the_request_comes_back_with_everything_decided():
         "sample_weight": None,
         "task": "classification",
         "window": None,
-        "preprocessing": {"array": {"scaling": {"kind": "none"}}},
+        "preprocessing": None,
         "augmentation": [],
         "split": {"kind": "random", "validation": 0.1, "test": 0.1},
+        "preprocessing": PreprocessingSpec().render(),
     }
 
 

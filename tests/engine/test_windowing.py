@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chainrule.errors import DataError, SpecError
+from chainrule.evaluation import evaluation_report
 from chainrule.fitting import TrainingLoop, evaluate, replay
 from chainrule.network import Network
 from chainrule.recipe import Recipe
@@ -127,7 +128,7 @@ def test_one_series_gives_the_windows_of_numpy():
     # Keras's timeseries_dataset_from_array(series, series[4 - 1 + 3 :], 4) has the same ones.
     raw = np.lib.stride_tricks.sliding_window_view(series, 4)[:-3]
     column, target = recipe.inputs.columns[0], recipe.target
-    np.testing.assert_allclose(x[:][..., 0] * column.std + column.mean, raw, atol=1e-9)
+    np.testing.assert_allclose(x[:][..., 0] * column.scale + column.offset, raw, atol=1e-9)
     np.testing.assert_allclose(y[:, 0] * target.std + target.mean, series[6:], atol=1e-9)
     assert recipe.rows == {"train": 24, "validation": 0, "test": 0, "dropped": 6}
     assert recipe.task == "forecast"
@@ -245,7 +246,7 @@ def test_groups_shorter_than_a_window_are_padded(padding):
     column = recipe.inputs.columns[0]
     # Of the training rows, which are all but those that are targets only.
     inside = tensors["x"][[0, 1, 2, 3, 5]]
-    assert (column.mean, column.std) == (inside.mean(), inside.std())
+    assert (column.offset, column.scale) == (inside.mean(), inside.std())
     for got, own in zip(x[:][..., 0], rows, strict=True):
         real = (tensors["x"][own] - inside.mean()) / inside.std()
         pads = [-9.0] * (3 - len(own))
@@ -369,7 +370,7 @@ def test_what_a_prediction_lacks_is_named():
 
     assert refused(row, row) == "rows: the group of row 0 has 2 rows, a window takes 3"
     assert refused({**row, "shop": None}) == "rows[0].shop: must have a value: the window's group"
-    assert refused({"shop": "a"}) == "rows[0].day: is missing: it is the window's order_by"
+    assert refused({"shop": "a", "price": 1, "sales": 2}) == "rows[0].day: is missing: it is the window's order_by"
     assert "rows[0].day: must be a number" in refused({**row, "day": "soon"})
     tensors, schema = shops(9)
     tensors["day"][4] = np.nan
@@ -390,7 +391,9 @@ def test_what_a_prediction_lacks_is_named():
         ),
         ({"task": "reconstruction", "target": None}, "task: reconstruction is of rows or arrays"),
         ({"window": {"kind": "group"}}, "window.group: is missing"),
-        ({"window": None, "split": {"kind": "time"}}, "split.kind time is of windows"),
+        ({"window": None, "split": {"kind": "time"}}, "split.column: is missing"),
+        ({"split": {"kind": "time", "column": "day"}}, "split.column: is not given"),
+        ({"inputs": {"a": ["price"], "b": ["shop"]}}, "inputs: of a window go in side by side"),
         ({"window": None, "task": "forecast"}, "task: forecast learns from arrays of sequences"),
     ],
 )
@@ -452,3 +455,41 @@ def test_a_run_over_windows_resumes_to_the_bit(rows):
     whole = learnt(*rows).checkpoint().to_bytes()
     half = learnt(*rows, stop=4).checkpoint()
     assert learnt(*rows, checkpoint=half).checkpoint().to_bytes() == whole
+
+
+def test_rows_that_are_dropped_are_in_no_window():
+    tensors, schema = shops(90)
+    tensors["price"][[10, 40, 70]] = np.nan
+    window = {"length": 3, "group": "shop", "order_by": "day"}
+    options = {"number": {"missing": "drop"}}
+    recipe = fit(
+        (tensors, schema),
+        target="sales",
+        window=window,
+        split=NOTHING_ASIDE,
+        preprocessing=options,
+    )
+    windows = plain_windows(pd.DataFrame(tensors), 3, [1], 1, (0, 0))
+    wanted = [own[0] for _, own, _ in windows if not np.isnan(tensors["price"][own]).any()]
+    assert len(wanted) < len(windows)
+    assert recipe.indices(tensors).train.tolist() == sorted(wanted)
+
+
+def test_the_last_value_of_a_window_is_a_null_model():
+    data = tensors, _ = shops(200)
+    window = {"length": 5, "horizon": [1, 2], "group": "shop", "order_by": "day"}
+    recipe = fit(data, target="sales", window=window, split={"validation": 0, "test": 0.3})
+    net = Network(
+        {
+            "input": {"shape": [5, 2]},
+            "layers": [{"kind": "lstm", "units": 2}, {"kind": "dense", "units": 2}],
+        }
+    )
+    report = evaluation_report(net, recipe, tensors, recipe.indices(tensors), lambda: None)
+    frame = pd.DataFrame(tensors)
+    found = [w for w in plain_windows(frame, 5, [1, 2], 1, (0, 0.3)) if w[0] == 2]
+    errors = [tensors["sales"][own[-1]] - tensors["sales"][ahead] for _, own, ahead in found]
+    (output,) = report["outputs"].values()
+    (null,) = [one for one in output["null_models"] if one["kind"] == "last_value"]
+    mse = null["parts"]["test"]["mse"]["value"]
+    assert mse == pytest.approx(np.mean(np.square(errors)))

@@ -12,6 +12,7 @@ import pytest
 from chainrule.errors import DataError, SpecError
 from chainrule.spec import ArchitectureSpec, parse
 from service.actions import architectures, datasets, jobs, workers
+from service.actions.datasets import Intake, Upload
 from service.actions.requests import JobRequest
 from service.errors import AdmissionError, ConflictError, CorruptError, NotFoundError
 from service.settings import Settings
@@ -29,13 +30,12 @@ TABLE = "\n".join(
 def shop(scene, parser, tmp_path):
     """A service with one dataset, and the calls that a client makes."""
     settings = Settings.from_env({"HOME": str(tmp_path)})
+    intake = Intake(scene.database, parser, scene.bell, tmp_path, settings.parse_inline_bytes)
 
     def upload(data=TABLE, tenant="default", name="shop"):
         path = tmp_path / "upload"
         path.write_bytes(data)
-        return datasets.create(
-            scene.database, parser, tenant=tenant, name=name, format="csv", path=path
-        )
+        return datasets.create(intake, Upload(tenant, name, "csv"), path)
 
     dataset, created = upload()
     assert created
@@ -61,6 +61,7 @@ def shop(scene, parser, tmp_path):
     return SimpleNamespace(
         dataset=dataset,
         folder=tmp_path,
+        intake=intake,
         plan=plan,
         request=request,
         settings=settings,
@@ -108,11 +109,7 @@ def test_the_same_bytes_uploaded_at_once_make_one_dataset(scene, shop, parser, t
         path = tmp_path / name
         path.write_bytes(TABLE + b"\n1,red,2,a")
         start.wait()
-        made.append(
-            datasets.create(
-                scene.database, parser, tenant="default", name="n", format="csv", path=path
-            )
-        )
+        made.append(datasets.create(shop.intake, Upload("default", "n", "csv"), path))
 
     threads = [threading.Thread(target=go, args=(name,)) for name in ("one", "two")]
     for thread in threads:
@@ -249,9 +246,7 @@ def test_an_output_that_is_no_vector_is_blamed_on_the_loss(shop, parser, scene, 
     path = tmp_path / "arrays.json"
     images = {"inputs": [[[1, 2], [3, 4]]] * 20, "targets": [[1.0]] * 20}
     path.write_text(json.dumps(images))
-    arrays, _ = datasets.create(
-        scene.database, parser, tenant="default", name="n", format="json", path=path
-    )
+    arrays, _ = datasets.create(shop.intake, Upload("default", "n", "json"), path)
     document = {
         "dataset_id": arrays.id,
         "architecture": {"layers": [{"kind": "activation", "activation": "relu"}]},

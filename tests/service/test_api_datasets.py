@@ -56,6 +56,20 @@ def test_arrays_come_as_npz_and_as_json(api):
         assert shapes == {"inputs": [20, 4], "targets": [20]}
 
 
+def test_an_array_comes_as_npy_and_as_idx(api):
+    x = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    file = io.BytesIO()
+    np.save(file, x)
+    idx = bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4]) + x.tobytes()
+    for kind, data in {"npy": file.getvalue(), "idx": idx}.items():
+        answer = api.upload(data, f"application/x-{kind}")
+        assert answer.status_code == 201, answer.text
+        assert answer.json["format"] == kind
+        assert answer.json["arrays"] == [{"name": "inputs", "shape": [2, 3, 4], "dtype": "uint8"}]
+        whole = api.get(answer.json["links"]["content"])
+        assert (whole.data, whole.mimetype) == (data, f"application/x-{kind}")
+
+
 def test_a_dataset_comes_back_byte_for_byte_or_in_part(api):
     view = api.upload().json
     whole = api.get(view["links"]["content"])

@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import select, update
 
 from chainrule.certificate import certify
 from chainrule.checkpoint import Checkpoint
@@ -16,6 +17,7 @@ from chainrule.spec import ArchitectureSpec, parse
 from service.actions import jobs
 from service.app import create_app
 from service.store import transitions
+from service.store.tables import Job, Model
 from tests.api_testing import network, trained, training
 
 VIEW = {
@@ -142,6 +144,47 @@ def test_a_job_that_ended_before_it_began_has_no_certificate(api):
     answer = api.get(job["links"]["certificate"])
     assert answer.status_code == 404
     assert "ended without one" in answer.json["detail"]
+
+
+def test_an_evaluation_is_there_once_the_job_has_succeeded(api):
+    job = api.submit(training={"epochs": 4, "batch_size": 16})
+    address = job["links"]["evaluation"]
+    missing = api.get(address)
+    assert missing.status_code == 404
+    assert "yet" in missing.json["detail"]
+    for _ in training(api, job["id"]):
+        pass
+    answer = api.get(address)
+    assert answer.status_code == 200
+    with api.database.read() as session:
+        stored = session.scalar(select(Job.evaluation).where(Job.id == job["id"]))
+    assert answer.json == stored
+    assert (stored["status"], stored["judged"]) == ("complete", "test")
+    (output,) = stored["outputs"].values()
+    assert {one["column"] for one in output["slices"]["items"]} == {"length", "width", "colour"}
+    tag = {"If-None-Match": answer.headers["ETag"]}
+    assert api.get(address, headers=tag).status_code == 304
+    model = api.get(api.get(job["links"]["self"]).json["links"]["model"]).json
+    again = api.get(model["links"]["evaluation"])
+    assert (again.json, again.headers["ETag"]) == (answer.json, answer.headers["ETag"])
+    api.call("DELETE", job["links"]["self"])
+    assert api.get(model["links"]["evaluation"]).json == answer.json
+
+
+def test_a_job_that_ended_otherwise_has_no_evaluation(api):
+    job = api.submit()
+    api.post(job["links"]["cancel"])
+    answer = api.get(job["links"]["evaluation"])
+    assert answer.status_code == 404
+    assert "ended without one" in answer.json["detail"]
+
+
+def test_a_model_of_an_older_version_has_no_evaluation(api):
+    job = trained(api)
+    api.database.transact(lambda uow: uow.session.execute(update(Model).values(evaluation=None)))
+    answer = api.get(f"/v1/models/{job['model_id']}/evaluation")
+    assert answer.status_code == 404
+    assert "evaluation" in answer.json["detail"]
 
 
 def test_a_check_of_the_gradients_is_one_of_three_words(api):

@@ -2,6 +2,8 @@
 
 import pytest
 
+from chainrule.spec import PreprocessingSpec
+
 SERIES = "\n".join(["day,shop,price,sales", *(f"{d},{d % 2},{d % 7},{d % 5}" for d in range(100))])
 LAYERS = {"layers": [{"kind": "lstm", "units": 4}, {"kind": "dense", "units": "auto"}]}
 
@@ -42,7 +44,7 @@ def test_windows_come_back_decided_and_counted(ask):
             "padding": None,
             "mask_value": 0.0,
         },
-        "preprocessing": {"array": {"scaling": {"kind": "none"}}},
+        "preprocessing": PreprocessingSpec().render(),
         "augmentation": [],
         "split": {"kind": "time", "validation": 0.1, "test": 0.1},
     }

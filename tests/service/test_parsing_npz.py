@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import pickle
 import struct
+import tempfile
 import time
 import tracemalloc
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ import pytest
 from chainrule.errors import DataError
 from service.parsing.json_arrays import read_json
 from service.parsing.npz import read_npz
-from service.parsing.result import array_schema
+from service.parsing.streamed import array_schema, held
 
 
 def npy(descr="<f8", shape="(2, 3)", payload=b"\0" * 48, *, version=1, header=None):
@@ -40,13 +42,21 @@ def saved(save=np.savez, **arrays):
     return file.getvalue()
 
 
+def read(data):
+    """Return the arrays of an archive, in memory."""
+    return {
+        array.name: np.concatenate([block.ravel() for block in array.blocks()]).reshape(array.shape)
+        for array in read_npz(data, Path(tempfile.gettempdir()))
+    }
+
+
 def message(data):
     """Return what is said of a hostile file, having checked what it costs to find out."""
     tracemalloc.start()
     start = time.monotonic()
     try:
         with pytest.raises(DataError) as error:
-            read_npz(data)
+            read(data)
         assert time.monotonic() - start < 1
         assert tracemalloc.get_traced_memory()[1] < 64 << 20
     finally:
@@ -65,28 +75,29 @@ def test_what_numpy_saves_is_read_bit_for_bit(save):
         "large": rng.integers(0, 9, (300_000, 2)),
         **{name: np.arange(5).astype(name) for name in ("i1", "i2", "i4", "i8", "u1", "u2", "u4")},
     }
-    read = read_npz(saved(save, **arrays))
-    assert read.keys() == arrays.keys()
+    found = read(saved(save, **arrays))
+    assert found.keys() == arrays.keys()
     for name, array in arrays.items():
-        assert read[name].dtype == array.dtype
-        np.testing.assert_array_equal(read[name], array)
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array)
 
 
 def test_booleans_and_halves_become_types_that_train():
-    read = read_npz(saved(b=np.array([True, False]), h=np.array([0.5, 2], np.float16)))
-    assert (read["b"].dtype, read["b"].tolist()) == (np.uint8, [1, 0])
-    assert (read["h"].dtype, read["h"].tolist()) == (np.float32, [0.5, 2])
+    found = read(saved(b=np.array([True, False]), h=np.array([0.5, 2], np.float16)))
+    assert (found["b"].dtype, found["b"].tolist()) == (np.uint8, [1, 0])
+    assert (found["h"].dtype, found["h"].tolist()) == (np.float32, [0.5, 2])
 
 
 def test_labels_that_pack_very_well_are_read():
     labels = np.zeros(1_000_000, np.int64)
     data = saved(np.savez_compressed, y=labels)
     assert labels.nbytes > 100 * len(data)
-    assert len(read_npz(data)["y"]) == 1_000_000
+    assert len(read(data)["y"]) == 1_000_000
 
 
 def test_the_schema_tells_shapes_types_and_what_is_odd():
-    schema = array_schema({"x": np.array([[1.0], [np.nan]]), "y": np.arange(3)})
+    arrays = held({"x": np.array([[1.0], [np.nan]]), "y": np.arange(3)})
+    schema = array_schema(arrays, {"x": 1, "y": 0})
     assert schema["rows"] == 3
     assert schema["arrays"][0] == {"name": "x", "shape": [2, 1], "dtype": "float64"}
     assert schema["warnings"] == [
@@ -103,7 +114,6 @@ def test_the_schema_tells_shapes_types_and_what_is_odd():
         (npy(payload=b"\0" * 47), "48 bytes, and 47 are there"),
         (npy(descr="|V0", shape="(1000000000000,)", payload=b""), "its type '|V0' is not one of"),
         (npy(descr="|O"), "it holds Python objects"),
-        (npy(descr=">f8"), "its type '>f8' is not one of"),
         (npy(descr="<U500000000"), "its type '<U500000000' is not one of"),
         (npy(descr="<c16"), "its type '<c16' is not one of"),
         (npy(shape="(" + "1, " * 1000 + ")"), "it has 1000 axes"),
@@ -155,10 +165,11 @@ def test_a_name_that_the_prepared_file_needs_is_refused():
 def test_a_bomb_is_refused_by_its_ratio_and_by_its_size():
     zeros = npy("|u1", f"({50 << 20},)", payload=bytes(50 << 20))
     assert "times its size, at most 100" in message(archive(("x.npy", zeros)))
-    data = bytearray(archive(("x.npy", npy())))
-    entry = data.rfind(b"PK\1\2")
-    data[entry + 24 : entry + 28] = struct.pack("<I", 3_000_000_000)
-    assert "unpacks to 3,000,000,000 bytes" in message(bytes(data))
+    data = bytearray(archive(*((f"x{i}.npy", npy()) for i in range(5))))
+    entry = -1
+    while (entry := data.find(b"PK\1\2", entry + 1)) >= 0:
+        data[entry + 24 : entry + 28] = struct.pack("<I", 4_000_000_000)
+    assert "unpacks to 20,000,000,000 bytes" in message(bytes(data))
 
 
 def test_a_member_that_unpacks_to_more_than_it_says_is_cut_off():
@@ -240,10 +251,10 @@ def test_every_cut_and_flipped_byte_is_an_error_or_harmless():
         broken = bytearray(whole)
         broken[int(rng.integers(len(whole)))] ^= 1 << int(rng.integers(8))
         try:
-            read = read_npz(bytes(broken))
+            found = read(bytes(broken))
         except DataError:
             continue
-        assert sorted(array.size for array in read.values()) == [4, 12]
+        assert sorted(array.size for array in found.values()) == [4, 12]
 
 
 def test_json_arrays_are_read():

@@ -136,11 +136,18 @@ def test_a_child_that_dies_over_a_file_is_an_error_about_the_file(tmp_path, uplo
 
 def test_memory_is_limited(tmp_path, upload):
     path = tmp_path / "large"
-    path.write_bytes(b"a,b,c\n" + b"1.5,2.5,3.5\n" * 3_000_000)
+    path.write_bytes(b"a,b\n1," + b"x" * (80 << 20))  # a record is held as a whole
     with closing(Parser(memory_bytes=250 << 20)) as parser:
         with pytest.raises(DataError, match=r"^file: (needs more memory|ended the process)"):
             parser.parse(path, "csv")
         assert parser.parse(upload, "csv").rows == 2
+
+
+def test_memory_does_not_grow_with_the_table(tmp_path):
+    path = tmp_path / "large"
+    path.write_bytes(b"a,b,c\n" + b"1.5,2.5,3.5\n" * 3_000_000)
+    with closing(Parser(memory_bytes=400 << 20)) as parser:
+        assert parser.parse(path, "csv").rows == 3_000_000
 
 
 def test_the_child_has_no_secrets_and_no_core_dump(parser, upload, monkeypatch):

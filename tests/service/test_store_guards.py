@@ -206,7 +206,7 @@ def test_equal_bytes_are_one_dataset_of_each_tenant_and_format(scene):
         staged = blobs.stage(scene.database, data)
         new = transitions.NewDataset(staged, staged, "d", form, 1, {})
         return scene.database.transact(
-            lambda uow: transitions.store_dataset(uow.session, tenant, new).id
+            lambda uow: transitions.store_dataset(uow.session, tenant, new)[0].id
         )
 
     first = store("default", "csv", b"data")

@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from service.errors import ConflictError, NotFoundError
@@ -34,6 +34,20 @@ def test_a_certificate_is_kept_for_the_attempts_to_come_by_the_latest_one_only(s
     with scene.database.read() as session:
         found = session.scalar(select(Job.certificate).where(Job.id == first.job_id))
     assert found == second.certificate
+
+
+def test_an_evaluation_is_kept_with_the_job_and_its_model_once_the_job_has_succeeded(scene):
+    claim = scene.running(steps=1)
+    scene.commit(claim, 0, 1)
+    assert scene.succeed(claim, 1, evaluation={"status": "complete", "nan": math.nan})
+    kept = {"status": "complete", "nan": None}
+    with scene.database.read() as session:
+        assert session.scalar(select(Job.evaluation).where(Job.id == claim.job_id)) == kept
+        assert session.scalar(select(Model.evaluation).where(Model.job_id == claim.job_id)) == kept
+    with pytest.raises(IntegrityError, match="a final row never changes"):
+        scene.database.transact(
+            lambda uow: uow.session.execute(update(Job).values(evaluation=None))
+        )
 
 
 def test_a_claim_begins_an_attempt_and_names_its_owner(scene):

@@ -58,14 +58,10 @@ class Upload:
 
     def __call__(self, data):
         self.path.write_bytes(data.encode() if isinstance(data, str) else data)
-        return datasets.create(
-            self.database,
-            self.parser,
-            tenant=training_jobs.TENANT,
-            name="rows",
-            format="csv",
-            path=self.path,
-        )[0]
+        bell, folder = training_jobs.SilentBell(), self.path.parent
+        intake = datasets.Intake(self.database, self.parser, bell, folder, 2**26)
+        upload = datasets.Upload(training_jobs.TENANT, "rows", "csv")
+        return datasets.create(intake, upload, self.path)[0]
 
 
 @pytest.fixture

@@ -49,6 +49,14 @@ def test_a_job_trains_to_its_end_and_leaves_a_model(slots, database):
     assert hashlib.sha256(weights).hexdigest() == model.weights_sha256
     assert certificate["status"] == "passed"
     assert certificate == bundle.manifest["certificate"]
+    with database.read() as session:
+        report = jobs.evaluation(session, training_jobs.TENANT, job_id)
+        assert models.evaluation(session, training_jobs.TENANT, model.id) == report
+    assert report == bundle.evaluation
+    (output,) = report["outputs"].values()
+    assert output["parts"]["test"]["metrics"]["accuracy"]["value"] == pytest.approx(
+        job.metrics["test"]["accuracy"]
+    )
 
 
 def test_a_job_that_stops_early_succeeds_with_fewer_steps(slots, database):

@@ -232,6 +232,44 @@ def test_a_check_that_breaks_ends_only_a_job_that_enforces_it(run_here, monkeypa
     assert "cannot" in capsys.readouterr().err
 
 
+def test_a_job_ends_with_its_evaluation_in_the_bundle(job):
+    done = run(job)[-1]
+    report = done.header["model"]["evaluation"]
+    assert report["status"] == "complete"
+    assert chainrule.load(done.payload).evaluation == report
+    (output,) = report["outputs"].values()
+    for name in ("accuracy", "log_loss"):
+        metric = {"log_loss": "loss"}.get(name, name)
+        for part in ("validation", "test"):
+            measured = output["parts"][part]["metrics"][name]["value"]
+            assert measured == pytest.approx(done.header["metrics"][part][metric], rel=1e-6)
+
+
+def test_a_job_may_do_without_the_evaluation(job):
+    job["config"]["training"]["evaluation"] = "off"
+    done = run(job)[-1]
+    assert done.header["model"]["evaluation"]["status"] == "off"
+    assert done.header["metrics"]["test"]["accuracy"] > 0.5
+
+
+def test_an_evaluation_that_fails_itself_does_not_fail_the_job(run_here, monkeypatch, capsys):
+    def broken(*_):
+        raise ValueError("cannot")
+
+    monkeypatch.setattr(training, "evaluation_report", broken)
+    done = run_here("off")[-1]
+    report = done.header["model"]["evaluation"]
+    assert (done.kind, report["status"], report["outputs"]) == ("done", "failed", {})
+    assert "ValueError: cannot" in report["reason"]
+    assert "cannot" in capsys.readouterr().err
+
+
+def test_a_long_evaluation_gives_signs_of_life(run_here, monkeypatch):
+    monkeypatch.setattr(training, "EVALUATING_S", 0.0)
+    kinds = [frame.kind for frame in run_here("off")]
+    assert kinds[-2:] == ["progress", "done"]
+
+
 def test_a_job_taken_up_after_its_last_step_ends_with_the_same_bundle(job):
     frames = run(job)
     *_, last, done = [f for f in frames if f.kind in {"unit", "done"}]

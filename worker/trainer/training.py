@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from chainrule.bundle import weights_safetensors, write_bundle
 from chainrule.certificate import certify, uncertified
 from chainrule.checkpoint import Checkpoint
+from chainrule.evaluation import evaluation_report, unevaluated
 from chainrule.fingerprint import fingerprint
 from chainrule.fitting import EpochReport, TrainingLoop, evaluate
 from chainrule.mapping import open_tensors
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["GradientCheckError", "NonReproducibleError", "Training"]
 
 PROGRESS_S = 0.2
+EVALUATING_S = 5.0  # between signs of life while nothing is learnt any more
 RECENT_BATCHES = 50
 SLOWEST_FLOPS_PER_S = 1e9  # for the first batch, of which nothing is known yet
 SLOWEST_ROWS_PER_S = 2e5  # dealt to the parts
@@ -222,6 +224,7 @@ class Training:
             "validation": last.get("validation"),
             "test": self._test(),
         }
+        evaluation = self._evaluate()
         source = self._warm_start
         bundle = write_bundle(
             self._net,
@@ -231,6 +234,7 @@ class Training:
             training=self._config["training"] | {"warm_start": None},
             metrics=metrics,
             certificate=self._certificate,
+            evaluation=evaluation,
         )
         self._channel.send(
             "done",
@@ -241,8 +245,30 @@ class Training:
             model={
                 "fingerprint": fingerprint(),
                 "weights_sha256": hashlib.sha256(weights_safetensors(self._net)).hexdigest(),
+                "evaluation": evaluation,
             },
         )
+
+    def _evaluate(self) -> dict[str, Any]:
+        """Measure the network that was learnt, beside null models."""
+        if self._loop.training.evaluation == "off":
+            return unevaluated("off", "the job has evaluation: off")
+        self._told_at = time.monotonic()
+        try:
+            return evaluation_report(
+                self._net, self._recipe, self._tensors, self._split, self._tell_of_evaluation
+            )
+        except Exception as error:  # what only reports is not to end the job
+            traceback.print_exc()
+            detail = f"the evaluation itself failed: {type(error).__name__}: {error}"
+            return unevaluated("failed", detail)
+
+    def _tell_of_evaluation(self) -> None:
+        """Say that it goes on, so that nobody suspects a hang."""
+        now = time.monotonic()
+        if now - self._told_at >= EVALUATING_S:
+            self._told_at = now
+            self._channel.send("progress", step=self._loop.step, quiet_s=self._quiet_s())
 
     def _test(self) -> dict[str, float | None] | None:
         if not len(self._split.test):
@@ -283,8 +309,8 @@ class Training:
 
     def _first_guess_s(self, spec: ArchitectureSpec) -> float:
         """Say what a batch may take at the very most, before there was one."""
-        flops = summarize(spec)["flops_per_sample"]
-        return float(3 * self._batch_size * flops) / SLOWEST_FLOPS_PER_S
+        flops = int(summarize(spec)["flops_per_sample"])
+        return 3 * self._batch_size * flops / SLOWEST_FLOPS_PER_S
 
 
 class NonReproducibleError(Exception):

@@ -18,13 +18,14 @@ __all__ = ["EmbeddingSpec", "PositionalEmbeddingSpec"]
 class EmbeddingSpec(LayerBase):
     """A learned vector for each whole number.  Shape: (...) -> (..., output_dim).
 
-    What feeds it is an input of the network, of whole numbers from 0 to ``input_dim`` - 1.
+    What feeds it is an input of the network, of whole numbers from 0 to ``input_dim`` - 1; of a
+    column's categories that may be ``auto``.
     ``mask_zero`` says that 0 stands for padding, which the layers above then leave out.
     """
 
     kind: Literal["embedding"] = "embedding"
     # Up to where single precision holds every whole number.
-    input_dim: Annotated[int, Field(ge=1, le=10_000_000)]
+    input_dim: Annotated[int, Field(ge=1, le=10_000_000)] | Literal["auto"]
     output_dim: Annotated[int, Field(ge=1, le=1_000_000)]
     embeddings_initializer: Initializer = "random_uniform"
     mask_zero: bool = False
@@ -37,6 +38,14 @@ class EmbeddingSpec(LayerBase):
     def any_length(self) -> bool:
         return True
 
+    @property
+    def known_input_dim(self) -> int:
+        """The number of rows, once ``auto`` has been resolved."""
+        if self.input_dim == "auto":
+            detail = "auto is known only from a job's data; give a number"
+            raise SpecError(Problem("input_dim", detail))
+        return self.input_dim
+
     def output_shape(self, shape: Shape, /) -> Shape:
         if self.mask_zero and len(shape) != 1:
             detail = f"wants inputs of shape (steps,), got {shape}"
@@ -44,7 +53,7 @@ class EmbeddingSpec(LayerBase):
         return (*shape, self.output_dim)
 
     def weights(self, shape: Shape, /) -> tuple[Weight, ...]:
-        of = (self.input_dim, self.output_dim)
+        of = (self.known_input_dim, self.output_dim)
         return (Weight("embeddings", of, self.embeddings_initializer),)
 
     def scratch(self, shape: Shape, /, *, wants_dx: bool) -> Scratch:

@@ -76,8 +76,8 @@ class TrainingSpec(Document):
     )
     class_weights: ClassWeights | None = Field(
         None,
-        description="What a row of each class counts, as a list or by label; or a cost matrix, "
-        "cost[true class][predicted class].",
+        description="What a row of each class counts, as a list or by label, or balanced: all "
+        "classes alike; or a cost matrix, cost[true class][predicted class].",
     )
     optimizer: Annotated[OptimizerSpec, BeforeValidator(named)] = Field(
         AdamSpec(), description="An object, or a kind alone for its defaults."
@@ -115,6 +115,9 @@ class TrainingSpec(Document):
     precision: Literal["float32", "float64"] = Field("float32", description="Of all numbers.")
     gradient_check: Literal["enforce", "report", "off"] = Field(
         "report", description="Whether a wrong gradient fails the job, or is reported only."
+    )
+    evaluation: Literal["full", "off"] = Field(
+        "full", description="Whether the model is measured beside null models at the end."
     )
     warm_start: WarmStartSpec | None = Field(
         None, description="Whose weights to begin with; by default those of the seed."

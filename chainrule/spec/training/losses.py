@@ -171,9 +171,11 @@ LossSpec = Annotated[
 
 
 def _check_costs(
-    value: list[float] | dict[str, float] | list[list[float]],
-) -> list[float] | dict[str, float] | list[list[float]]:
+    value: str | list[float] | dict[str, float] | list[list[float]],
+) -> str | list[float] | dict[str, float] | list[list[float]]:
     """See to it that a cost matrix is one: square, and right answers are free."""
+    if isinstance(value, str):
+        return value
     rows = [row for row in value if isinstance(row, list)]
     if any(len(row) != len(value) for row in rows):
         raise ValueError("a cost matrix must be square: cost[true class][predicted class]")
@@ -187,7 +189,8 @@ def _check_costs(
 NamedLoss = Annotated[LossSpec, BeforeValidator(named)]
 Cost = Annotated[float, Field(ge=0.0, le=1e9)]
 ClassWeights = Annotated[
-    list[Cost] | dict[str, Cost] | list[list[Cost]], AfterValidator(_check_costs)
+    Literal["balanced"] | list[Cost] | dict[str, Cost] | list[list[Cost]],
+    AfterValidator(_check_costs),
 ]
 
 

@@ -24,6 +24,7 @@ from service.store.transitions.deletes import (
     delete_model,
 )
 from service.store.transitions.guards import Signals, finite, record
+from service.store.transitions.parsing import enqueue_parsing, note_parsed, parsed
 from service.store.transitions.pausing import pause, resume
 from service.store.transitions.progress import NewModel, certify, commit_unit, succeed
 from service.store.transitions.queue import (
@@ -34,7 +35,20 @@ from service.store.transitions.queue import (
     due_for_ring,
     next_queued,
 )
-from service.store.transitions.results import NewDataset, commit_part, deliver, store_dataset
+from service.store.transitions.results import (
+    NewDataset,
+    canonical,
+    commit_part,
+    deliver,
+    find_dataset,
+    store_dataset,
+)
+from service.store.transitions.uploads import (
+    complete_upload,
+    delete_upload,
+    purge_uploads,
+    store_part,
+)
 
 __all__ = [
     "MAX_CRASHES",
@@ -46,27 +60,36 @@ __all__ = [
     "WarmStartRef",
     "backoff_s",
     "cancel",
+    "canonical",
     "certify",
     "claim",
     "commit_part",
     "commit_unit",
+    "complete_upload",
     "delete_architecture",
     "delete_dataset",
     "delete_job",
     "delete_model",
+    "delete_upload",
     "deliver",
     "due_for_ring",
+    "enqueue_parsing",
     "fail",
+    "find_dataset",
     "finite",
     "heartbeat",
     "next_queued",
+    "note_parsed",
+    "parsed",
     "pause",
     "peek",
+    "purge_uploads",
     "reap",
     "record",
     "release",
     "resume",
     "retry",
     "store_dataset",
+    "store_part",
     "succeed",
 ]

@@ -17,6 +17,7 @@ from service.store.transitions.guards import (
     finite,
     leave,
     record,
+    settle,
     signals,
 )
 
@@ -122,6 +123,7 @@ def cancel(session: Session, job_id: str, tenant: str) -> str:
     asked = {"asked": "cancel"} if row.state == "running" else None
     event = JobEvent(job_id=job_id, attempt=row.attempt, who="api", detail=asked)
     record(session, event, before.state, row.state)
+    settle(session, job_id)
     return str(row.state)
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, and_, select, true, update
 
 from service.errors import ConflictError
 from service.store.database import nonce
-from service.store.tables import Job, JobEvent
+from service.store.tables import Dataset, Job, JobEvent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,9 +31,11 @@ __all__ = [
     "happened",
     "leave",
     "record",
+    "settle",
     "signals",
 ]
 
+CANCELLED = {"code": "cancelled", "detail": "the job that was to parse it was cancelled"}
 ENDED = {"succeeded": "has succeeded", "failed": "has failed", "cancelled": "was cancelled"}
 
 
@@ -76,6 +78,7 @@ def leave(
         return happened(session, fence.job_id)
     event = JobEvent(job_id=fence.job_id, attempt=fence.attempt, who=fence.who, detail=detail)
     record(session, event, "running", row.state)
+    settle(session, fence.job_id)
     return str(row.state)
 
 
@@ -93,6 +96,18 @@ def record(session: Session, event: JobEvent, from_state: str | None, to_state: 
     event.at, event.nonce = time.time(), nonce(session)
     session.add(event)
     session.flush()
+
+
+def settle(session: Session, job_id: str) -> None:
+    """Have a dataset fail with the job that was to parse it, if that ended without success."""
+    lost = (Job.id == job_id, Job.kind == "parsing", Job.state.in_(("failed", "cancelled")))
+    job = session.execute(select(Job.dataset_id, Job.state, Job.error).where(*lost)).first()
+    if job is None:
+        return
+    error = job.error if job.state == "failed" else CANCELLED
+    parsing = (Dataset.id == job.dataset_id, Dataset.state == "parsing")
+    statement = update(Dataset).where(*parsing).values(state="failed", error=error)
+    session.execute(statement.execution_options(synchronize_session=False))
 
 
 def ended(job_id: str, state: str) -> ConflictError:

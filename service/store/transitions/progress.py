@@ -36,6 +36,7 @@ class NewModel:
     recipe: dict[str, Any] | None
     fingerprint: str
     weights_sha256: str
+    evaluation: dict[str, Any] | None = None
     id: str = field(default_factory=lambda: new_id("mdl"))
 
 
@@ -134,6 +135,7 @@ def succeed(  # noqa: PLR0913 one keyword for each fact of the end
         Job.ended_at: time.time(),
         Job.steps: step,
         Job.metrics: finite(metrics),
+        Job.evaluation: finite(model.evaluation),
         Job.model_id: model.id,
         Job.error: None,
     }
@@ -237,6 +239,7 @@ def _store_model(session: Session, job_id: str, metrics: dict[str, Any], model: 
             spec=model.spec,
             recipe=model.recipe,
             metrics=metrics,
+            evaluation=finite(model.evaluation),
             fingerprint=model.fingerprint,
             weights_sha256=model.weights_sha256,
             bundle=model.bundle.sha256,

@@ -41,7 +41,11 @@ class WarmStartRef:
 
 @dataclass(frozen=True)
 class Claim:
-    """All that an attempt needs to know.  ``checkpoints``: those that are kept, newest first."""
+    """All that an attempt needs to know.  ``checkpoints``: those that are kept, newest first.
+
+    ``content`` is the blob of the dataset's file; ``prepared`` and ``schema`` are what it was
+    parsed into (null, if that is still to be done: ``kind`` is parsing).
+    """
 
     job_id: str
     kind: str
@@ -52,6 +56,7 @@ class Claim:
     epoch: int
     config: dict[str, Any]
     recipe: dict[str, Any]
+    content: str
     prepared: str
     schema: dict[str, Any]
     checkpoints: tuple[CheckpointRef, ...]
@@ -115,8 +120,9 @@ def _read(session: Session, job_id: str, owner: str) -> Claim | None:
     job = session.scalar(mine.options(undefer(Job.certificate)))
     if job is None:
         return None
-    wanted = select(Dataset.prepared, Dataset.schema).where(Dataset.id == job.dataset_id)
-    prepared, schema = session.execute(wanted).one()
+    columns = (Dataset.blob, Dataset.prepared, Dataset.schema)
+    wanted = select(*columns).where(Dataset.id == job.dataset_id)
+    content, prepared, schema = session.execute(wanted).one()
     kept = select(Checkpoint.blob, Checkpoint.step).where(Checkpoint.job_id == job_id)
     return Claim(
         job_id=job_id,
@@ -128,13 +134,14 @@ def _read(session: Session, job_id: str, owner: str) -> Claim | None:
         epoch=job.epoch,
         config=job.config,
         recipe=job.recipe,
+        content=content,
         prepared=prepared,
         schema=schema,
         checkpoints=tuple(
             CheckpointRef(row.blob, row.step)
             for row in session.execute(kept.order_by(Checkpoint.step.desc()))
         ),
-        max_seconds=job.config.get("training", {}).get("max_seconds"),
+        max_seconds=job.config.get("training", job.config).get("max_seconds"),
         memory_bytes=job.memory_bytes,
         certificate=job.certificate,
         warm_start=_warm_start(session, job_id),

@@ -1,0 +1,5 @@
+"""The evaluation of a trained network: metrics with intervals, tables, curves, null models."""
+
+from chainrule.evaluation.report import evaluation_report, unevaluated
+
+__all__ = ["evaluation_report", "unevaluated"]

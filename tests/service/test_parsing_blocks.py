@@ -1,0 +1,147 @@
+"""A table read in blocks: the same as at once, wherever they are cut, and in bounded memory."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import random
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chainrule.errors import DataError
+from service.parsing import gathering
+from service.parsing.sketch import Distinct, hash_numbers
+from tests.table_files import in_blocks, read
+
+WORDS = ["a", "b", " a ", "New York", 'say "hi"', "x,y", "two\nlines", "é", "1 0"]
+MISSING = ["", "NA", "nan", " ", "?", "null"]
+ODD = ["1e400", "inf", "9007199254740993", "99999999999999999999", "-0.0", "7 ", "+5", "1e3"]
+DAY = datetime.datetime(2020, 2, 28, tzinfo=datetime.UTC)
+KINDS = {
+    "integer": lambda rng: str(rng.randrange(-50, 50)),
+    "number": lambda rng: repr(rng.normalvariate(0, 100)),
+    "words": lambda rng: rng.choice(WORDS),
+    "times": lambda rng: (DAY + datetime.timedelta(hours=rng.randrange(99))).isoformat(),
+    "missing": lambda rng: rng.choice(MISSING),
+    "odd": lambda rng: rng.choice(ODD),
+}
+COLUMN = st.tuples(st.sampled_from([*KINDS]), st.lists(st.sampled_from([*KINDS]), max_size=2))
+
+
+def table(columns, rows, seed):
+    """A file whose columns mostly hold one kind of values each, with others strewn in."""
+    rng = random.Random(seed)
+    made = []
+    for usual, others in columns:
+        column = [KINDS[usual](rng) for _ in range(rows)]
+        for other in others:
+            for _ in range(rng.randrange(8)):
+                column[rng.randrange(rows)] = KINDS[other](rng)
+        made.append(column)
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, lineterminator=rng.choice(["\n", "\r\n"]))
+    writer.writerow([f"c{i}" for i in range(len(columns))])
+    writer.writerows(zip(*made, strict=True))
+    return file.getvalue().encode()
+
+
+def outcome(data, size, format="csv"):
+    with in_blocks(size):
+        try:
+            schema, tensors = read(data, format)
+        except DataError as error:
+            return str(error)
+    return schema, {name: (t.dtype.str, t.tobytes()) for name, t in sorted(tensors.items())}
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    columns=st.lists(COLUMN, min_size=1, max_size=4),
+    rows=st.integers(1, 60),
+    seed=st.integers(0, 2**32),
+    size=st.integers(20, 400),
+)
+def test_it_does_not_matter_where_a_file_is_cut(columns, rows, seed, size):
+    data = table(columns, rows, seed)
+    assert outcome(data, size) == outcome(data, 1 << 22)
+
+
+def test_numbers_that_turn_into_words_late_are_read_again():
+    data = b"n,m\n" + b"1,1\n" * 300 + b"x,2\n" * 300
+    schema, tensors = outcome(data, 100)
+    assert schema["columns"][0]["categories"] == ["1", "x"]
+    assert schema["columns"][0]["counts"] == [300, 300]
+    assert schema["columns"][1]["type"] == "integer"
+    assert np.frombuffer(tensors["n"][1], np.int32).tolist() == [0] * 300 + [1] * 300
+    assert schema["warnings"] == ["598 rows are the same as rows before"]
+
+
+def test_words_beyond_all_categories_become_text_in_whatever_block(monkeypatch):
+    monkeypatch.setattr(gathering, "MAX_CATEGORIES", 50)
+    data = b"t,y\n" + b"".join(b"w%d,%d\n" % (i % 60, i % 7) for i in range(500))
+    schema, tensors = outcome(data, 64)
+    assert (schema["columns"][0]["type"], schema["columns"][0]["unique"]) == ("text", 60)
+    assert list(tensors) == ["y"]
+    assert outcome(data, 64) == outcome(data, 1 << 22)
+
+
+def test_the_prepared_file_is_what_safetensors_writes(tmp_path):
+    from safetensors.numpy import load, save
+
+    from service.parsing.files import parse_file
+
+    path = tmp_path / "upload"
+    path.write_bytes('z,é "q",b\n1,x,2.5\n,,?\n'.encode().replace(b'"q"', b"q"))
+    parse_file(path, "csv", tmp_path / "prepared")
+    data = (tmp_path / "prepared").read_bytes()
+    assert data == save(load(data))
+
+
+def test_statistics_are_those_of_numpy():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=5000).round(4)
+    values[::7] = np.nan
+    ages = rng.integers(0, 1000, 5000)
+    data = pl.DataFrame({"x": values, "age": ages}).with_columns(pl.col("x").fill_nan(None))
+    schema, _ = read(data.write_csv().encode())
+    x, age = schema["columns"]
+    seen = values[~np.isnan(values)]
+    for column, expected in ((x, seen), (age, ages)):
+        assert column["min"] == expected.min()
+        assert column["max"] == expected.max()
+        assert column["mean"] == pytest.approx(expected.mean(), rel=1e-12)
+        assert column["std"] == pytest.approx(expected.std(), rel=1e-12)
+        assert column["unique"] == len(np.unique(expected))
+        counts, edges = np.histogram(expected, 20)
+        assert column["histogram"] == {"edges": edges.tolist(), "counts": counts.tolist()}
+
+
+@pytest.mark.parametrize("values", [[1e308, -1e308, 0.5], [1.0, 1.0 + 2**-52, 1.5], [0.5, 0.5]])
+def test_numbers_that_no_histogram_fits_have_statistics_all_the_same(values):
+    data = "\n".join(["a", *map(repr, values)]).encode()
+    (column,) = read(data)[0]["columns"]
+    assert [column["min"], column["max"]] == [min(values), max(values)]
+    assert sum(column.get("histogram", {"counts": [len(values)]})["counts"]) == len(values)
+
+
+@pytest.mark.parametrize("different", [10, 100, 101, 5000, 200_000])
+def test_different_values_are_counted_exactly_up_to_a_limit_and_well_beyond(different):
+    found = Distinct(100)
+    values = np.tile(np.arange(different, dtype=np.float64), 2)
+    for start in range(0, len(values), 777):
+        found.add(hash_numbers(values[start : start + 777]))
+    count, estimated = found.count()
+    assert estimated == (different > 100)
+    assert count == (pytest.approx(different, rel=0.35) if estimated else different)
+
+
+def test_rows_that_are_alike_are_counted():
+    data = b"a,b,c\n1,x,\n1.0,x,NA\n2,x,\n1,y,\n 1 ,x,\n"
+    assert read(data)[0]["warnings"][-1] == "2 rows are the same as rows before"
+    swapped = b"a,b\n1,2\n2,1\n"
+    assert read(swapped)[0]["warnings"] == []
