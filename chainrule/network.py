@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-__all__ = ["BLOCK_BYTES", "EVALUATION_ROWS", "Network"]
+__all__ = ["BLOCK_BYTES", "EVALUATION_ROWS", "Network", "checked_batch_size"]
 
 BLOCK_BYTES = 64 << 20  # of scratch memory in one forward pass: bounds the memory of a prediction
 _BLOCK_ROWS = 1024
@@ -45,6 +46,7 @@ class Network:
     of what training moves without gradients, such as moving means, and ``states`` names its views.
     ``vocabularies`` names the inputs of whole numbers, and how many of these there are.
     Where there are several inputs or outputs, the values of all of them are {name: array}.
+    A copy, by ``copy`` or ``pickle``, is a network of its own with the same numbers.
     Raises: SpecError, if the architecture does not add up or the dtype is not known.
     """
 
@@ -86,6 +88,11 @@ class Network:
     def output_shape(self) -> tuple[int, ...]:
         """The shape of the first output, for most networks the only one."""
         return next(iter(self.output_shapes.values()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy of a view would be no view: the layers of a copy are built over its own vectors.
+        made = self.spec, self.seed, self.dtype.name
+        return _filled, (type(self), made, self.flat, self.state)
 
     def _cut(self) -> dict[str, dict[str, Array]]:
         """Cut each layer's views from the flat vectors and fill them."""
@@ -149,14 +156,12 @@ class Network:
         Raises: ShapeError or DataError, as ``checked``; SpecError, if the batch size is no whole
         number from 1.
         """
-        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
-            raise SpecError.at("batch_size", f"must be a whole number >= 1, got {batch_size!r}")
+        size = self.block_rows() if batch_size is None else checked_batch_size(batch_size)
         values = self.checked(x)
         rows = len(next(iter(values.values())))
         results = {
             name: np.empty((rows, *shape), self.dtype) for name, shape in self.output_shapes.items()
         }
-        size = batch_size or self.block_rows()
         tape = Tape(dtype=self.dtype)
         with np.errstate(all="ignore"):
             for start in range(0, rows, size):
@@ -229,3 +234,18 @@ class Network:
         """Write the bundle of this network, without a recipe."""
         # The bundle stands above the network, which must not need it: looked up when called.
         importlib.import_module("chainrule.bundle").save(self, path)
+
+
+def checked_batch_size(given: object) -> int:
+    """Return how many rows to run at once.  Raises: SpecError, if it is no whole number from 1."""
+    if not isinstance(given, Integral) or given < 1:
+        raise SpecError.at("batch_size", f"must be a whole number >= 1, got {given!r}")
+    return int(given)
+
+
+def _filled(kind: type[Network], made: tuple[Any, ...], flat: Array, state: Array) -> Network:
+    """Make a network and give it its numbers."""
+    net = kind(*made)
+    np.copyto(net.flat, flat)
+    np.copyto(net.state, state)
+    return net

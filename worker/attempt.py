@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from service.store.blobs import StagedBlob
     from service.store.database import Database, UnitOfWork
     from service.store.transitions import Claim, Signals
-    from worker.process import TrainerProcess
+    from worker.process import ChildProcess
 
     Act = Callable[[UnitOfWork, Any], Any]
 
@@ -51,8 +51,8 @@ class _FencedError(Exception):
     """The row belongs to another attempt, or is final."""
 
 
-class _CancelledError(Exception):
-    """A cancel was asked for, and what is being stored takes too long to wait for it."""
+class _StoppedError(Exception):
+    """The attempt was asked to stop, and what it is at takes too long to wait for its end."""
 
 
 class Attempt:
@@ -62,7 +62,7 @@ class Attempt:
     full_hold_s = 10.0  # between attempts while there is no room for what they make
 
     def __init__(
-        self, database: Database, claim: Claim, trainer: TrainerProcess, timing: Timing
+        self, database: Database, claim: Claim, trainer: ChildProcess, timing: Timing
     ) -> None:
         self._database = database
         self._claim = claim
@@ -98,7 +98,7 @@ class Attempt:
                     self._on_time()
         except _FencedError:
             log.warning("job %s: attempt %d is superseded", *self._key)
-        except _CancelledError:
+        except _StoppedError:
             with suppress(_FencedError, UnavailableError):  # then whoever took the job ends it
                 self._end_stopped()
         except UnavailableError as error:
@@ -125,6 +125,17 @@ class Attempt:
         if self._clock() - self._confirmed_at > self._timing.lease_s:
             self._trainer.kill()
 
+    def keep(self) -> None:
+        """Keep the attempt alive while it gets what its job needs; any wish to stop ends it there.
+
+        Nothing has begun that would be worth a last unit.
+        """
+        self._beat()
+        if self._releasing:
+            self._ask_to_stop("release")
+        if self._stop is not None:
+            raise _StoppedError
+
     def _begin(self, job: Callable[[], tuple[dict[str, Any], bytes]]) -> None:
         try:
             header, checkpoint = job()
@@ -145,7 +156,7 @@ class Attempt:
                 case "unit":
                     self._on_unit(frame)
                 case "progress":
-                    self._expect(frame.header)
+                    self._on_progress(frame)
                 case "done":
                     self._on_done(frame)
                 case "full":
@@ -160,6 +171,9 @@ class Attempt:
             self._crash({"code": "internal", "detail": f"a report that cannot be read: {error!r}"})
         # What took time here was not the trainer's standing still.
         self._advanced_at = self._clock()
+
+    def _on_progress(self, frame: Frame) -> None:
+        self._expect(frame.header)
 
     def _on_unit(self, frame: Frame) -> None:
         self._commit(frame.payload, **_unit(frame.header))
@@ -317,7 +331,7 @@ class Attempt:
         elif now - self._peeked_at >= self._timing.peek_s:
             self._peek()
         if self._stop == "cancel" and now > self._stop_by:
-            raise _CancelledError
+            raise _StoppedError
 
     def _end_stopped(self) -> None:
         if self._stop == "deadline":

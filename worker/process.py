@@ -1,4 +1,4 @@
-"""A trainer process as its supervisor sees it: started, spoken to, listened to, ended."""
+"""A child process as its supervisor sees it: started, spoken to, listened to, ended."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from chainrule.config import environment
 from worker import frames
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from worker.frames import Frame
 
-__all__ = ["ONE_BLAS_THREAD", "Ended", "TrainerProcess", "Wake"]
+__all__ = ["ONE_BLAS_THREAD", "ChildProcess", "Ended", "TrainerProcess", "Wake"]
 
 # All that a trainer sees of the environment: no CHAINRULE_*, no database, no key.
 PASSED = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR")
@@ -34,33 +36,28 @@ LEAVE_S = 1.0  # what a trainer that has said its last word may take to exit
 
 @dataclass(frozen=True)
 class Ended:
-    """The trainer's pipe is closed, or carries nonsense: nothing more comes."""
+    """The child's pipe is closed, or carries nonsense: nothing more comes."""
 
 
 @dataclass(frozen=True)
 class Wake:
-    """Not from the trainer: somebody wants the supervisor to look up."""
+    """Not from the child: somebody wants the supervisor to look up."""
 
 
-class TrainerProcess:
-    """One trainer, from its start to its end.
+class ChildProcess:
+    """One child, from its start to its end: a trainer, or what reads strangers' files.
 
-    Start it from a thread that lives as long as this process does: the kernel kills the trainer
-    when that thread ends (``worker.bound``).
+    Start it from a thread that lives as long as this process does: the kernel kills the child when
+    that thread ends.
     """
 
+    noun = "child"
+
     def __init__(self) -> None:
-        passed = {name: value for name, value in environment().items() if name in PASSED}
         self._oom_kills = _oom_kills()
         self._events: queue.SimpleQueue[Frame | Ended | Wake] = queue.SimpleQueue()
-        self._process = subprocess.Popen(  # noqa: S603 our own program
-            [sys.executable, "-m", "worker.trainer", str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=passed | PINNED,
-            close_fds=True,
-        )
-        threading.Thread(target=self._listen, name=f"trainer-{self.pid}", daemon=True).start()
+        self._process = self._start()
+        threading.Thread(target=self._listen, name=f"{self.noun}-{self.pid}", daemon=True).start()
 
     @property
     def pid(self) -> int:
@@ -72,9 +69,8 @@ class TrainerProcess:
         return self._process.poll() is None
 
     def send(self, kind: str, payload: bytes = b"", **fields: Any) -> None:
-        """Send one message; one to a dead trainer is dropped (``next`` tells of its end)."""
-        with suppress(BrokenPipeError):
-            frames.write(cast("IO[bytes]", self._process.stdin), {"kind": kind, **fields}, payload)
+        """Send one message; one to a dead child is dropped (``next`` tells of its end)."""
+        raise NotImplementedError
 
     def next(self, timeout_s: float) -> Frame | Ended | Wake | None:
         """Return the next event, or None after the time."""
@@ -105,7 +101,7 @@ class TrainerProcess:
         """Say how the process ended: by a signal, for want of memory, or with an exit code."""
         code = self.end()
         if code >= 0:
-            return {"code": "crashed", "detail": f"the trainer exited with code {code}"}
+            return {"code": "crashed", "detail": f"the {self.noun} exited with code {code}"}
         name = signal.Signals(-code).name
         if name == "SIGKILL" and _oom_kills() > self._oom_kills:
             return {
@@ -113,14 +109,46 @@ class TrainerProcess:
                 "detail": "the system ran out of memory",
                 "signal": name,
             }
-        return {"code": "crashed", "detail": f"the trainer died of {name}", "signal": name}
+        return {"code": "crashed", "detail": f"the {self.noun} died of {name}", "signal": name}
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        raise NotImplementedError
+
+    def _heard(self, stdout: IO[bytes]) -> Iterator[Frame]:
+        """Yield what the child says, until it says no more, or nonsense."""
+        raise NotImplementedError
 
     def _listen(self) -> None:
         stdout = cast("IO[bytes]", self._process.stdout)
-        with stdout, suppress(frames.FrameError, OSError):
-            while frame := frames.read(stdout):
+        with stdout, suppress(OSError):
+            for frame in self._heard(stdout):
                 self._events.put(frame)
         self._events.put(Ended())
+
+
+class TrainerProcess(ChildProcess):
+    """A trainer."""
+
+    noun = "trainer"
+
+    def send(self, kind: str, payload: bytes = b"", **fields: Any) -> None:
+        with suppress(BrokenPipeError):
+            frames.write(cast("IO[bytes]", self._process.stdin), {"kind": kind, **fields}, payload)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        passed = {name: value for name, value in environment().items() if name in PASSED}
+        return subprocess.Popen(  # noqa: S603 our own program
+            [sys.executable, "-m", "worker.trainer", str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=passed | PINNED,
+            close_fds=True,
+        )
+
+    def _heard(self, stdout: IO[bytes]) -> Iterator[Frame]:
+        with suppress(frames.FrameError):
+            while frame := frames.read(stdout):
+                yield frame
 
 
 def _oom_kills() -> int:

@@ -16,16 +16,20 @@ from service.store import blobs, transitions
 from service.store.file_cache import FileCache
 from service.store.tables import EpochMetrics
 from worker.attempt import Attempt, Timing
+from worker.parser_process import ParserProcess
+from worker.parsing import ParsingAttempt
 from worker.predicting import PredictionAttempt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from service.settings import Settings
     from service.store.database import Database
     from service.store.transitions import Claim
     from worker.process import TrainerProcess
+
+    Keep = Callable[[], object]
 
 __all__ = ["Supervisor"]
 
@@ -45,9 +49,10 @@ class Supervisor:
         self._lock = threading.Lock()
         self._attempts: set[Attempt] = set()
         self._releasing = False
-        self._kinds = {
-            "training": (Attempt, self._training),
-            "prediction": (PredictionAttempt, self._prediction),
+        self._jobs = {
+            "training": self._training,
+            "prediction": self._prediction,
+            "parsing": self._parsing,
         }
 
     def run(self, job_id: str, take: Callable[[], TrainerProcess]) -> bool:
@@ -61,14 +66,13 @@ class Supervisor:
             return False
         log.info("job %s: attempt %d from step %d", claim.job_id, claim.attempt, claim.step)
         faults.reach("claimed")
-        kind, job = self._kinds[claim.kind]
-        attempt = kind(self._database, claim, take(), self._timing)
+        attempt = self._attempt(claim, take)
         with self._lock:
             self._attempts.add(attempt)
             if self._releasing:
                 attempt.release()
         try:
-            attempt.run(lambda: job(claim))
+            attempt.run(lambda: self._jobs[claim.kind](claim, attempt.keep))
         finally:
             with self._lock:
                 self._attempts.discard(attempt)
@@ -92,7 +96,23 @@ class Supervisor:
             for attempt in self._attempts:
                 attempt.watch()
 
-    def _prediction(self, claim: Claim) -> tuple[dict[str, Any], bytes]:
+    def _attempt(self, claim: Claim, take: Callable[[], TrainerProcess]) -> Attempt:
+        if claim.kind == "parsing":  # the slot's trainer stays where it is
+            parser = ParserProcess(claim.memory_bytes)
+            return ParsingAttempt(self._database, claim, parser, self._timing, self._cache)
+        kind = PredictionAttempt if claim.kind == "prediction" else Attempt
+        return kind(self._database, claim, take(), self._timing)
+
+    def _parsing(self, claim: Claim, keep: Keep) -> tuple[dict[str, Any], bytes]:
+        """Return the message that makes the parser start.
+
+        Raises: CorruptError, if the file is not what was uploaded.
+        """
+        path = self._file(claim.content, keep)
+        config = claim.config
+        return {"path": str(path), "format": config["format"], "types": config["types"]}, b""
+
+    def _prediction(self, claim: Claim, keep: Keep) -> tuple[dict[str, Any], bytes]:
         """Return the message that makes the trainer predict, and the model's bundle.
 
         Raises: CorruptError, if the dataset or the model is not what was stored.
@@ -100,7 +120,7 @@ class Supervisor:
         if claim.warm_start is None:
             raise CorruptError("the job has no model")
         header = {
-            "dataset": str(self._dataset(claim)),
+            "dataset": str(self._file(claim.prepared, keep)),
             "schema": claim.schema,
             "format": claim.config["format"],
             "block_rows": claim.config["block_rows"],
@@ -109,16 +129,23 @@ class Supervisor:
         }
         return header, self._blob(claim.warm_start.blob)
 
-    def _dataset(self, claim: Claim) -> Path:
-        return self._cache.fetch(claim.prepared, lambda sha: blobs.stream(self._database, sha))
+    def _file(self, sha256: str, keep: Keep) -> Path:
+        """Return a blob as a file.  ``keep`` is called often, and may end it all by an error."""
 
-    def _training(self, claim: Claim) -> tuple[dict[str, Any], bytes]:
+        def pieces(sha256: str) -> Iterator[bytes]:
+            for piece in blobs.stream(self._database, sha256):
+                keep()
+                yield piece
+
+        return self._cache.fetch(sha256, pieces, keep)
+
+    def _training(self, claim: Claim, keep: Keep) -> tuple[dict[str, Any], bytes]:
         """Return the message that makes the trainer start, and what it starts from.
 
         That is a checkpoint of the job, or if there is none the source of its warm start.
         Raises: CorruptError, if the dataset or that source is not what was stored.
         """
-        dataset = self._dataset(claim)
+        dataset = self._file(claim.prepared, keep)
         start, checkpoint = self._checkpoint(claim)
         replay = None
         if start < claim.step:  # the newest is damaged: do the steps again, and compare

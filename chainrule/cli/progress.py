@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
@@ -13,9 +14,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from chainrule.cli.shared import Session
-    from chainrule.client import Job
+    from chainrule.client import Dataset, Job
 
-__all__ = ["follow"]
+__all__ = ["follow", "upload"]
 
 LINE_EVERY_S = 10.0
 COLUMNS = (
@@ -25,6 +26,33 @@ COLUMNS = (
     TextColumn("{task.fields[note]}"),
     TimeRemainingColumn(),
 )
+
+
+def upload(session: Session, source: str) -> Dataset:
+    """Upload a file and return its dataset once it is parsed, showing how far that is."""
+    if session.as_json:
+        return session.client.upload(source)
+    if not session.err.is_terminal:
+        return session.client.upload(source, on_progress=_now_and_then(session.err))
+    with Progress(*COLUMNS, console=session.err, transient=True) as bar:
+        task = bar.add_task("upload", total=1.0, note=escape(source))
+        return session.client.upload(
+            source,
+            on_progress=lambda what, share: bar.update(task, completed=share, description=what),
+        )
+
+
+def _now_and_then(console: Console) -> Callable[[str, float], None]:
+    """Return what prints a line, but not more often than every ``LINE_EVERY_S``."""
+    told_at = time.monotonic()
+
+    def show(what: str, share: float) -> None:
+        nonlocal told_at
+        if time.monotonic() - told_at >= LINE_EVERY_S:
+            told_at = time.monotonic()
+            console.print(f"{what} {share:4.0%}")
+
+    return show
 
 
 def follow(session: Session, job: Job) -> None:
@@ -75,11 +103,17 @@ def _takeovers(console: Console, job: Job) -> Callable[[Job], None]:
         nonlocal known
         attempt = job.view["attempt"]
         if attempt > known:
-            kept = "checkpoint" if job.view.get("kind") != "prediction" else "block"
-            console.print(f"attempt {attempt}: goes on from the last {kept}, {job.progress()}")
+            console.print(f"attempt {attempt}: {_from(job)}")
             known = attempt
 
     return tell
+
+
+def _from(job: Job) -> str:
+    if job.view.get("kind") == "parsing":
+        return "begins with the file anew"
+    kept = "checkpoint" if job.view.get("kind") != "prediction" else "block"
+    return f"goes on from the last {kept}, {job.progress()}"
 
 
 def _note(job: Job) -> str:

@@ -12,7 +12,7 @@ import click
 from rich.markup import escape
 
 import chainrule.bundle
-from chainrule.cli.progress import follow
+from chainrule.cli.progress import follow, upload
 from chainrule.cli.rows import read_rows
 from chainrule.cli.shared import Session, job_of, or_not_found, talks, took
 
@@ -172,7 +172,7 @@ def _predict_dataset(session: Session, source: str, dataset: str, output: Path) 
         raise click.UsageError(f"--output must end in one of {', '.join(RESULTS)}, got {output}")
     with or_not_found(f"no job or model {source}"):
         model = _model(session, source)
-    given = session.client.upload(Path(dataset)) if Path(dataset).is_file() else dataset
+    given = upload(session, dataset) if Path(dataset).is_file() else dataset
     with or_not_found(f"no file {dataset}, and no dataset of that name"):
         job = model.predict_dataset(given, format_)
     session.say(f"{job.id} predicts {job.view['progress']['rows']:,} rows")

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from chainrule.cli.evaluation import verdicts
 from chainrule.cli.layers import architecture_of, chain
-from chainrule.cli.progress import follow
+from chainrule.cli.progress import follow, upload
 from chainrule.cli.shared import Session, best_line, job_of, metrics_line, or_not_found, talks, took
 from chainrule.client.payload import document
 
@@ -122,6 +122,9 @@ def _finish(session: Session, job: Job, output: Path | None) -> int:
 
 def _headline(job: Job) -> str:
     """Say which job it is and what the service took the task and the network to be."""
+    if job.view["kind"] == "parsing":
+        size = job.view["progress"]["bytes"]
+        return f"{job.state} [bold]{job.id}[/bold]: parsing of {size:,} bytes"
     if job.view["kind"] == "prediction":
         rows = job.view["progress"]["rows"]
         return f"{job.state} [bold]{job.id}[/bold]: prediction of {rows:,} rows"
@@ -172,7 +175,7 @@ def _dataset(session: Session, source: str) -> Dataset:
             return session.client.dataset(source)
     if not Path(source).is_file():
         raise click.BadParameter(f"there is no file {source!r}", param_hint="FILE")
-    dataset = session.client.upload(source)
+    dataset = upload(session, source)
     session.say(f"uploaded {escape(source)}: {dataset.rows:,} rows, {dataset.id}")
     _warn(session, dataset.view["warnings"])
     return dataset

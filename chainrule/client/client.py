@@ -99,7 +99,7 @@ class Client:
         data: Specification | None = None,
         name: str | None = None,
     ) -> Job:
-        """Queue a training job and return at once.
+        """Queue a training job and return at once, or once its dataset is parsed.
 
         ``dataset`` is an uploaded dataset, its id, or a file to upload; ``architecture`` a
         specification (a mapping, JSON text or an ``ArchitectureSpec``) or the id of a stored one
@@ -111,6 +111,10 @@ class Client:
             isinstance(dataset, str) and not is_id and Path(dataset).is_file()
         ):
             dataset = self.upload(dataset)
+        elif is_id:
+            dataset = self.dataset(str(dataset))
+        if isinstance(dataset, Dataset):
+            dataset.wait()
         request: dict[str, Any] = {
             "dataset_id": dataset.id if isinstance(dataset, Dataset) else dataset
         }

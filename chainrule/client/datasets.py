@@ -68,7 +68,8 @@ class Dataset(Resource):
 
     @property
     def rows(self) -> int:
-        return int(self.view["rows"])
+        """How many rows there are; 0 while it is not known."""
+        return int(self.view["rows"] or 0)
 
     def preview(self, rows: int = 10) -> dict[str, Any]:
         """Return the first rows: ``rows`` of a table, or ``arrays`` with rows of each."""

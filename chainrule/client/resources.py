@@ -115,7 +115,7 @@ class Model(Resource):
 
 
 class Job(Resource):
-    """A training run, or a batch prediction.
+    """A training run, a batch prediction, or the parsing of a large file.
 
     ``view`` is the service's JSON as last read; ``refresh`` reads it anew.
     """
@@ -139,6 +139,8 @@ class Job(Resource):
     def progress(self) -> str:
         """Return how far it is in words: in epochs, a prediction in rows."""
         progress = self.view["progress"]
+        if self.view.get("kind") == "parsing":
+            return f"parsed {progress['fraction']:.0%}"
         if self.view.get("kind") == "prediction":
             return f"row {progress['row']:,}/{progress['rows']:,}"
         return f"epoch {progress['epoch']}/{progress['epochs']}"

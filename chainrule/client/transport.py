@@ -26,6 +26,7 @@ ATTEMPTS = 4
 FIRST_PAUSE_S = 0.1
 LONGEST_RETRY_AFTER_S = 60.0
 TIMEOUT_S = 150.0  # the service itself gives a slow upload's parsing 60 s
+STORED_BYTES_PER_S = 4e6  # what a service stores before it answers, on a slow and busy machine
 CONNECT_TIMEOUT_S = 5.0
 
 
@@ -69,6 +70,9 @@ class Transport:
         Raises: ApiError, the service refused; UnreachableError, nobody answered.
         """
         sent = dict(headers or {})
+        if isinstance(content, Path):
+            patience_s = TIMEOUT_S + content.stat().st_size / STORED_BYTES_PER_S
+            options["timeout"] = self._httpx.Timeout(patience_s, connect=CONNECT_TIMEOUT_S)
         if method not in {"GET", "HEAD"} and not pure:
             sent["Idempotency-Key"] = secrets.token_hex(16)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from chainrule.fitting.samples import Samples
 from chainrule.losses import Objective
+from chainrule.network import checked_batch_size
 from chainrule.tape import Array, Tape
 
 if TYPE_CHECKING:
@@ -37,11 +38,13 @@ def evaluate(  # noqa: PLR0913
     """Return {"loss": ..., and the loss's metrics} over all rows, in prediction mode.
 
     ``loss`` is a name, a document or an Objective; of several outputs a mapping with one for each.
-    Raises: DataError, if the rows do not fit; SpecError, if the loss is none.
+    Raises: DataError, if the rows do not fit; SpecError, if the loss is none, or the batch size no
+    whole number from 1.
     """
+    size = checked_batch_size(batch_size)
     objective = loss if isinstance(loss, Objective) else Objective(net.output_shapes, loss)
     samples = Samples(net, objective, x, y, sample_weight)
-    return Evaluator(net, samples, batch_size, unit_of(target_scale)).run()
+    return Evaluator(net, samples, size, unit_of(target_scale)).run()
 
 
 class Evaluator:

@@ -22,11 +22,10 @@ from service.parsing.result import FILE, Parsed
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["MAX_ANSWER_BYTES", "Parser", "start"]
+__all__ = ["Parser", "start"]
 
 DEADLINE_S = 60.0
 MEMORY_BYTES = 4 << 30
-MAX_ANSWER_BYTES = 64 << 20  # a schema has every category of every column
 _START_S = 30.0
 _ROOT = Path(service.__path__[0]).parent  # where ``-m service…`` finds this very code
 _ENVIRONMENT = {

@@ -8,16 +8,18 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service.errors import CorruptError, StorageFullError, no_space
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["FileCache"]
 
+BEAT_S = 1.0
 IN_USE_S = 3600.0  # a file touched since may be about to be opened; an open one may go
 
 
@@ -32,22 +34,54 @@ class FileCache:
         self._verified: dict[str, tuple[int, int, int]] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
-    def fetch(self, sha256: str, read: Callable[[str], Iterable[bytes]]) -> Path:
+    def fetch(
+        self,
+        sha256: str,
+        read: Callable[[str], Iterable[bytes]],
+        beat: Callable[[], object] = lambda: None,
+    ) -> Path:
         """Return the path of the bytes of this hash; ``read`` gets them where they are not here.
 
-        They come in pieces and are never in memory as a whole.
+        They come in pieces and are never in memory as a whole. ``beat`` is called now and then
+        while another thread gets the same.
         Raises: CorruptError, if what ``read`` returns has another hash; StorageFullError.
         """
-        path = self._folder / f"{sha256}.safetensors"
-        with self._lock:
-            of_this = self._of_each[sha256]
-        with of_this:  # who wants a small file does not wait for a large one
+        path = self._path(sha256)
+        with self._held(sha256, beat):
             if self._is_sound(path, sha256):
                 os.utime(path)
             else:
                 self._write(path, sha256, read(sha256))
             self._verified[sha256] = _identity(path)
         return path
+
+    def scratch(self, name: str) -> Path:
+        """Return where a file may be written that ``put`` is to take."""
+        return self._folder / f"{name}.part"
+
+    def put(self, path: Path, sha256: str) -> Path:
+        """Take a file whose hash is known, and return where it is from now on."""
+        place = self._path(sha256)
+        with self._held(sha256, lambda: None):
+            self._make_room()
+            path.replace(place)
+            self._verified[sha256] = _identity(place)
+        return place
+
+    def _path(self, sha256: str) -> Path:
+        return self._folder / f"{sha256}.safetensors"
+
+    @contextmanager
+    def _held(self, sha256: str, beat: Callable[[], object]) -> Iterator[None]:
+        """Hold one file's lock: who wants a small file does not wait for a large one."""
+        with self._lock:
+            of_this = self._of_each[sha256]
+        while not of_this.acquire(timeout=BEAT_S):
+            beat()
+        try:
+            yield
+        finally:
+            of_this.release()
 
     def _is_sound(self, path: Path, sha256: str) -> bool:
         """Verify once in this process's life, and again when the file has changed."""

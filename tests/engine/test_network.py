@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -101,6 +104,28 @@ def test_a_saved_network_predicts_the_same_bits_when_loaded(tmp_path):
     assert loaded.predict(x).tobytes() == net.predict(x).tobytes()
 
 
+@pytest.mark.parametrize(
+    "copied",
+    [copy.copy, copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))],
+    ids=["copy", "deepcopy", "pickle"],
+)
+def test_a_copied_network_learns_by_itself_what_the_first_one_learns(copied):
+    spec = spec_of(dense(4), {"kind": "batch_norm"}, dense(2), shape=(3,))
+    rng = np.random.default_rng(4)
+    rows = rng.standard_normal((12, 3)), rng.standard_normal((12, 2))
+    net = Network(spec, seed=2, dtype="float64")
+    list(chainrule.fit(net, rows, {"epochs": 2}))
+    before, other = net.flat.copy(), copied(net)
+    assert (other.predict(rows[0]) == net.predict(rows[0])).all()
+    learnt = [report.train for report in chainrule.fit(other, rows, {"epochs": 3})]
+    assert (net.flat == before).all()
+    assert learnt == [report.train for report in chainrule.fit(net, rows, {"epochs": 3})]
+    assert learnt[-1]["loss"] < learnt[0]["loss"]
+    assert (other.flat == net.flat).all()
+    assert (other.state == net.state).all()
+    assert (other.predict(rows[0]) == net.predict(rows[0])).all()
+
+
 def test_an_unknown_precision_and_a_missing_input_are_refused():
     with pytest.raises(SpecError, match="dtype: must be 'float32' or 'float64', got 'float16'"):
         Network(spec_of(dense(1)), dtype="float16")
@@ -168,6 +193,14 @@ def test_a_batch_size_that_is_none_is_refused(batch_size):
     net = Network({"input": {"shape": [3]}, "layers": [{"kind": "dense", "units": 2}]})
     with pytest.raises(SpecError, match="batch_size: must be a whole number >= 1"):
         net.predict(np.zeros((4, 3)), batch_size)
+    with pytest.raises(SpecError, match="batch_size: must be a whole number >= 1"):
+        chainrule.evaluate(net, np.zeros((4, 3)), [0, 1, 0, 1], "hinge", batch_size)
+
+
+def test_a_batch_size_may_be_one_of_numpys_whole_numbers():
+    net = Network({"input": {"shape": [3]}, "layers": [{"kind": "dense", "units": 2}]})
+    x = np.ones((4, 3))
+    assert (net.predict(x, np.int64(3)) == net.predict(x, 3)).all()
 
 
 def test_wide_layers_are_predicted_fewer_rows_at_once():
