@@ -195,7 +195,6 @@ def test_the_request_comes_back_with_everything_decided():
         "sample_weight": None,
         "task": "classification",
         "window": None,
-        "preprocessing": None,
         "augmentation": [],
         "split": {"kind": "random", "validation": 0.1, "test": 0.1},
         "preprocessing": PreprocessingSpec().render(),

@@ -9,6 +9,7 @@ import pytest
 from sklearn.preprocessing import StandardScaler
 
 from chainrule.errors import SpecError
+from chainrule.export import to_onnx
 from chainrule.fitting import TrainingLoop, evaluate
 from chainrule.network import Network
 from chainrule.recipe import Recipe
@@ -16,6 +17,7 @@ from chainrule.recipe.encoding import encode
 from chainrule.recipe.reading import Reader
 from chainrule.recipe.scaled import Scaled
 from chainrule.spec import DataSpec, parse
+from tests.onnx_running import session
 
 STANDARD = {"array": {"scaling": "standard"}}
 DIVIDE = {"array": {"scaling": "divide"}}
@@ -37,7 +39,7 @@ def pictures(dtype=np.uint8, shape=(6, 5, 3)):
 
 
 def fit(data, **spec):
-    document = {"inputs": "x", "target": "y", "split": SPLIT, **spec}
+    document = {"inputs": ["x"], "target": "y", "split": SPLIT, **spec}
     recipe = Recipe.fit(*data, parse(DataSpec, document), seed=1)[0]
     return Recipe.from_json(json.loads(json.dumps(recipe.to_json())))
 
@@ -165,3 +167,28 @@ def test_bytes_are_learnt_as_the_numbers_that_they_stand_for(more):
     assert is_replayed == ("augmentation" not in more)
     scores = [evaluate(loop.net, one, y, "softmax_cross_entropy") for one in (x, np.asarray(x))]
     assert scores[0] == scores[1]
+
+
+def test_the_onnx_file_scales_raw_pixels_where_it_is_asked_to():
+    data = tensors, _ = pictures()
+    recipe = fit(data, preprocessing=STANDARD)
+    net = Network(NETWORK, 0)
+    raw = tensors["x"][:5].astype(np.float32)
+    run = session(to_onnx(net, recipe=recipe, inputs="raw"))
+    wanted = net.predict(recipe.apply_inputs(tensors["x"][:5], "float32"))
+    powers = np.exp(wanted - wanted.max(axis=1, keepdims=True))
+    found = run.run(["probabilities"], {"input": raw})[0]
+    np.testing.assert_allclose(found, powers / powers.sum(axis=1, keepdims=True), rtol=1e-5)
+
+
+def test_a_window_has_no_raw_form_in_onnx():
+    columns = [{"name": n, "type": "number", "unique": 9} for n in ("x", "y")]
+    tensors = {"x": np.arange(9.0), "y": np.arange(9.0)}
+    schema = {"kind": "table", "rows": 9, "columns": columns}
+    nothing = {"validation": 0, "test": 0}
+    recipe = fit((tensors, schema), window={"length": 2}, split=nothing)
+    layers = [{"kind": "flatten"}, {"kind": "dense", "units": 1}]
+    net = Network({"input": {"shape": [2, 2]}, "layers": layers})
+    assert to_onnx(net, recipe=recipe)
+    with pytest.raises(SpecError, match="inputs: a window is of many raw rows"):
+        to_onnx(net, recipe=recipe, inputs="raw")

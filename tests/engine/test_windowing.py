@@ -370,7 +370,10 @@ def test_what_a_prediction_lacks_is_named():
 
     assert refused(row, row) == "rows: the group of row 0 has 2 rows, a window takes 3"
     assert refused({**row, "shop": None}) == "rows[0].shop: must have a value: the window's group"
-    assert refused({"shop": "a", "price": 1, "sales": 2}) == "rows[0].day: is missing: it is the window's order_by"
+    assert (
+        refused({"shop": "a", "price": 1, "sales": 2})
+        == "rows[0].day: is missing: it is the window's order_by"
+    )
     assert "rows[0].day: must be a number" in refused({**row, "day": "soon"})
     tensors, schema = shops(9)
     tensors["day"][4] = np.nan
