@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev up demo test test-reference coverage check fix migrate bench bench-engine bench-h2o bench-memory bench-predictions bench-service chaos clean faults mutants simulate
+.PHONY: help install install-dev up demo test test-reference coverage check fix migrate bench bench-data bench-engine bench-h2o bench-memory bench-predictions bench-service bench-tables chaos clean faults mutants simulate
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -74,6 +74,12 @@ bench-service: install-dev  ## latency, throughput and memory of the embedded se
 
 bench-h2o: install-dev  ## the same jobs over HTTP in H2O-3, where Java is (H2O_JAR=path/to/h2o.jar)
 	$(BIN)/python -m benchmarks.h2o
+
+bench-data: install-dev  ## a CSV of 2 GB uploaded, parsed and trained on: time and memory (BENCH="--mb 200")
+	$(BIN)/python -m benchmarks.data $(BENCH)
+
+bench-tables: install-dev  ## small tables beside scikit-learn's own pipeline
+	$(BIN)/python -m benchmarks.tables
 
 bench-predictions: install-dev  ## one row predicted, and a million in a job: time and memory
 	$(BIN)/python -m benchmarks.predictions

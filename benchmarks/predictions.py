@@ -10,9 +10,7 @@ import http.client
 import json
 import re
 import tempfile
-import threading
 import time
-from collections import defaultdict
 from importlib.resources import as_file, files
 from pathlib import Path
 from statistics import median, quantiles
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.processes import Memory
 from benchmarks.report import Case, write
 from chainrule.cli.layers import architecture_of
 from chainrule.cli.stack import Stack
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 CALLS = 500
 ROWS, COLUMNS = 1_000_000, 20
 SAMPLE_S = 0.02
+WATCHED = ("API", "worker", "trainer")
 ONE_ROW_MS, MEMORY_MB = 3.0, 300.0  # the bars; there is none for rows a second
 TRAINING = {"epochs": 1, "batch_size": 64, "seed": 1}
 CNN = {
@@ -43,7 +43,6 @@ CNN = {
         {"kind": "dense", "units": "auto"},
     ],
 }
-ROLES = {"API": b"-m\0service", "worker": b"-m\0worker\0", "trainer": b"-m\0worker.trainer"}
 
 
 def main() -> None:
@@ -116,7 +115,7 @@ def _a_million(stack: Stack, client: Client, folder: Path) -> list[Case]:
     started = time.perf_counter()
     dataset = client.upload(path)
     print(f"upload and parsing: {time.perf_counter() - started:.1f} s")
-    with Memory(stack.process.pid) as memory:
+    with Memory(stack.process.pid, SAMPLE_S) as memory:
         started = time.perf_counter()
         job = model.predict_dataset(dataset).wait()
         taken = time.perf_counter() - started
@@ -128,6 +127,7 @@ def _a_million(stack: Stack, client: Client, folder: Path) -> list[Case]:
     return [Case(name, 1, ROWS / taken, 0.0, "none", "rows/s", 1.0)] + [
         _against_bar(f"private memory of the {role}, peak of the job", peak, MEMORY_MB, "MB")
         for role, peak in memory.peaks.items()
+        if role in WATCHED
     ]
 
 
@@ -140,42 +140,6 @@ def _write_rows(path: Path, rows: int) -> None:
             values = rng.integers(0, 100, (min(10_000, rows - start), COLUMNS))
             values[:, 0] %= 3
             np.savetxt(file, values, fmt="%d", delimiter=",")
-
-
-class Memory:
-    """Samples RssAnon + RssShmem of a session's processes; ``peaks`` has each role's (MB)."""
-
-    def __init__(self, session: int) -> None:
-        self._session = session
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self.peaks: dict[str, float] = defaultdict(float)
-
-    def __enter__(self) -> Memory:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ending.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._ending.wait(SAMPLE_S):
-            for place in Path("/proc").glob("[0-9]*"):
-                try:
-                    fields = (place / "stat").read_text("utf-8").rpartition(")")[2].split()
-                    if int(fields[3]) == self._session:
-                        self._look(place)
-                except (FileNotFoundError, ProcessLookupError):
-                    continue
-
-    def _look(self, place: Path) -> None:
-        command = (place / "cmdline").read_bytes()
-        role = next((role for role, word in ROLES.items() if word in command), None)
-        if role is None:
-            return
-        kinds = re.findall(r"^Rss(?:Anon|Shmem):\s+(\d+)", (place / "status").read_text(), re.M)
-        self.peaks[role] = max(self.peaks[role], sum(map(int, kinds)) * 1024 / 1e6)
 
 
 def _against_bar(case: str, ours: float, bar: float, unit: str) -> Case:

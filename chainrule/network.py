@@ -38,6 +38,13 @@ _BLOCK_ROWS = 1024
 EVALUATION_ROWS = 256  # of one block, if memory allows: small batches would only cost time
 
 
+class _Views(dict[str, Array]):
+    """Arrays by name, over which layers were built: written to, also by ``+=``, never replaced."""
+
+    def __setitem__(self, name: str, array: Array) -> None:
+        _check_same(array, self.get(name), f"[{name!r}]")
+
+
 class Network:
     """A network with its parameters.
 
@@ -66,11 +73,12 @@ class Network:
         self.input_shapes = self.spec.input_shapes
         self.vocabularies = vocabularies(self.nodes)
         self.output_shapes = {name: shapes[name] for name in self.spec.output_names}
-        self.flat = aligned(sum(node.parameters for node in self.nodes), self.dtype)
-        self.state = aligned(sum(node.state for node in self.nodes), self.dtype)
-        self.parameters: dict[str, Array] = {}
-        self.states: dict[str, Array] = {}
-        owned = self._cut()
+        self._flat = aligned(sum(node.parameters for node in self.nodes), self.dtype)
+        self._state = aligned(sum(node.state for node in self.nodes), self.dtype)
+        parameters: dict[str, Array] = {}
+        states: dict[str, Array] = {}
+        owned = self._cut(parameters, states)
+        self.parameters, self.states = _Views(parameters), _Views(states)
         self.layers: list[Layer] = [
             LAYERS[node.spec.kind].build(node.spec, node.index, owned[node.shares or node.name])
             for node in self.nodes
@@ -78,6 +86,24 @@ class Network:
         self._forward_scratch = forward_scratch(self.nodes)
         self._inputs, self._outputs = [*self.input_shapes], [*self.output_shapes]
         self._graph = Graph(self.nodes, self.layers, self._inputs, self._outputs)
+
+    @property
+    def flat(self) -> Array:
+        """The vector of all parameters."""
+        return self._flat
+
+    @flat.setter
+    def flat(self, vector: Array) -> None:
+        _check_same(vector, self._flat, "flat")
+
+    @property
+    def state(self) -> Array:
+        """The vector of what training moves without gradients."""
+        return self._state
+
+    @state.setter
+    def state(self, vector: Array) -> None:
+        _check_same(vector, self._state, "state")
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -94,8 +120,10 @@ class Network:
         made = self.spec, self.seed, self.dtype.name
         return _filled, (type(self), made, self.flat, self.state)
 
-    def _cut(self) -> dict[str, dict[str, Array]]:
-        """Cut each layer's views from the flat vectors and fill them."""
+    def _cut(
+        self, parameters: dict[str, Array], states: dict[str, Array]
+    ) -> dict[str, dict[str, Array]]:
+        """Cut each layer's views from the flat vectors, fill them, and note their names."""
         owned: dict[str, dict[str, Array]] = {}
         offsets = {True: 0, False: 0}
         for node in self.nodes:
@@ -105,9 +133,9 @@ class Network:
                 vector = self.flat if weight.trainable else self.state
                 view = vector[offset : offset + weight.size].reshape(weight.shape)
                 # The tensor's number, not the layer's: a dropout put in between changes no weight.
-                rng = generator(self.seed, "initialize", len(self.parameters))
+                rng = generator(self.seed, "initialize", len(parameters))
                 initialize(weight.initializer, view, rng)
-                names = self.parameters if weight.trainable else self.states
+                names = parameters if weight.trainable else states
                 names[f"{node.name}.{weight.name}"] = owned[node.name][weight.name] = view
                 offsets[weight.trainable] += weight.size
         return owned
@@ -234,6 +262,11 @@ class Network:
         """Write the bundle of this network, without a recipe."""
         # The bundle stands above the network, which must not need it: looked up when called.
         importlib.import_module("chainrule.bundle").save(self, path)
+
+
+def _check_same(given: object, own: object, name: str) -> None:
+    if given is not own:
+        raise TypeError(f"no layer would see another array: write into it, {name}[...] = values")
 
 
 def checked_batch_size(given: object) -> int:

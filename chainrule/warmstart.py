@@ -11,6 +11,7 @@ import numpy as np
 from chainrule.bundle import Model, load
 from chainrule.checkpoint import Checkpoint
 from chainrule.errors import CheckpointError, SpecError
+from chainrule.network import Network
 from chainrule.spec import ArchitectureSpec, nodes, parse
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from chainrule.kernels import Array
-    from chainrule.network import Network
     from chainrule.spec import Shape
 
 __all__ = ["Receipt", "Skipped", "receipt", "tensor_shapes", "tensors_of", "warm_start"]
@@ -57,14 +57,14 @@ class Receipt:
 
 def warm_start(
     net: Network,
-    source: str | Path | bytes | Model | Checkpoint | Mapping[str, Any],
+    source: str | Path | bytes | Network | Model | Checkpoint | Mapping[str, Any],
     spec: ArchitectureSpec | Mapping[str, Any] | str | None = None,
 ) -> Receipt:
     """Copy every tensor of the source whose ``<layer>.<tensor>`` name and shape the network has.
 
     Parameters and moving statistics are taken over, in the network's own precision; the state of
-    an optimizer is not. ``source``: a bundle or its path, a model, a mapping of arrays, or a
-    checkpoint with the ``spec`` of its network.
+    an optimizer is not. ``source``: a bundle or its path, a model, another network, a mapping
+    of arrays, or a checkpoint with the ``spec`` of its network.
     Raises: SpecError, if nothing matches; CheckpointError, if the source is damaged or its
     checkpoint is not one of the spec. The network is then unchanged.
     """
@@ -139,8 +139,9 @@ def _tensors(source: Any, spec: Any) -> dict[str, Array]:
         return tensors_of(source, parse(ArchitectureSpec, spec))
     if isinstance(source, Mapping):
         return {str(name): _numbers(str(name), value) for name, value in source.items()}
-    model = source if isinstance(source, Model) else load(source)
-    return {**model.network.parameters, **model.network.states}
+    if not isinstance(source, Network):
+        source = (source if isinstance(source, Model) else load(source)).network
+    return {**source.parameters, **source.states}
 
 
 def _numbers(name: str, value: Any) -> Array:

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from rich.console import Console
 
@@ -28,16 +28,18 @@ COLUMNS = (
 )
 
 
-def upload(session: Session, source: str) -> Dataset:
+def upload(session: Session, source: str, types: Mapping[str, str] | None = None) -> Dataset:
     """Upload a file and return its dataset once it is parsed, showing how far that is."""
     if session.as_json:
-        return session.client.upload(source)
+        return session.client.upload(source, types=types)
     if not session.err.is_terminal:
-        return session.client.upload(source, on_progress=_now_and_then(session.err))
+        tell = _now_and_then(session.err)
+        return session.client.upload(source, types=types, on_progress=tell)
     with Progress(*COLUMNS, console=session.err, transient=True) as bar:
         task = bar.add_task("upload", total=1.0, note=escape(source))
         return session.client.upload(
             source,
+            types=types,
             on_progress=lambda what, share: bar.update(task, completed=share, description=what),
         )
 

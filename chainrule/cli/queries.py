@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["cancel", "delete", "download", "jobs", "pause", "predict", "resume", "system"]
 
-RESULTS = ("csv", "ndjson", "npy")
+RESULTS = ("csv", "ndjson", "npy", "parquet")
 
 
 @click.command()
@@ -128,7 +128,7 @@ def download(session: Session, source: str, output: Path, format_: str) -> None:
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Where the result of --dataset goes: a .csv, .ndjson or .npy file.",
+    help="Where the result of --dataset goes: a .csv, .ndjson, .npy or .parquet file.",
 )
 @talks
 def predict(

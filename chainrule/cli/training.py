@@ -35,6 +35,13 @@ TASKS = ["classification", "regression", "reconstruction", "forecast"]
     metavar="JSON",
     help="The network as a file, in the architecture language.",
 )
+@click.option(
+    "--type",
+    "types",
+    multiple=True,
+    metavar="COLUMN=TYPE",
+    help="What a column is: integer, number, categorical, text or datetime.",
+)
 @click.option("--layers", metavar="SHORT", help="The hidden layers, such as '128 relu, 64 relu'.")
 @click.option("--loss", metavar="NAME", help="By the task.")
 @click.option("--epochs", type=int, metavar="N")
@@ -58,7 +65,7 @@ TASKS = ["classification", "regression", "reconstruction", "forecast"]
 def train(session: Session, source: str, stay: bool, output: Path | None, **options: Any) -> int:
     """Train a network on FILE.
 
-    FILE is CSV, NPZ or JSON, or the id of an uploaded dataset.
+    FILE is a table, arrays or JSON, also packed as .gz, or the id of an uploaded dataset.
 
     \b
       chainrule train iris.csv --target species --layers "16 relu" --epochs 60
@@ -75,7 +82,7 @@ def train(session: Session, source: str, stay: bool, output: Path | None, **opti
         if options["architecture"]
         else architecture_of("64 relu" if options["layers"] is None else options["layers"])
     )
-    dataset = _dataset(session, source)
+    dataset = _dataset(session, source, dict(map(_type, options["types"])))
     job = session.client.train(
         dataset, architecture, _training(options), data=_data(options), name=options["name"]
     )
@@ -169,13 +176,15 @@ def _report(session: Session, job: Job) -> None:
         session.say(f"  result     {job.view['result']['dataset_id']}")
 
 
-def _dataset(session: Session, source: str) -> Dataset:
+def _dataset(session: Session, source: str, types: dict[str, str]) -> Dataset:
     if source.startswith("ds_") and not Path(source).exists():
+        if types:
+            raise click.UsageError("--type is for a file: an uploaded dataset has its types")
         with or_not_found(f"no file and no dataset {source}"):
             return session.client.dataset(source)
     if not Path(source).is_file():
         raise click.BadParameter(f"there is no file {source!r}", param_hint="FILE")
-    dataset = upload(session, source)
+    dataset = upload(session, source, types)
     session.say(f"uploaded {escape(source)}: {dataset.rows:,} rows, {dataset.id}")
     _warn(session, dataset.view["warnings"])
     return dataset
@@ -186,6 +195,13 @@ def _warn(session: Session, warnings: list[str]) -> None:
         session.err.print(f"[yellow]warning[/yellow] {escape(warning)}", soft_wrap=True)
     if len(warnings) > MAX_WARNINGS:
         session.err.print(f"[yellow]and {len(warnings) - MAX_WARNINGS} warnings more[/yellow]")
+
+
+def _type(given: str) -> tuple[str, str]:
+    name, equals, kind = given.rpartition("=")
+    if not equals:
+        raise click.BadParameter(f"{given!r} is not COLUMN=TYPE", param_hint="--type")
+    return name, kind
 
 
 def _data(options: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,9 @@ __all__ = ["CONTENT_TYPES", "IDX_NAME", "content_type", "document", "named_piece
 
 CONTENT_TYPES = {
     ".csv": "text/csv",
+    ".tsv": "text/tab-separated-values",
+    ".ndjson": "application/x-ndjson",
+    ".parquet": "application/vnd.apache.parquet",
     ".json": "application/json",
     ".npz": "application/x-npz",
     ".npy": "application/x-npy",

@@ -98,6 +98,11 @@ class ClassScores:
         hits: Array = (self.said == self.truth).astype(np.float64)
         return hits
 
+    @property
+    def each(self) -> Array:
+        """What each position adds to the accuracy.  Shapes: (positions,)."""
+        return self.right
+
     @cached_property
     def counts(self) -> Counts:
         """What the table by class is made of."""

@@ -40,6 +40,12 @@ class LabelScores:
         return hits
 
     @cached_property
+    def each(self) -> Array:
+        """What each position adds to the accuracy.  Shapes: (positions,)."""
+        shares: Array = self.right.mean(axis=1)
+        return shares
+
+    @cached_property
     def counts(self) -> Counts:
         """What the table by label is made of."""
         said, true = self.logits > 0, self.truth > 0
@@ -62,7 +68,7 @@ class LabelScores:
         right, said, true = (int(one.sum()) for one in (counts.right, counts.said, counts.true))
         surprise = np.logaddexp(0.0, -sign * self.logits)
         found = {
-            "accuracy": mean(self.right.mean(axis=1), self.rows, 0.0, 1.0),
+            "accuracy": mean(self.each, self.rows, 0.0, 1.0),
             "exact_match": mean(self.right.min(axis=1), self.rows, 0.0, 1.0),
             "log_loss": mean(surprise.mean(axis=1), self.rows, 0.0),
             "brier": mean(np.square(self.probabilities - self.truth).mean(axis=1), self.rows, 0.0),

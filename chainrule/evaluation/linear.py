@@ -86,44 +86,46 @@ def logistic(
     curvature = bound * design.squares + PENALTY * np.eye(len(design.squares))
     inverse = np.linalg.inv(curvature)
     link = labels_of if independent else softmax_of
+    goals = np.ascontiguousarray(goal.T)  # outputs first: sums over them are then of whole rows
 
     def loss(place: Array) -> tuple[float, Array]:
-        weights = place[1:]
-        scores = design.x @ weights + place[0]
-        log_shares, shares = link(scores)
-        error = shares - goal
-        slope = np.empty_like(place)
-        slope[0] = error.sum(axis=0)
-        np.matmul(design.x.T, error, out=slope[1:])
-        slope[1:] += PENALTY * weights
-        surprise = -float(np.vdot(goal, log_shares))
+        weights = place[:, 1:]
+        scores = weights @ design.x.T
+        scores += place[:, :1]
+        log_shares, shares = link(scores, axis=0)
+        surprise = -float(np.vdot(goals, log_shares))
         if independent:
-            surprise -= float(np.vdot(1.0 - goal, log_shares - scores))
-        return surprise + PENALTY / 2 * float(np.vdot(weights, weights)), slope
+            surprise -= float(np.vdot(1.0 - goals, log_shares - scores))
+        shares -= goals
+        slope = np.empty_like(place)
+        slope[:, 0] = shares.sum(axis=1)
+        slope[:, 1:] = shares @ design.x
+        slope[:, 1:] += PENALTY * weights
+        return surprise + PENALTY / 2 * float(np.sum(np.square(weights))), slope
 
     def precondition(slope: Array) -> Array:
         step = np.empty_like(slope)
-        step[0] = slope[0] / (bound * rows)
-        np.matmul(inverse, slope[1:], out=step[1:])
+        step[:, 0] = slope[:, 0] / (bound * rows)
+        step[:, 1:] = slope[:, 1:] @ inverse
         return step
 
-    start = np.zeros((1 + design.x.shape[1], goal.shape[1]))
-    start[0] = _first(goal, independent=independent)
+    start = np.zeros((goal.shape[1], 1 + design.x.shape[1]))
+    start[:, 0] = _first(goal, independent=independent)
     place = minimise(loss, start, precondition, steps=steps, tolerance=tolerance)
-    return design.unscaled(place[1:], place[0])
+    return design.unscaled(place[:, 1:].T, place[:, 0])
 
 
-def softmax_of(scores: Array) -> tuple[Array, Array]:
+def softmax_of(scores: Array, axis: int = -1) -> tuple[Array, Array]:
     """Return the logarithms of the classes' probabilities, and these.  Shapes: all alike."""
-    log_shares = scores - scores.max(axis=-1, keepdims=True)
+    log_shares = scores - scores.max(axis=axis, keepdims=True)
     shares = np.exp(log_shares)
-    total = shares.sum(axis=-1, keepdims=True)
+    total = shares.sum(axis=axis, keepdims=True)
     shares /= total
     log_shares -= np.log(total)
     return log_shares, shares
 
 
-def labels_of(scores: Array) -> tuple[Array, Array]:
+def labels_of(scores: Array, axis: int = -1) -> tuple[Array, Array]:
     """Return the logarithms of the labels' probabilities, and these.  Shapes: all alike."""
     log_shares = -np.logaddexp(0.0, -scores)
     return log_shares, np.exp(log_shares)

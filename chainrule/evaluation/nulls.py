@@ -93,11 +93,13 @@ def _last_value(reader: Reader, name: str) -> Null:
     if len(inputs) > 1:
         return Null("last_value", reason="the network has several inputs")
     (sample,) = inputs.values()
+    if reader.columns():
+        return Null("last_value", reason="the inputs are columns in units of their own")
+    if reader.net.vocabularies:
+        return Null("last_value", reason="the inputs are numbers of words")
     if len(sample) > 2 or (len(sample) == 2 and sample[1] not in (1, shape[-1])):
         detail = f"the inputs {sample} do not tell which of their numbers the target goes on from"
         return Null("last_value", reason=detail)
-    if reader.net.vocabularies:
-        return Null("last_value", reason="the inputs are numbers of words")
 
     def answer(block: Block) -> Array:
         (x,) = block.x.values()

@@ -45,7 +45,7 @@ class NumberScores:
         return mean_of_columns
 
     @cached_property
-    def absolute(self) -> Array:
+    def each(self) -> Array:
         """The mean of the errors' sizes of each position.  Shapes: (positions,)."""
         mean_of_columns: Array = np.abs(self.error).mean(axis=1)
         return mean_of_columns
@@ -56,7 +56,7 @@ class NumberScores:
         return {
             "mse": mse,
             "rmse": {name: None if one is None else math.sqrt(one) for name, one in mse.items()},
-            "mae": mean(self.absolute, self.rows, 0.0),
+            "mae": mean(self.each, self.rows, 0.0),
             "median_absolute_error": _median(np.abs(self.error)),
             "r2": _explained(self.error, self.truth, self.rows),
         }

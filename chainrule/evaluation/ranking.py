@@ -34,7 +34,7 @@ class Ranking:
     @classmethod
     def of(cls, scores: Array, truth: Array) -> Ranking:
         """Rank rows.  Shapes: scores (rows,), truth (rows,) of booleans."""
-        order = np.argsort(-scores, kind="stable")
+        order = np.argsort(-scores)  # in which order equal ones come does not matter
         ranked = scores[order]
         last = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
         hits = np.cumsum(truth[order], dtype=np.int64)[last]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from chainrule.kernels import Array
     from chainrule.network import Network
     from chainrule.recipe import Recipe
+    from chainrule.recipe.columns import Column
 
 __all__ = ["Answered", "Block", "Reader"]
 
@@ -111,8 +113,11 @@ class Reader:
             else:
                 x, y, *_ = self._recipe.apply(self._tensors, indices[some])
                 last = {}
-            xs = {n: np.asarray(one) for n, one in named(x, list(self.net.input_shapes)).items()}
-            block = Block(xs, named(y, list(self.outputs)), last)
+            block = Block(
+                _arrays(named(x, list(self.net.input_shapes))),
+                _arrays(named(y, list(self.outputs))),
+                last,
+            )
             if made is not None:
                 made.append(block)
             yield block
@@ -156,29 +161,44 @@ class Reader:
         return self._recipe.window is not None
 
     def columns(self) -> dict[str, list[str] | None]:
-        """Return the columns of a table that go in, with the words of their codes, by number."""
-        inputs = self._recipe.inputs
-        if not isinstance(inputs, TableInputs) or self._recipe.window is not None:
+        """Return the columns of a table to cut by, with the words of their codes, by number.
+
+        Windows have none: their rows may have many values.
+        """
+        if self.has_windows:
             return {}
         return {
-            column.name: column.categories if isinstance(column, CategoryColumn) else None
-            for column in inputs.columns
+            name: column.categories if isinstance(column, CategoryColumn) else None
+            for name, column in self._columns.items()
         }
 
     def column(self, part: str, name: str) -> Array:
         """Return a column of a part's rows: numbers, or the places of the words.
 
-        What is missing is NaN or -1, and a word that training did not see has no place either: the
-        number after the last.
+        What is missing is NaN or -1; a word that training did not see has the number after the
+        last.
         """
+        column = self._columns[name]
         values: Array = self._tensors[name][self.parts[part]]
-        (column,) = (one for one in self._recipe.inputs.columns if one.name == name)  # type: ignore[union-attr]
         if not isinstance(column, CategoryColumn):
-            return values.astype(np.float64)
-        codes = np.asarray(column.codes, np.int64)
-        place = np.searchsorted(codes, values)
-        known = np.append(codes, -2)[place] == values
-        return np.where(values < 0, -1, np.where(known, place, len(codes)))
+            return column.of_tensor(values).astype(np.float64)
+        codes = np.asarray(column.codes)
+        place = np.minimum(np.searchsorted(codes, values), len(codes) - 1)
+        missing = np.isnan(values) if values.dtype.kind == "f" else values < 0
+        known = np.where(codes[place] == values, place, len(codes))
+        return np.where(missing, -1, known)
+
+    @cached_property
+    def _columns(self) -> dict[str, Column]:
+        """The columns that go in, but for those of which only hashes are known."""
+        inputs = self._recipe.inputs
+        tables = inputs.values() if isinstance(inputs, dict) else [inputs]
+        columns = [c for one in tables if isinstance(one, TableInputs) for c in one.columns]
+        return {
+            column.name: column
+            for column in columns
+            if not isinstance(column, CategoryColumn) or column.categories
+        }
 
     def chosen(self, part: str, places: Array) -> tuple[Array, dict[str, Array]]:
         """Return features and targets of some rows of a part, by their places in it, ascending.
@@ -209,6 +229,11 @@ class Reader:
         keep = np.ones(count, bool) if mask is None else _spread(mask, positions)
         flat = truth.reshape(count, *truth.shape[len(positions) :])
         return answers.reshape(count, -1)[keep], flat[keep], keep, rows[keep]
+
+
+def _arrays(values: dict[str, Any]) -> dict[str, Array]:
+    """Return values as arrays: a recipe may give what makes an array only when it is asked to."""
+    return {name: np.asarray(one) for name, one in values.items()}
 
 
 def _spread(mask: Array, positions: tuple[int, ...]) -> Array:

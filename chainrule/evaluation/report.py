@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from chainrule.network import Network
     from chainrule.recipe import Recipe
     from chainrule.recipe.split import Split
+    from chainrule.recipe.targets import Label
 
 __all__ = ["evaluation_report", "unevaluated"]
 
@@ -93,11 +94,11 @@ def _sampled(net: Network, given: Mapping[str, Array], seed: int) -> dict[str, A
     width = sum(math.prod(shape) for shape in net.output_shapes.values())
     most = min(MAX_ROWS, max(LEAST_ROWS, int(MAX_FLOPS / flops)), max(1, MAX_ANSWERS // width))
     found = {}
-    for number, (part, rows) in enumerate(given.items()):
+    for part, rows in given.items():
         found[part] = rows
         if len(rows) > most:
-            drawn = generator(seed, "evaluation", number).choice(len(rows), most, replace=False)
-            found[part] = rows[np.sort(drawn)]
+            rng = generator(seed, "evaluation", PARTS.index(part))
+            found[part] = rows[np.sort(rng.choice(len(rows), most, replace=False))]
     return found
 
 
@@ -142,17 +143,21 @@ def _null(null: Null, parts: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tables(output: Output, scores: Scores) -> dict[str, Any]:
     """Return the tables by class or label."""
-    if isinstance(output, ClassOutput) and isinstance(scores, ClassScores):
-        words = output.words
+    if isinstance(scores, ClassScores):
+        words = _words(output)
         return {"classes": scores.table(words), "confusion": scores.confusion(words)}
     return {"labels": scores.table()} if isinstance(scores, LabelScores) else {}
 
 
 def _detail(output: Output, scores: Scores) -> dict[str, Any]:
     """Return the curves and distributions."""
-    if isinstance(output, ClassOutput) and isinstance(scores, ClassScores):
-        return scores.detail(output.words)
-    return scores.detail()  # type: ignore[call-arg]
+    if isinstance(scores, ClassScores):
+        return scores.detail(_words(output))
+    return scores.detail()
+
+
+def _words(output: Output) -> list[Label]:
+    return output.words if isinstance(output, ClassOutput) else []
 
 
 def _slices(reader: Reader, scores: Scores, part: str) -> dict[str, Any] | None:
@@ -160,13 +165,10 @@ def _slices(reader: Reader, scores: Scores, part: str) -> dict[str, Any] | None:
     columns = reader.columns()
     if not columns:
         return None
-    shares = not isinstance(scores, NumberScores)
-    if isinstance(scores, ClassScores):
-        each = scores.right
-    else:
-        each = scores.right.mean(axis=1) if isinstance(scores, LabelScores) else scores.absolute
-    if scores.rows is not None:
-        rows = np.bincount(scores.rows)
-        each = np.bincount(scores.rows, each) / np.maximum(rows, 1)
+    each, shares = scores.each, not isinstance(scores, NumberScores)
+    if scores.rows is not None:  # the mean of each row's positions
+        count = len(reader.parts[part])
+        positions = np.bincount(scores.rows, minlength=count)
+        each = np.bincount(scores.rows, each, minlength=count) / np.maximum(positions, 1)
     found = slices(columns, lambda name: reader.column(part, name), each, shares=shares)
     return {"metric": "accuracy" if shares else "mae", **found}

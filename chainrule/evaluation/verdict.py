@@ -53,7 +53,7 @@ def difference(metric: str, model: Scores, null: Scores) -> tuple[float, float]:
             return _balanced(model, null)
         return _shares(model.right - null.right, model.rows)
     if isinstance(model, LabelScores) and isinstance(null, LabelScores):
-        gains: Array = (model.right - null.right).mean(axis=1)
+        gains = model.each - null.each
         return float(gains.mean()), Z_SCORE * standard_error(gains, model.rows)
     return _errors(metric, model, null)  # type: ignore[arg-type]
 
@@ -84,7 +84,7 @@ def _balanced(model: ClassScores, null: ClassScores) -> tuple[float, float]:
 def _errors(metric: str, model: NumberScores, null: NumberScores) -> tuple[float, float]:
     """Compare errors; that of a root by what each row adds to it (the delta method)."""
     if metric == "mae":
-        gains = null.absolute - model.absolute
+        gains = null.each - model.each
         return float(gains.mean()), Z_SCORE * standard_error(gains, model.rows)
     roots = [math.sqrt(float(one.squared.mean())) for one in (model, null)]
     pulls = [

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from chainrule.export.onnx import to_onnx
+from chainrule.export.onnx import InputsOption, to_onnx
 
-__all__ = ["to_onnx"]
+__all__ = ["InputsOption", "to_onnx"]

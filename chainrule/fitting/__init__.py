@@ -10,7 +10,6 @@ from chainrule.fitting.evaluation import TargetScale, evaluate
 from chainrule.fitting.loop import TrainingLoop
 from chainrule.fitting.reports import EpochReport, StepReport
 from chainrule.fitting.update import kept_vectors
-from chainrule.spec import TrainingSpec, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from chainrule.fitting.samples import Rows
     from chainrule.network import Network
+    from chainrule.spec import TrainingSpec
 
 __all__ = [
     "EpochReport",
@@ -44,17 +44,20 @@ def fit(
     ``train`` and ``validation`` may have the weights of the rows (or of their steps) as a third.
     ``augmentation`` is a list of steps as in a job's ``data``, done to what is learnt from.
     Where the network has several inputs or outputs, theirs are {name: array}.
-    Once all are taken, the network has the weights to keep: with early stopping the best epoch's.
+    Nothing is learnt before the first report is taken; once all are, the network has the weights to
+    keep: with early stopping the best epoch's. ``gradient_check`` and ``max_seconds`` are for jobs.
     Shapes: train and validation are (inputs (rows, *input_shape), targets as the loss wants them).
     Raises: SpecError, DataError, before the first step; DivergedError.
     """
-    wanted = parse(TrainingSpec, training)
+    loop = TrainingLoop(net, train, training, validation=validation, augmentation=augmentation)
+    wanted = loop.training
     if wanted.warm_start is not None:
         detail = "names what a service has: call chainrule.warm_start(net, source) before"
         raise SpecError.at("warm_start", detail)
-    return _epochs(
-        TrainingLoop(net, train, wanted, validation=validation, augmentation=augmentation)
-    )
+    if "precision" in wanted.model_fields_set and wanted.precision != net.dtype.name:
+        made = f"make one by Network(spec, dtype={wanted.precision!r})"
+        raise SpecError.at("precision", f"is the network's, which is {net.dtype}: {made}")
+    return _epochs(loop)
 
 
 def _epochs(loop: TrainingLoop) -> Iterator[EpochReport]:

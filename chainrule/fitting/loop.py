@@ -15,7 +15,7 @@ from chainrule.fitting.cutting import Cutting, Place
 from chainrule.fitting.evaluation import Evaluator, TargetScale, unit_of
 from chainrule.fitting.pool import ThreadPool
 from chainrule.fitting.reports import EpochReport, StepReport
-from chainrule.fitting.samples import Rows, Samples
+from chainrule.fitting.samples import Rows, Samples, check_parts
 from chainrule.fitting.sharding import Shards
 from chainrule.fitting.stopping import Plateau, Stopping, judged
 from chainrule.fitting.update import Update
@@ -77,6 +77,7 @@ class TrainingLoop:
         target_scale: TargetScale | None = None,
         augmentation: Sequence[Any] = (),
     ) -> None:
+        check_parts("train", train)
         self.net = net
         self.training = parse(TrainingSpec, training)
         self.objective = Objective.of(net.output_shapes, self.training, train[1])
@@ -174,9 +175,11 @@ class TrainingLoop:
         batch, window = divmod(self.step - self.epoch * self.steps_per_epoch, self._cutting.updates)
         place = Place(number, window, begins_epoch=batch == 0, epoch=self.epoch)
         with np.errstate(all="ignore"):  # overflow shows in the loss, which is looked at
-            loss = self._shards.learn(self._rows(batch), place, pool)
+            rows = self._rows(batch)
+            loss = self._shards.learn(rows, place, pool)
             if not math.isfinite(loss):
-                raise DivergedError(self.epoch + 1, number)
+                fault = self._train.fault(rows)
+                raise DivergedError(self.epoch + 1, number, fault or "the loss is not finite")
             self._update.learn(self._shards.gradients, number, self._learning_rate(number), pool)
             self._shards.apply_moves()
         self.step = number
@@ -294,6 +297,7 @@ class TrainingLoop:
 
 
 def _checked(net: Network, objective: Objective, rows: Rows) -> Samples:
+    check_parts("validation", rows)
     try:
         return Samples(net, objective, *rows)
     except DataError as error:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from chainrule.network import Network
     from chainrule.tape import Array, Tape
 
-__all__ = ["Batch", "Rows", "Samples"]
+__all__ = ["Batch", "Rows", "Samples", "check_parts"]
 
 # (inputs, targets), or (inputs, targets, weights of the rows); several inputs or outputs by name.
 Rows = tuple[Any, ...]
@@ -89,6 +89,18 @@ class Samples:
             weights = _gather(weights, rows, tape, self._dtype)
         return Batch(xs if len(xs) > 1 else next(iter(xs.values())), goal, weights)
 
+    def fault(self, rows: Array) -> str | None:
+        """Say which array of some rows is not finite in the network's precision; None: all are."""
+        targets = self._targets if isinstance(self._targets, dict) else {"": self._targets}
+        for what, arrays in (("inputs", self._inputs), ("targets", targets)):
+            for name, one in arrays.items():
+                with np.errstate(over="ignore"):
+                    numbers = one[rows].astype(self._dtype)
+                if not np.isfinite(numbers).all():
+                    owner = f"the {what} {name!r}" if len(arrays) > 1 else f"the {what}"
+                    return f"{owner} of this step have numbers that are not finite in {self._dtype}"
+        return None
+
     def _check_rows(self) -> None:
         if self.rows == 0:
             raise DataError.at("inputs", "has no rows")
@@ -124,6 +136,15 @@ def _parts(array: Array | Runs | Scaled) -> list[Array]:
     if isinstance(array, Scaled):
         return [array.values, array.rows, *array.moments]
     return [array.rows, array.starts] if isinstance(array, Runs) else [array]
+
+
+def check_parts(place: str, rows: object) -> None:
+    """Raise DataError at a place, if rows are not given as a tuple (or a list) of their parts."""
+    if isinstance(rows, tuple | list) and len(rows) in (2, 3):
+        return
+    got = f"{len(rows)} of them" if isinstance(rows, tuple | list) else type(rows).__name__
+    detail = f"must be (inputs, targets) or (inputs, targets, weights), got {got}"
+    raise DataError.at(place, detail)
 
 
 def _inputs(net: Network, x: ArrayLike | Mapping[str, ArrayLike]) -> dict[str, Any]:

@@ -106,6 +106,6 @@ def add_errors(y: Array, target: Array, work: Array, sums: Array) -> None:
     np.multiply(work, work, out=work)
     of[0] += np.add.reduce(work, axis=0, dtype=np.float64)
     of[2] += np.add.reduce(target, axis=0, dtype=np.float64)
-    np.multiply(target, target, out=work)
-    of[3] += np.add.reduce(work, axis=0, dtype=np.float64)
+    # In double precision: a variance is what is left of them, the last digits.
+    of[3] += np.einsum("ij,ij->j", target, target, dtype=np.float64)
     sums[0] += len(y)

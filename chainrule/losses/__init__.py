@@ -1,6 +1,6 @@
 """Losses: the value and its gradient at once, from raw outputs, numerically stable."""
 
-from chainrule.losses.balance import balanced_weights
+from chainrule.losses.balance import balanced_weights, class_counts
 from chainrule.losses.base import Loss
 from chainrule.losses.checks import check_target
 from chainrule.losses.decisions import CostMatrix
@@ -14,6 +14,7 @@ __all__ = [
     "Objective",
     "balanced_weights",
     "check_target",
+    "class_counts",
     "infer_loss",
     "loss_of",
 ]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from chainrule.kernels import Array
     from chainrule.losses.base import Loss
 
-__all__ = ["balanced_weights", "class_weights_of", "weigh_classes"]
+__all__ = ["balanced_weights", "class_counts", "class_weights_of", "weigh_classes"]
 
 _PATH = "class_weights"
 _OF_CLASSES = (BinaryCrossEntropy, Focal, Hinge, KullbackLeibler, SoftmaxCrossEntropy)
@@ -50,18 +50,24 @@ def class_weights_of(
     return CostMatrix(costs=values), None
 
 
-def balanced_weights(target: Array, classes: int) -> list[float]:
+def class_counts(target: Array, classes: int) -> Array:
+    """Count the rows of each class, or the shares of it that they have.
+
+    Shapes: target (rows, ...) class numbers, or (rows, ..., classes) shares -> (classes,).
+    """
+    if target.ndim > 1 and target.shape[-1] == classes:
+        return np.asarray(target.reshape(-1, classes).sum(axis=0, dtype=np.float64))
+    numbers = target.reshape(-1).astype(np.int64, copy=False)
+    return np.bincount(numbers, minlength=classes).astype(np.float64)
+
+
+def balanced_weights(counts: Array) -> list[float]:
     """Return weights by which the classes that there are count alike, with a mean over rows of 1.
 
     Those are rows / (classes there are * rows of the class), as in scikit-learn; 1 of others.
-    Shapes: target (rows, ...) class numbers, or (rows, ..., classes) shares of each class.
     """
-    if target.ndim > 1 and target.shape[-1] == classes:
-        counts = target.reshape(-1, classes).sum(axis=0, dtype=np.float64)
-    else:
-        counts = np.bincount(target.reshape(-1).astype(np.int64), minlength=classes)
     there = counts > 0
-    weights = np.ones(classes)
+    weights = np.ones(len(counts))
     weights[there] = counts.sum() / (np.count_nonzero(there) * counts[there])
     return [float(weight) for weight in weights]
 

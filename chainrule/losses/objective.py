@@ -10,7 +10,7 @@ import numpy as np
 
 from chainrule import kernels
 from chainrule.errors import DataError, Problem, ShapeError, SpecError
-from chainrule.losses.balance import balanced_weights, class_weights_of, weigh_classes
+from chainrule.losses.balance import balanced_weights, class_counts, class_weights_of, weigh_classes
 from chainrule.losses.checks import check_target
 from chainrule.losses.table import loss_of
 from chainrule.metrics import Tallies, Tally
@@ -92,7 +92,7 @@ class Objective:
         weights = training.class_weights
         if weights == "balanced" and len(shapes) == 1:
             (shape,), (goal,) = shapes.values(), _named(target, shapes).values()
-            weights = balanced_weights(np.asarray(goal), max(shape[-1], 2))
+            weights = balanced_weights(class_counts(np.asarray(goal), max(shape[-1], 2)))
         return cls(shapes, given, weights)
 
     @property

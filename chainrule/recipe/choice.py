@@ -145,6 +145,8 @@ def _targets(data: DataSpec, known: Known, noun: str, outputs: Sequence[str]) ->
             raise SpecError.at(place, f"there is no {noun} {name!r}; {there}")
         if known[name].get("type") == "text":
             raise SpecError.at(place, _too_many(known[name]))
+        if known[name].get("type") == "datetime":
+            raise SpecError.at(place, f"column {name!r} holds dates, which are not learnt")
     return found
 
 
@@ -287,8 +289,9 @@ def _check_weight(data: DataSpec, known: Known, noun: str, taken: set[str]) -> N
         detail = f"there is no {noun} {name!r}; the {noun}s are {listed(list(known))}"
     elif name in taken:
         detail = f"{name!r} is the target or an input"
-    elif known[name].get("type") in ("text", "categorical"):
-        detail = f"column {name!r} holds text, weights are numbers"
+    elif known[name].get("type") in ("text", "categorical", "datetime"):
+        held = "dates" if known[name]["type"] == "datetime" else "text"
+        detail = f"column {name!r} holds {held}, weights are numbers"
     else:
         return
     raise SpecError.at("sample_weight", detail)

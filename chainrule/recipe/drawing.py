@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from chainrule.errors import SpecError
 from chainrule.recipe.split import Sight, Split, row_numbers, split_rows
-from chainrule.recipe.targets import ClassTarget, Label, present
+from chainrule.recipe.targets import present
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -16,10 +16,7 @@ if TYPE_CHECKING:
     from chainrule.kernels import Array
     from chainrule.spec import AnySplit
 
-__all__ = ["Drawn", "Part", "check_weights", "draw", "lacking", "sight", "usable"]
-
-Part = Literal["train", "validation", "test"]
-MAX_LACKING = 20  # classes that are named
+__all__ = ["Drawn", "check_weights", "draw", "sight", "usable"]
 
 
 class Drawn(NamedTuple):
@@ -70,31 +67,6 @@ def usable(
             dropped[name] = left - now
         left = now
     return row_numbers(mask), dropped
-
-
-def lacking(
-    tensors: Mapping[str, Array], spec: AnySplit, split: Split, targets: Sequence[Any]
-) -> dict[Part, list[Label]]:
-    """Return the classes that training has no row of, if they were dealt by class each part.
-
-    Raises: SpecError at ``split.kind``, if rows are dealt by classes that there are not.
-    """
-    by_class = spec.kind == "stratified"
-    if by_class and not all(isinstance(target, ClassTarget) for target in targets):
-        raise SpecError.at("split.kind", "stratified goes by classes, the target has none")
-    found: dict[Part, list[Label]] = {}
-    parts: tuple[Part, ...] = ("train", "validation", "test") if by_class else ("train",)
-    for target in targets:
-        if not isinstance(target, ClassTarget) or target.one_hot or target.steps:
-            continue
-        for part in parts:
-            rows = getattr(split, part)
-            there = np.isin(target.keys, tensors[target.name][rows])
-            absent = [c for c, here in zip(target.classes, there, strict=True) if not here]
-            absent = [c for c in absent if c not in target.absent]
-            if len(rows) and absent:
-                found.setdefault(part, []).extend(absent[:MAX_LACKING])
-    return found
 
 
 def check_weights(values: Array, name: str) -> None:

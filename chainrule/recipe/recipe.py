@@ -14,8 +14,9 @@ from chainrule.errors import CheckpointError, DataError, SpecError
 from chainrule.losses import balanced_weights
 from chainrule.naming import Values, named, unnamed
 from chainrule.recipe.choice import choose
+from chainrule.recipe.classes import Part, count_classes, lacking_classes
 from chainrule.recipe.columns import Column, dropping
-from chainrule.recipe.drawing import Part, check_weights, draw, lacking, sight, usable
+from chainrule.recipe.drawing import check_weights, draw, sight, usable
 from chainrule.recipe.inputs import (
     ArrayInputs,
     Inputs,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from chainrule.recipe.layout import Layout
 
 __all__ = ["Recipe"]
-
 
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
@@ -138,7 +138,7 @@ class Recipe(Document):
             seed=seed,
             split=data.split,
             split_words=words,
-            lacking=lacking(tensors, data.split, drawn.goals, learnt_targets),
+            lacking=lacking_classes(tensors, data.split, drawn.goals, learnt_targets),
             rows={
                 "train": len(split.train),
                 "validation": len(split.validation),
@@ -207,8 +207,8 @@ class Recipe(Document):
         Raises: SpecError at ``class_weights``, if there are none.
         """
         target, loss = self._classes()
-        values = tensors[target.name][self._goals(tensors)]
-        return balanced_weights(target.encode(values, loss, "float64"), len(target.classes))
+        counts = count_classes(target, loss, tensors[target.name], self._goals(tensors))
+        return balanced_weights(counts)
 
     def _classes(self) -> tuple[ClassTarget, LossName]:
         """Return the target and its loss.  Raises: SpecError, if it is not one of classes."""

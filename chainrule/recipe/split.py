@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.errors import DataError, SpecError
+from chainrule.recipe.gathering import gathered
 from chainrule.recipe.hashing import hash_numbers, hash_text, mixed
 from chainrule.recipe.values import (
     counted,
@@ -103,7 +104,7 @@ def _deal_by_class(rows: Array, spec: StratifiedSplitSpec, seed: int, sight: Sig
             detail = f"has no row to give to {part}: a class keeps one at least to train on"
             raise SpecError.at("split.kind", detail)
     order = _shuffled(len(rows), seed)
-    by_class = order[np.argsort(classes[order], kind="stable")]
+    by_class = order[np.argsort(gathered(classes, order), kind="stable")]
     parts = np.zeros(len(rows), np.uint8)
     starts = np.cumsum(counts) - counts
     for start, one, other in zip(starts.tolist(), aside.tolist(), tested.tolist(), strict=True):
@@ -113,7 +114,7 @@ def _deal_by_class(rows: Array, spec: StratifiedSplitSpec, seed: int, sight: Sig
 
 
 def _deal_by_column(rows: Array, spec: ColumnSplitSpec, seed: int, sight: Sight) -> Array:
-    values = _column(sight, spec.column)[rows]
+    values = gathered(_column(sight, spec.column), rows)
     words = sight.words.get(spec.column)
     parts = np.zeros(len(rows), np.uint8)
     for part, name in ((VALIDATION, "validation"), (TEST, "test")):
@@ -158,7 +159,7 @@ def _deal_by_hash(rows: Array, spec: HashSplitSpec, seed: int, sight: Sight) -> 
 def _deal_by_time(rows: Array, spec: TimeSplitSpec, seed: int, sight: Sight) -> Array:
     """Keep the newest aside; of equal times the later row is newer, one without a time oldest."""
     validation, test = _sizes(len(rows), spec)
-    times = _column(sight, spec.columns[0])[rows].astype(np.float64)
+    times = gathered(_column(sight, spec.columns[0]), rows).astype(np.float64, copy=False)
     times[np.isnan(times)] = -np.inf
     parts = np.zeros(len(rows), np.uint8)
     parts[_newest(times, validation + test)] = VALIDATION
@@ -205,11 +206,16 @@ def _classes(rows: Array, sight: Sight) -> Array:
         if values.ndim > 2:
             raise SpecError.at("split.kind", "stratified wants one class for each row")
         values = values.argmax(axis=1)
-    found, classes = np.unique(values.reshape(len(values))[rows], return_inverse=True)
+    values = gathered(values.reshape(len(values)), rows)
+    found = np.unique(values)
     if len(found) > MAX_STRATA:
         detail = f"stratified goes by classes: {sight.target!r} has {len(found):,} different values"
         raise SpecError.at("split.kind", detail)
-    return classes.astype(np.uint16)
+    classes = np.empty(len(rows), np.uint16)
+    for start in range(0, len(rows), BLOCK_ROWS):
+        some = slice(start, start + BLOCK_ROWS)
+        classes[some] = np.searchsorted(found, values[some])
+    return classes
 
 
 def _allotted(counts: Array, share: float, total: int, free: Array) -> Array:
@@ -228,7 +234,7 @@ def _newest(times: Array, count: int) -> Array:
         return np.zeros(len(times), np.bool_)
     edge = np.partition(times, len(times) - count)[len(times) - count]
     newer: Array = times > edge
-    equal = np.flatnonzero(times == edge)
+    equal = row_numbers(times == edge)
     newer[equal[len(equal) - (count - int(np.count_nonzero(newer))) :]] = True
     return newer
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -38,6 +39,7 @@ def parse(
 ) -> D:
     """Read a document.  ``text`` is a mapping as JSON, where that is at hand.
 
+    Numbers may be numpy's.
     Raises: SpecError, with the place of each complaint.
     """
     if isinstance(document, kind):
@@ -48,11 +50,21 @@ def parse(
         except (ValueError, RecursionError) as error:
             raise SpecError(Problem("", f"must be JSON: {error}")) from error
     try:
-        return kind.model_validate_json(json.dumps(document) if text is None else text)
+        plain = json.dumps(document, default=_plain) if text is None else text
+        return kind.model_validate_json(plain)
     except ValidationError as error:
         raise SpecError(*problems(error, document)) from error
     except (TypeError, ValueError, RecursionError) as error:
         raise SpecError(Problem("", f"must be plain JSON: {error}")) from error
+
+
+def _plain(value: object) -> int | float:
+    """Return a number as JSON has it."""
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    raise TypeError(f"{type(value).__name__} is neither a number nor text, a list or an object")
 
 
 def problems(error: ValidationError, document: object) -> list[Problem]:

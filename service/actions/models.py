@@ -10,7 +10,7 @@ import numpy as np
 from sqlalchemy import bindparam, select
 
 from chainrule import bundle
-from chainrule.export import to_onnx
+from chainrule.export import InputsOption, to_onnx
 from service.actions.cache import Cache
 from service.actions.paging import Page, newest
 from service.errors import NotFoundError
@@ -68,8 +68,16 @@ def evaluation(session: Session, tenant: str, model_id: str) -> dict[str, Any]:
     return dict(row.evaluation)
 
 
-def download(session: Session, model: Model, format: Format = "bundle") -> bytes:  # noqa: A002
-    """Return a model as a file, the same bytes every time.  Raises: CorruptError."""
+def download(
+    session: Session,
+    model: Model,
+    format: Format = "bundle",  # noqa: A002
+    inputs: InputsOption = "features",
+) -> bytes:
+    """Return a model as a file, the same bytes every time; ``inputs`` are those of an ONNX file.
+
+    Raises: CorruptError; SpecError at ``inputs``, if the recipe cannot be written in ONNX.
+    """
     data = blobs.read(session, model.bundle)
     if format == "bundle":
         return data
@@ -78,7 +86,7 @@ def download(session: Session, model: Model, format: Format = "bundle") -> bytes
             return archive.read("weights.safetensors")
     loaded = bundle.load(data)
     if format == "onnx":
-        return to_onnx(loaded.network, recipe=loaded.recipe)
+        return to_onnx(loaded.network, recipe=loaded.recipe, inputs=inputs)
     file = io.BytesIO()
     parameters: dict[str, Any] = dict(loaded.network.parameters)
     np.savez(file, **parameters)

@@ -89,7 +89,9 @@ def plan(session: Session, tenant: str, request: JobRequest, settings: Settings)
     if given is None:
         stored = architectures.get(session, tenant, str(request.architecture_id))
         given = parse(ArchitectureSpec, stored.spec)
+    session.commit()  # what follows may take long: no snapshot is held meanwhile
     tensors = datasets.tensors(session, dataset, settings.cache_dir)
+    session.commit()
     recipe, data = _fit(tensors, dataset, request, given)
     training = _training(request.training, recipe, tensors)
     architecture, summary = _complete(given, recipe, training)

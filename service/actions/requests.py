@@ -19,7 +19,7 @@ class PredictionRequest(Document):
 
     name: str | None = Field(None, min_length=1, max_length=200)
     dataset_id: str = Field(min_length=1, max_length=100)
-    format: Literal["csv", "ndjson", "npy"] = "csv"
+    format: Literal["csv", "ndjson", "npy", "parquet"] = "csv"
 
 
 class UploadRequest(Document):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from flask import url_for
 from pydantic import Field, model_validator
 
+from chainrule.export import InputsOption  # noqa: TC001 (a field's type)
 from chainrule.spec import Document
 from service.actions import models, predictions
 from service.actions.models import FORMATS, Format
@@ -42,6 +43,11 @@ class DownloadQuery(Query):
     """In which form to download a model."""
 
     format: Format = "bundle"
+    inputs: InputsOption = Field(
+        "features",
+        description="Of an ONNX file: features as the recipe makes them, or raw columns, with "
+        "labels and target units coming out.",
+    )
 
 
 class PredictRequest(Document):
@@ -101,10 +107,14 @@ def delete_model(model_id: str) -> Any:
 @bp.input(DownloadQuery, location="query", arg_name="query")
 @bp.doc(responses=content("The file", *(media for _, media in MEDIA_TYPES.values())))
 def download_model(model_id: str, query: DownloadQuery) -> Response:
-    """Download a model: all of it as a bundle, its weights alone, or its network as ONNX."""
+    """Download a model: all of it as a bundle, its weights alone, or its network as ONNX.
+
+    ONNX takes features, or with ``inputs=raw`` a table's columns as they are: 422, if the recipe
+    has an encoding that ONNX has no operator for.
+    """
     with parts().database.read() as session:
         model = models.get(session, tenant(), model_id)
-        data = models.download(session, model, query.format)
+        data = models.download(session, model, query.format, query.inputs)
     suffix, media_type = MEDIA_TYPES[query.format]
     return attachment(data, name=f"{model.id}.{suffix}", media_type=media_type)
 

@@ -27,14 +27,15 @@ __all__ = ["FORMATS", "MEDIA_TYPES", "PART", "Spooled", "spooled", "spooled_part
 
 FORMATS = {
     "text/csv": "csv",
+    "text/tab-separated-values": "tsv",
+    "application/x-ndjson": "ndjson",
+    "application/vnd.apache.parquet": "parquet",
     "application/x-npz": "npz",
     "application/x-npy": "npy",
     "application/x-idx": "idx",
     "application/json": "json",
 }
-MEDIA_TYPES = {format_: media for media, format_ in FORMATS.items()} | {
-    "ndjson": "application/x-ndjson",  # a result only
-}
+MEDIA_TYPES = {format_: media for media, format_ in FORMATS.items()}
 PART = "application/octet-stream"
 PIECE_BYTES = 2**20
 

@@ -189,10 +189,10 @@ class _Table:
 
         columns, warnings = [], list(repairs)
         with ThreadPoolExecutor(_THREADS) as pool:
-            for column, said in pool.map(describe, self.columns):
-                columns.append(column)
+            for described, said in pool.map(describe, self.columns):
+                columns.append(described)
                 warnings += said
-                warn(column, self._rows, warnings)
+                warn(described, self._rows, warnings)
         if same := self._hashes.duplicates():
             which = "is the same as a row" if same == 1 else "are the same as rows"
             warnings.append(f"{counted(same, 'row')} {which} before")
@@ -245,7 +245,8 @@ def _add_typed(column: Column, series: pl.Series, place: Callable[[int], str]) -
 def _as_text(series: pl.Series) -> pl.Series:
     """Return numbers or times as rows of JSON would have them."""
     if series.dtype == pl.Float64:
-        return series.map_elements(str, pl.String)
+        texts = [None if number is None else str(number) for number in series.to_list()]
+        return pl.Series(texts, dtype=pl.String)
     if series.dtype == pl.Datetime:
         return series.dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
     return series.cast(pl.String)

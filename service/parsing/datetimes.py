@@ -24,7 +24,6 @@ _ZONES = ("", "Z", "+dddd", "+dd:dd")
 _LAYOUTS: dict[int, list[tuple[str, str]]] = {len(_DATE): [("", "")]}
 for _time, _zone in product(_TIMES, _ZONES):
     _LAYOUTS.setdefault(len(_DATE) + 1 + len(_time) + len(_zone), []).append((_time, _zone))
-_EXACT = 2**53
 _MICRO = 1_000_000
 
 
@@ -49,10 +48,8 @@ def parse_datetimes(texts: pl.Series) -> Array:
 
 
 def seconds_of(micros: Array) -> Array:
-    """Return whole microseconds as seconds, each rounded once."""
+    """Return whole microseconds as seconds."""
     seconds: Array = micros / _MICRO
-    for place in np.flatnonzero(np.abs(micros) >= _EXACT):
-        seconds[place] = int(micros[place]) / _MICRO
     return seconds
 
 

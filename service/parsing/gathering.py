@@ -321,7 +321,7 @@ def read_texts(frame: pl.DataFrame, decimal: str) -> list[Texts]:
 
 def _number(texts: pl.Expr, decimal: str) -> pl.Expr:
     if decimal == ",":
-        written = pl.when(texts.str.contains(".", literal=True)).then(None).otherwise(texts)
+        written = pl.when(~texts.str.contains(".", literal=True)).then(texts)
         texts = written.str.replace(",", ".", literal=True)
     return texts.cast(pl.Float64, strict=False).fill_nan(None)
 

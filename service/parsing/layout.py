@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from chainrule.kernels import Array
     from service.parsing.text import TextFile
 
-__all__ = ["MAX_COLUMNS", "Dialect", "Records", "check_width", "find_records", "read_header"]
+__all__ = [
+    "MAX_COLUMNS",
+    "MAX_RECORD_BYTES",
+    "Dialect",
+    "Records",
+    "check_width",
+    "find_records",
+    "read_header",
+    "records_in",
+]
 
 BLOCK_BYTES = 4 << 20  # and a thousandth of it for each column, if there are more
 MAX_COLUMNS = 10_000
@@ -66,7 +75,8 @@ class Records:
         """Whether a record is an empty line."""
         raw = np.frombuffer(self.data, np.uint8)
         length = self.ends - self.starts
-        return (length == 0) | ((length == 1) & (raw[np.minimum(self.starts, len(raw) - 1)] == _CR))
+        alone: Array = raw[np.minimum(self.starts, len(raw) - 1)] == _CR
+        return (length == 0) | ((length == 1) & alone)
 
 
 def find_records(file: TextFile, dialect: Dialect, block_bytes: int) -> Iterator[Records]:
@@ -78,7 +88,7 @@ def find_records(file: TextFile, dialect: Dialect, block_bytes: int) -> Iterator
     while True:
         piece = file.read(size)
         data = rest + piece
-        found = _cut(data, dialect, line, final=not piece)
+        found = records_in(data, dialect, line, final=not piece)
         if found.starts.size:
             yield found
             width = int(found.fields[-1])
@@ -94,8 +104,11 @@ def find_records(file: TextFile, dialect: Dialect, block_bytes: int) -> Iterator
             raise DataError.at(FILE, f"line {line}: {detail}")
 
 
-def _cut(data: bytes, dialect: Dialect, line: int, *, final: bool) -> Records:
-    """Find the records that end in ``data``, which begins with one."""
+def records_in(data: bytes, dialect: Dialect, line: int, *, final: bool) -> Records:
+    """Find the records that end in ``data``, which begins with one; if ``final``, so does it.
+
+    Raises: DataError at ``file``, where a quote is out of place.
+    """
     quote = dialect.quote.encode()
     quoted = quote in data
     raw = np.frombuffer(data, np.uint8)

@@ -95,9 +95,13 @@ class RowHashes:
         self._file = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115  # closed by close()
 
     def mixed(self, column: int, hashes: Array) -> Array:
-        """Return what a column adds to the rows' hashes."""
+        """Return what a column adds to the rows' hashes: nothing, where a value is missing.
+
+        So a column that comes late adds nothing to the rows before it.
+        """
         factor = hash_numbers(np.array([float(column)]))[0] | np.uint64(1)
-        return hashes * factor
+        mixed: Array = (hashes - MISSING_HASH) * factor
+        return mixed
 
     def append(self, hashes: Array) -> None:
         """Add rows.  Raises: OSError."""

@@ -86,10 +86,13 @@ def write_prepared(
     Source: the safetensors format, https://github.com/huggingface/safetensors#format
     """
     order = sorted(tensors, key=lambda name: (-np.dtype(tensors[name][0].dtype).itemsize, name))
-    entries, end = {}, 0
+    entries: dict[str, dict[str, object]] = {}
+    starts: dict[str, int] = {}
+    end = 0
     for name in order:
         size = np.dtype(tensors[name][0].dtype).itemsize
         start, end = end, end + size * rows
+        starts[name] = start
         dtype = {8: "F64", 4: "I32"}[size]
         entries[name] = {"dtype": dtype, "shape": [rows], "data_offsets": [start, end]}
     text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
@@ -100,8 +103,7 @@ def write_prepared(
             tensor, change = tensors[name]
             for piece in tensor.pieces():
                 file.write(np.ascontiguousarray(change(piece)).data)
-    begin = 8 + len(text)
-    return {name: begin + entries[name]["data_offsets"][0] for name in order}
+    return {name: 8 + len(text) + start for name, start in starts.items()}
 
 
 def map_tensor(path: Path, place: int, rows: int, dtype: type[np.generic]) -> Array:

@@ -12,12 +12,19 @@ from chainrule.errors import DataError
 from chainrule.recipe.values import MISSING
 from service.parsing import layout
 from service.parsing.building import Block
-from service.parsing.layout import Dialect, Records, check_width, find_records, read_header
+from service.parsing.layout import (
+    MAX_COLUMNS,
+    Dialect,
+    Records,
+    check_width,
+    find_records,
+    read_header,
+)
 from service.parsing.result import FILE
 from service.parsing.text import TextFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from service.parsing.gathering import Column
@@ -36,12 +43,14 @@ class CsvFile:
         dialect: Dialect,
         encoding: str | None = None,
         progress: Callable[[float], object] | None = None,
+        repairs: Sequence[str] = (),
     ) -> None:
         self.decimal = dialect.decimal
         self._path = path
         self._dialect = dialect
         self._encoding = encoding
         self._progress = progress
+        self._repairs = repairs
         self._markers: set[str] = set()  # of missing values, as this file writes them
         self._refused: Counter[str] = Counter()
         self._blank_lines = 0
@@ -49,15 +58,12 @@ class CsvFile:
 
     @property
     def warnings(self) -> list[str]:
-        """What was left out, and what may be meant otherwise."""
-        said = []
+        """How it is read where that is not RFC 4180, and what was left out."""
+        said = [*self._repairs]
         if self._blank_lines:
             said.append(f"blank lines left out: {self._blank_lines:,}")
         if len(self._names) == 1 and (found := [c for c in ";\t|" if c in self._names[0]]):
-            hint = f"it has one column only: is it separated by {found[0]!r}? Only commas are read"
-            said.append(hint)
-        if all(name.replace(".", "", 1).lstrip("+-").isdigit() for name in self._names):
-            said.append("the column names are all numbers: is the header line missing?")
+            said.append(f"it has one column only: is it separated by {found[0]!r}, in each line?")
         return said
 
     def blocks(self, columns: Mapping[str, Column], *, again: bool) -> Iterator[Block]:
@@ -70,10 +76,9 @@ class CsvFile:
                 rows = np.flatnonzero(~blank)
                 start = 0
                 if not names and rows.size:
-                    first, rows = int(rows[0]), rows[1:]
-                    text = found.data[found.starts[first] : found.ends[first]]
-                    names = self._names = read_header(text, found.line_of(first), self._dialect)
-                    start = first + 1
+                    names = self._names = self._head(found, int(rows[0]))
+                    if self._dialect.header:
+                        start, rows = int(rows[0]) + 1, rows[1:]
                 if not rows.size:
                     continue
                 check_width(found, rows, len(names), self._dialect.header)
@@ -85,6 +90,14 @@ class CsvFile:
             raise DataError.at(FILE, "the file is empty")
         if not any_rows:
             raise DataError.at(FILE, "has a header but no rows")
+
+    def _head(self, found: Records, first: int) -> list[str]:
+        if self._dialect.header:
+            text = found.data[found.starts[first] : found.ends[first]]
+            return read_header(text, found.line_of(first), self._dialect)
+        if (width := int(found.fields[first])) > MAX_COLUMNS:
+            raise DataError.at(FILE, f"has {width:,} columns, at most {MAX_COLUMNS:,}")
+        return [f"column_{number + 1}" for number in range(width)]
 
     def _block(
         self,

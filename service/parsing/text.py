@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-__all__ = ["LEGACY", "LegacyEncodingError", "TextFile"]
+__all__ = ["LEGACY", "UTF8", "LegacyEncodingError", "TextFile"]
 
 _PIECE_BYTES = 1 << 20
 UTF8, LEGACY = "UTF-8", "Windows-1252"

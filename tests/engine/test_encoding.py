@@ -14,7 +14,7 @@ COLUMNS = {
     "weight": RNG.random(ROWS),
     "price": np.where(RNG.random(ROWS) < 0.1, np.nan, RNG.normal(300, 90, ROWS)),
 }
-ARRAYS = {
+ARRAYS: dict[str, np.ndarray] = {
     "left": RNG.standard_normal((ROWS, 3, 2)).astype(np.float32),
     "right": RNG.integers(0, 255, (ROWS, 4)).astype(np.uint8),
     "class": RNG.integers(0, 5, ROWS),

@@ -14,7 +14,6 @@ from chainrule.errors import DataError
 from chainrule.evaluation import evaluation_report, linear, nulls, report, unevaluated
 from chainrule.recipe import Recipe
 from chainrule.spec import DataSpec
-from tests import training_jobs
 
 
 def near(value, rel=1e-12):
@@ -35,6 +34,15 @@ def table(data, names, target, words=None, categories=()):
         tensors["y"] = np.array(target, np.int32)
         columns.append({"name": "y", "type": "categorical", "missing": 0, "categories": words})
     return tensors, {"kind": "table", "rows": len(target), "columns": columns, "warnings": []}
+
+
+def arrays_of(tensors):
+    """The schema of arrays."""
+    arrays = [
+        {"name": n, "shape": list(t.shape), "dtype": str(t.dtype)} for n, t in tensors.items()
+    ]
+    rows = arrays[0]["shape"][0]
+    return {"kind": "arrays", "rows": rows, "arrays": arrays, "warnings": []}
 
 
 def trained(tensors, schema, layers, data=None, training=None):
@@ -229,12 +237,8 @@ def test_labels_are_reported_one_by_one():
     rng = np.random.default_rng(3)
     x = rng.normal(size=(300, 4)).astype(np.float32)
     tensors = {"inputs": x, "targets": (x[:, :3] + x[:, 1:] > 0).astype(np.uint8)}
-    schema = training_jobs.noise(1, 1)[1] | {"rows": 300}
-    schema["arrays"] = [
-        {"name": n, "shape": list(t.shape), "dtype": str(t.dtype)} for n, t in tensors.items()
-    ]
     training = {"loss": "binary_cross_entropy", "epochs": 5}
-    done = trained(tensors, schema, [dense(3)], {}, training)
+    done = trained(tensors, arrays_of(tensors), [dense(3)], {}, training)
     output = only(evaluation_report(*_arguments(tensors, done)))
     assert (output["kind"], output["slices"]) == ("labels", None)
     assert [row["label"] for row in output["parts"]["test"]["labels"]] == [0, 1, 2]
@@ -248,10 +252,7 @@ def series(rows=240, steps=8, features=1):
     rng = np.random.default_rng(6)
     walk = np.cumsum(rng.normal(size=(rows, steps + 2, features)), axis=1).astype(np.float32)
     tensors = {"inputs": walk[:, :steps], "targets": walk[:, steps:, 0]}
-    arrays = [
-        {"name": n, "shape": list(t.shape), "dtype": str(t.dtype)} for n, t in tensors.items()
-    ]
-    return tensors, {"kind": "arrays", "rows": rows, "arrays": arrays, "warnings": []}
+    return tensors, arrays_of(tensors)
 
 
 def test_a_forecast_stands_beside_the_last_value():
@@ -281,10 +282,7 @@ def test_padded_steps_count_nowhere():
     words = rng.integers(1, 5, size=(200, 6))
     words[:, 4:] = 0  # padding
     tensors = {"inputs": words.astype(np.int32), "targets": (words > 2).astype(np.int32)}
-    arrays = [
-        {"name": n, "shape": list(t.shape), "dtype": str(t.dtype)} for n, t in tensors.items()
-    ]
-    schema = {"kind": "arrays", "rows": 200, "arrays": arrays, "warnings": []}
+    schema = arrays_of(tensors)
     layers = [
         {"kind": "embedding", "input_dim": 5, "output_dim": 4, "mask_zero": True},
         {"kind": "gru", "units": 8, "return_sequences": True},
@@ -308,8 +306,7 @@ def test_padded_steps_count_nowhere():
 def test_a_network_that_gives_its_inputs_back_has_only_constants_beside_it():
     rng = np.random.default_rng(9)
     tensors = {"inputs": rng.random((120, 4, 4)).astype(np.float32)}
-    arrays = [{"name": "inputs", "shape": [120, 4, 4], "dtype": "float32"}]
-    schema = {"kind": "arrays", "rows": 120, "arrays": arrays, "warnings": []}
+    schema = arrays_of(tensors)
     layers = [{"kind": "flatten"}, dense(16), {"kind": "reshape", "target_shape": [4, 4]}]
     training = {"loss": "binary_cross_entropy", "epochs": 2}
     done = trained(tensors, schema, layers, {"task": "reconstruction"}, training)
@@ -355,3 +352,44 @@ def test_outputs_that_are_not_finite_are_an_error(iris):
 def test_a_report_that_was_not_made_says_why():
     found = unevaluated("off", "nobody asked")
     assert (found["status"], found["reason"], found["outputs"]) == ("off", "nobody asked", {})
+
+
+def test_every_kind_of_column_is_cut():
+    rng = np.random.default_rng(11)
+    rows = 400
+    tensors = {
+        "day": 1.7e9 + 86_400.0 * rng.integers(0, 400, rows),
+        "floor": rng.integers(0, 3, rows).astype(float),
+        "city": rng.integers(-1, 3, rows).astype(np.int32),
+        "tag": rng.integers(0, 3, rows).astype(np.int32),
+        "y": rng.normal(size=rows),
+    }
+    tensors["floor"][:40] = np.nan
+    words = {"city": ["a", "b", "c"], "tag": ["t", "u", "v"]}
+    kinds = {"day": "datetime", "city": "categorical", "tag": "categorical"}
+    columns = [
+        {"name": name, "type": kinds.get(name, "number"), "missing": 0, "unique": 3}
+        | ({"categories": words[name]} if name in words else {})
+        for name in tensors
+    ]
+    schema = {"kind": "table", "rows": rows, "columns": columns, "warnings": []}
+    options = {
+        "tag": {"kind": "category", "encoding": {"kind": "hash", "buckets": 4}},
+        "floor": {"kind": "category"},
+    }
+    data = {"target": "y", "preprocessing": {"columns": options}, "split": {"test": 0.5}}
+    done = trained(tensors, schema, [dense(1)], data, {"epochs": 1})
+    found = only(evaluation_report(*_arguments(tensors, done)))["slices"]
+    assert found["columns"] == 3  # of a hashed column the words are not known
+    kept = done[2].test
+    for column, where, which in (
+        ("city", {"category": "b"}, tensors["city"][kept] == 1),
+        ("city", {"missing": True}, tensors["city"][kept] == -1),
+        ("floor", {"category": "2"}, tensors["floor"][kept] == 2),
+        ("floor", {"missing": True}, np.isnan(tensors["floor"][kept])),
+    ):
+        (one,) = (
+            one for one in found["items"] if {"column": column, **where}.items() <= one.items()
+        )
+        assert one["rows"] == which.sum()
+    assert sum(one["rows"] for one in found["items"] if one["column"] == "day") == len(kept)

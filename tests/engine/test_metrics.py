@@ -97,6 +97,17 @@ def test_regression_metrics_are_scikit_learns_in_the_targets_own_unit(columns):
     assert got["loss"] == 1.5
 
 
+@pytest.mark.parametrize("mean", [1e4, -1e5])
+@pytest.mark.parametrize("columns", [1, 3])
+def test_r2_in_float32_is_scikit_learns_far_from_zero(columns, mean):
+    rng = np.random.default_rng(1)
+    target = (mean + rng.standard_normal((1000, columns))).astype(np.float32)
+    y = (target + 0.5 * rng.standard_normal((1000, columns))).astype(np.float32)
+    truth, predicted = target.astype(np.float64), y.astype(np.float64)
+    wanted = theirs.r2_score(truth, predicted)
+    assert tally_of("mean_squared_error", y, target)["r2"] == pytest.approx(wanted, rel=1e-4)
+
+
 def test_r2_of_a_constant_target_is_1_when_fitted_exactly_and_0_otherwise():
     ones = np.ones((5, 1))
     assert tally_of("mean_squared_error", ones, ones)["r2"] == theirs.r2_score(ones, ones) == 1

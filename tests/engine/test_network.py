@@ -35,6 +35,22 @@ def test_parameters_are_named_views_of_one_vector():
     assert not net.flat[124:].any()
 
 
+def test_a_vector_or_view_that_would_be_replaced_says_how_it_is_written_to():
+    net = Network(spec_of(dense(4), {"kind": "batch_norm"}))
+    kernel, mean = np.zeros((30, 4), np.float32), np.zeros(4, np.float32)
+    with pytest.raises(TypeError, match=r"write into it, flat\[\.\.\.\] = values"):
+        net.flat = net.flat.copy()
+    with pytest.raises(TypeError, match=r"write into it, state\[\.\.\.\] = values"):
+        net.state = net.state.copy()
+    with pytest.raises(TypeError, match=r"write into it, \['dense_1.kernel'\]\[\.\.\.\] = values"):
+        net.parameters["dense_1.kernel"] = kernel
+    with pytest.raises(TypeError, match="write into it"):
+        net.states["batch_norm_1.moving_mean"] = mean
+    net.flat *= 2
+    net.parameters["dense_1.bias"] += 1
+    assert net.flat[120:124].tolist() == [1, 1, 1, 1]
+
+
 @pytest.mark.parametrize(
     ("name", "variance", "limit"),
     [

@@ -286,22 +286,24 @@ def test_numbers_may_be_times():
     assert not x[3].any()
 
 
-@given(st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31)), st.integers(-1439, 1439))
+@given(st.datetimes(), st.integers(-1439, 1439))
 def test_a_time_is_read_as_python_reads_it(when, zone):
     seconds = read_datetime(when.isoformat())
     whole = when.replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)
     microseconds = (whole.days * 86400 + whole.seconds) * 10**6 + whole.microseconds
-    assert seconds == float(microseconds) / 1e6
+    assert seconds == microseconds / 10**6
     sign = "-" if zone < 0 else "+"
     shifted = f"{when.isoformat(' ')}{sign}{abs(zone) // 60:02}:{abs(zone) % 60:02}"
-    assert read_datetime(shifted) == float(microseconds - zone * 60 * 10**6) / 1e6
+    assert read_datetime(shifted) == (microseconds - zone * 60 * 10**6) / 10**6
 
 
 @pytest.mark.parametrize(
     "text",
-    ["2023-02-29", "2024-1-1", "2024-01-01T24:00", "2024-01-01T12", "2024-01-01T12:60", "1e3"]
-    + ["2024-01-01  12:00", "2024-01-01T12:00:00.1234567", "0000-01-01", "2024-01-01Z", "12:00"]
-    + ["2024-01-01T12:00+24:00", "2024-01-01T12:00:60", "٢٠٢٤-01-01", 20240101, True, []],
+    [
+        *("2023-02-29", "2024-1-1", "2024-01-01T24:00", "2024-01-01T12", "2024-01-01T12:60", "1e3"),
+        *("2024-01-01  12:00", "2024-01-01T12:00:00.1234567", "0000-01-01", "2024-01-01Z", "12:00"),
+        *("2024-01-01T12:00+24:00", "2024-01-01T12:00:60", "٢٠٢٤-01-01", 20240101, True, []),
+    ],
 )
 def test_what_is_no_date_is_refused(text):
     with pytest.raises(DataError, match="must be a date such as 2024-05-31"):

@@ -171,7 +171,7 @@ def people(rows):
 def test_rows_of_a_key_stay_together_and_where_they_are_when_rows_are_added(key):
     tensors, schema = people(2000)
     split = {"kind": "hash", "key": key, "validation": 0.2, "test": 0.1}
-    recipe, rendered = fit((tensors, schema), split)
+    _, rendered = fit((tensors, schema), split)
     assert set(rendered.inputs) == {"x", "name", "number"} - {*([key] if "n" in key else key)}
     found = parts((tensors, schema), split)
     keys = [set(tensors["number"][part].tolist()) for part in found]

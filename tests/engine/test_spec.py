@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,6 +90,19 @@ def test_a_pointer_names_the_same_place_as_the_path():
 def test_what_is_no_object_is_refused(text):
     with pytest.raises(SpecError):
         parse(ArchitectureSpec, text)
+
+
+def test_numbers_may_be_numpys():
+    labels, images = np.array([2, 0, 1]), np.zeros((3, 5))
+    layers = [{"kind": "dense", "units": labels.max() + 1}]
+    spec = parse(ArchitectureSpec, {"input": {"shape": images[0].shape}, "layers": layers})
+    assert (spec.input.shape, spec.layers[0].units) == ([5], 3)
+    optimizer = {"kind": "sgd", "learning_rate": np.float32(0.125)}
+    assert parse(TrainingSpec, {"optimizer": optimizer}).optimizer.learning_rate == 0.125
+    with pytest.raises(SpecError, match=r"layers\[0\].units: must be >= 1, got 0"):
+        parse(ArchitectureSpec, {"layers": [{"kind": "dense", "units": np.int64(0)}]})
+    with pytest.raises(SpecError, match="must be plain JSON: ndarray is neither a number"):
+        parse(TrainingSpec, {"epochs": labels})
 
 
 def test_parameters_follow_from_the_shapes():

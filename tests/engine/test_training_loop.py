@@ -11,7 +11,7 @@ import pytest
 
 import chainrule
 from chainrule.checkpoint import Checkpoint
-from chainrule.errors import CheckpointError, DataError, DivergedError
+from chainrule.errors import CheckpointError, DataError, DivergedError, SpecError
 from chainrule.fitting import EpochReport, StepReport, TrainingLoop, evaluate
 from chainrule.network import Network
 
@@ -55,6 +55,39 @@ def test_steps_and_epochs_are_counted_with_the_last_smaller_batch():
     assert seen == wanted
     assert (loop.step, loop.epoch) == (12, 3)
     assert list(loop.run()) == []
+
+
+@pytest.mark.parametrize("place", ["train", "validation"])
+@pytest.mark.parametrize(
+    ("rows", "got"),
+    [
+        ((np.zeros((4, 6)),), "1 of them"),
+        ([0, 1, 2, 3], "4 of them"),
+        (np.zeros((4, 6)), "ndarray"),
+    ],
+    ids=["one", "four", "array"],
+)
+def test_rows_without_their_targets_are_refused_by_what_is_wanted(place, rows, got):
+    given = {"train": rows_of(), "validation": None, place: rows}
+    with pytest.raises(DataError) as refused:
+        chainrule.fit(Network(SPEC), given["train"], {}, validation=given["validation"])
+    wanted = "must be (inputs, targets) or (inputs, targets, weights)"
+    assert str(refused.value) == f"{place}: {wanted}, got {got}"
+
+
+def test_targets_in_the_place_of_the_training_are_not_read_as_a_document():
+    with pytest.raises(DataError, match=r"train: must be \(inputs, targets\)"):
+        chainrule.fit(Network(SPEC), *rows_of())
+
+
+def test_a_precision_that_is_not_the_networks_is_refused():
+    single, double = Network(SPEC), Network(SPEC, dtype="float64")
+    with pytest.raises(SpecError, match="precision: is the network's, which is float32: make one"):
+        chainrule.fit(single, rows_of(), {"precision": "float64"})
+    for net in (single, double):
+        fits = chainrule.fit(net, rows_of(), {"precision": net.dtype.name, "epochs": 1})
+        assert len(list(fits)) == 1
+    assert len(list(chainrule.fit(double, rows_of(), {"epochs": 1}))) == 1
 
 
 NORMALISED = {
@@ -235,6 +268,25 @@ def test_optimizer_slots_that_are_not_finite_are_never_saved():
     loop._update.slots["v"][0] = np.inf  # hides in the parameters: what is divided by it is 0
     with pytest.raises(DivergedError, match="the optimizer's v is not finite"):
         loop.checkpoint()
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "what"),
+    [
+        (np.nan, 1.0, "the inputs of this step have numbers that are not finite in float32"),
+        (1e300, 1.0, "the inputs of this step have numbers that are not finite in float32"),
+        (1.0, np.inf, "the targets of this step have numbers that are not finite in float32"),
+        (3e38, 1.0, "the loss is not finite"),
+    ],
+    ids=["nan", "too large", "target", "overflow"],
+)
+def test_data_that_is_not_finite_is_named_where_it_makes_a_step_diverge(x, y, what):
+    rows = np.ones((20, 3)), np.ones(20)
+    rows[0][17, 1], rows[1][17] = x, y
+    training = {"batch_size": 4, "shuffle": False, "loss": "mean_squared_error"}
+    with pytest.raises(DivergedError) as caught:
+        list(chainrule.fit(Network(LINEAR), rows, training))
+    assert str(caught.value) == f"diverged in epoch 1, step 5: {what}"
 
 
 def test_a_validation_loss_that_is_not_finite_diverges():

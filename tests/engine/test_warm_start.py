@@ -62,7 +62,7 @@ def test_a_bundle_its_path_a_model_and_a_checkpoint_of_the_same_run_give_the_sam
     x = np.zeros((4, 3)), np.zeros((4, 2))
     checkpoint = TrainingLoop(source, x, {"loss": "mean_squared_error"}).checkpoint()
     assert source.state.any()
-    for given in (bundle, path, str(path), chainrule.load(bundle), tensors(source)):
+    for given in (bundle, path, str(path), chainrule.load(bundle), source, tensors(source)):
         net = normed(seed=2)
         assert chainrule.warm_start(net, given).restored == ("dense_1", "batch_norm_1", "dense_2")
         assert write_bundle(net) == bundle

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -78,6 +79,21 @@ def lines(*rows: str) -> bytes:
     return "\n".join(["length,species", *rows, ""]).encode()
 
 
+def packed(data: bytes, status: int, says: str, encoding: str = "gzip") -> Case:
+    options = {
+        "data": data,
+        "content_type": "text/csv",
+        "headers": {"Content-Encoding": encoding},
+    }
+    return Case(lambda api: ("POST", "/v1/datasets", options), status, None, says)
+
+
+def begun(status: int, pointer: str | None, says: str, **changes: Any) -> Case:
+    request = {"format": "csv", "bytes": 7, **changes}
+    return Case(lambda api: ("POST", "/v1/uploads", {"json": request}), status, pointer, says)
+
+
+LIE = b"{'descr': '<f8', 'fortran_order': False, 'shape': (9,)}\n"
 TEXT = lines(*[f"{n}.5,{'ab'[n % 2]}" for n in range(30)], "tall,a")
 LAYER = "/architecture/layers"
 CASES = {
@@ -296,15 +312,44 @@ CASES = {
     "a file without a type": upload(flowers(), 415, None, "text/csv", None),
     "a multipart file": upload(b"--x--", 415, None, "text/csv", "multipart/form-data; boundary=x"),
     "a file too large": upload(b"1" * (MAX_UPLOAD_BYTES + 1), 413, None, "3,145,728"),
-    "a compressed file": read(
-        "/v1/datasets",
-        415,
-        "Content-Encoding",
-        "POST",
-        data=b"\x1f\x8b",
-        content_type="text/csv",
-        headers={"Content-Encoding": "gzip"},
+    "half a packed file": packed(b"\x1f\x8b", 422, "is cut short"),
+    "what is not packed": packed(flowers(), 422, "does not unpack"),
+    "a packed bomb": packed(gzip.compress(bytes(50 << 20)), 413, "unpacks to more than 3,145,728"),
+    "a file packed otherwise": packed(b"x", 415, "Content-Encoding", "br"),
+    "packed JSON": read(
+        "/v1/jobs", 415, "Content-Encoding", "POST", headers={"Content-Encoding": "gzip"}
     ),
+    "an NPY that lies": upload(
+        b"\x93NUMPY\1\0" + bytes([len(LIE), 0]) + LIE,
+        422,
+        "/file",
+        "72 bytes",
+        "application/x-npy",
+    ),
+    "a CSV as IDX": upload(flowers(), 422, "/file", "idx", "application/x-idx"),
+    # Uploads in parts.
+    "an upload of nothing": begun(422, "/bytes", ">= 1", bytes=0),
+    "an upload of 10^15 bytes": begun(413, None, "3,145,728", bytes=10**15),
+    "an upload of no format": begun(422, "/format", "must be", format="pickle"),
+    "an upload with a digest that is none": begun(422, "/sha256", "pattern", sha256="../etc"),
+    "an upload with types that are none": begun(422, "/types/a", "must be", types={"a": "blob"}),
+    "a part of an unknown upload": Case(
+        lambda api: (
+            "PUT",
+            f"/v1/uploads/upl_{UNKNOWN}/parts/1",
+            {"data": b"x", "content_type": "application/octet-stream"},
+        ),
+        404,
+    ),
+    "a part too large": Case(
+        lambda api: (
+            "PUT",
+            f"/v1/uploads/upl_{UNKNOWN}/parts/1",
+            {"data": b"x" * (MAX_UPLOAD_BYTES + 1), "content_type": "application/octet-stream"},
+        ),
+        413,
+    ),
+    "a part of 5,000 digits": read(f"/v1/uploads/upl_{UNKNOWN}/parts/{'1' * 5000}", 404),
     # Addresses.
     "an unknown id": read(f"/v1/jobs/job_{UNKNOWN}", 404),
     "an id of 5,000 digits": read("/v1/jobs/" + "1" * 5000, 404, "nothing here"),

@@ -11,7 +11,7 @@ import pytest
 
 from chainrule.errors import DataError, SpecError
 from chainrule.spec import ArchitectureSpec, parse
-from service.actions import architectures, datasets, jobs, workers
+from service.actions import architectures, datasets, jobs, plans, workers
 from service.actions.datasets import Intake, Upload
 from service.actions.requests import JobRequest
 from service.errors import AdmissionError, ConflictError, CorruptError, NotFoundError
@@ -158,6 +158,32 @@ def test_a_plan_renders_every_default(shop):
     assert plan.summary["parameters"] == 4 * 8 + 8 + 8 * 3 + 3
     assert plan.memory_bytes > 64 * 2**20
     assert plan.seconds > 0
+
+
+def test_no_snapshot_is_held_while_a_recipe_is_fitted(scene, shop, monkeypatch):
+    fit, held = plans._fit, []
+    with scene.database.read() as session:
+        monkeypatch.setattr(
+            plans, "_fit", lambda *given: (held.append(session.in_transaction()), fit(*given))[1]
+        )
+        jobs.plan(session, "default", shop.request(8, "auto"), shop.settings)
+    assert held == [False]
+
+
+def test_rows_that_are_many_want_room_on_the_disk_instead_of_memory(shop, monkeypatch):
+    asked = shop.request(8, "auto")
+    few = shop.plan(asked)
+    monkeypatch.setattr(plans, "IN_MEMORY_BYTES", 0)
+    many = shop.plan(asked)
+    assert (few.disk_bytes, many.disk_bytes) == (0, ROWS * (4 + 3) * 4)  # 4 features, 3 classes
+    assert few.memory_bytes - many.memory_bytes == 2 * many.disk_bytes
+    usage = SimpleNamespace(free=1000)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
+    with pytest.raises(AdmissionError) as refused:
+        shop.plan(asked)
+    (problem,) = refused.value.problems
+    assert problem.path == "data.inputs"
+    assert "on the disk" in problem.detail
 
 
 @pytest.mark.parametrize(

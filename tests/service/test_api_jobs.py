@@ -147,7 +147,11 @@ def test_a_job_that_ended_before_it_began_has_no_certificate(api):
 
 
 def test_an_evaluation_is_there_once_the_job_has_succeeded(api):
-    job = api.submit(training={"epochs": 4, "batch_size": 16})
+    data = {"inputs": ["length", "width", "colour"], "target": "species"}
+    job = api.submit(
+        training={"epochs": 4, "batch_size": 16},
+        data={**data, "split": {"validation": 0.1, "test": 0.5}},
+    )
     address = job["links"]["evaluation"]
     missing = api.get(address)
     assert missing.status_code == 404

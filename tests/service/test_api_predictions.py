@@ -73,11 +73,11 @@ def test_arrays_are_refused_by_a_model_of_tables(api, model):
 
 
 def test_a_format_that_is_not_written_is_refused_with_those_that_are(api, model):
-    answer = predict(api, model, api.upload().json["id"], format="parquet")
+    answer = predict(api, model, api.upload().json["id"], format="xlsx")
     assert answer.status_code == 422
     (error,) = answer.json["errors"]
     assert error["pointer"] == "/format"
-    assert error["detail"] == "must be one of 'csv', 'ndjson' or 'npy', got 'parquet'"
+    assert error["detail"] == "must be one of 'csv', 'ndjson', 'npy' or 'parquet', got 'xlsx'"
 
 
 def test_what_is_not_there_or_another_tenants_is_not_found(api, model):

@@ -16,6 +16,7 @@ from chainrule.spec import (
     KINDS,
     ArchitectureSpec,
     DataSpec,
+    PreprocessingSpec,
     TrainingSpec,
     complete,
     nodes,
@@ -44,7 +45,7 @@ READERS = {
 
 EXAMPLES = [
     pytest.param(mark, text, id=f"{name}-{number}")
-    for name in ("architectures.md", "data.md")
+    for name in ("architectures.md", "data.md", "recipe.md")
     for number, (mark, text) in enumerate(BLOCK.findall((DOCS / name).read_text()), 1)
 ]
 
@@ -61,7 +62,8 @@ def test_the_layers_of_every_example_fit_together(mark, text):
     if architecture is not None:
         spec = parse(ArchitectureSpec, architecture)
         shape = spec.input_shapes if spec.input or spec.inputs else (4,)
-        assert nodes(complete(spec, shape, dict.fromkeys(spec.output_names, 3)))
+        sizes = dict.fromkeys(shape if isinstance(shape, dict) else [""], 5)
+        assert nodes(complete(spec, shape, dict.fromkeys(spec.output_names, 3), sizes))
 
 
 def test_every_word_of_the_architecture_language_is_documented():
@@ -69,6 +71,18 @@ def test_every_word_of_the_architecture_language_is_documented():
     words = {*KINDS, *ACTIVATIONS, *INITIALIZERS, *LOSSES, *OPTIMIZERS, *SCHEDULES}
     words |= {*ArchitectureSpec.model_fields, *TrainingSpec.model_fields}
     words |= {*ClipSpec.model_fields, *EarlyStoppingSpec.model_fields}
+    assert sorted(word for word in words if f"`{word}`" not in text) == []
+
+
+def test_every_word_of_the_recipe_is_documented():
+    text = (DOCS / "recipe.md").read_text()
+    document = DataSpec.model_json_schema()
+    words = {*PreprocessingSpec.model_fields}
+    for name, definition in document["$defs"].items():
+        if "Split" in name or name.startswith(("Number", "Category", "Datetime", "Rare")):
+            words |= {*definition["properties"]}
+        for found in definition.get("properties", {}).values():
+            words |= {*found.get("enum", []), *([found["const"]] if "const" in found else [])}
     assert sorted(word for word in words if f"`{word}`" not in text) == []
 
 

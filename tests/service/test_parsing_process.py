@@ -60,7 +60,9 @@ def test_the_other_formats_and_an_unknown_one(parser, upload):
     upload.write_bytes(b'{"inputs": [[1]], "targets": [0]}')
     parsed = parser.parse(upload, "json")
     assert parsed.prepared == upload.with_name("upload.prepared")
-    with pytest.raises(DataError, match="the format 'xml' is not one of csv, npz, json"):
+    with pytest.raises(
+        DataError, match="the format 'xml' is not one of csv, tsv, ndjson, parquet, npz, json"
+    ):
         parser.parse(upload, "xml")
 
 

@@ -8,6 +8,7 @@ import os
 import signal
 
 import numpy as np
+import polars as pl
 import pytest
 from safetensors.numpy import load
 
@@ -153,13 +154,14 @@ def test_the_formats_say_the_same(slots, database, upload, trees):
     dataset_id = upload(OTHERS).id
     files = {
         name: result(database, slots.run(submit(database, trees[0], dataset_id, name)))[1]
-        for name in ("csv", "ndjson", "npy")
+        for name in ("csv", "ndjson", "npy", "parquet")
     }
     table = list(csv.DictReader(io.StringIO(files["csv"].decode())))
     lines = [json.loads(line) for line in files["ndjson"].splitlines()]
     array = np.load(io.BytesIO(files["npy"]), allow_pickle=False)
     assert [list(line) for line in lines] == [list(one) for one in table]
     assert [line["prediction"] for line in lines] == array["prediction"].tolist()
+    assert pl.read_parquet(io.BytesIO(files["parquet"])).to_dicts() == lines
     for line, one, probability in zip(lines, table, array["probability"], strict=True):
         _, *numbers = line.values()
         assert numbers == probability.tolist() == [float(text) for text in [*one.values()][1:]]

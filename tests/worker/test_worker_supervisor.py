@@ -2,8 +2,11 @@
 
 import hashlib
 import os
+import resource
 import signal
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +17,7 @@ from service.actions.recovery import Recovery
 from service.errors import UnavailableError
 from tests import training_jobs
 from tests.waiting import eventually
+from worker.attempt import Attempt
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -252,6 +256,24 @@ def test_an_attempt_that_lost_its_job_kills_its_trainer_and_writes_nothing(slots
     training_jobs.cancel(database, job_id)
 
 
+def test_a_job_without_room_on_the_disk_waits_for_it_and_counts_no_crash(
+    slots, database, monkeypatch
+):
+    monkeypatch.setattr(Attempt, "full_hold_s", 0.1)
+    rows = training_jobs.noise(24_000, 512)  # 39 MB of them to learn from
+    data = {"inputs": "inputs", "target": "targets"}
+    layers = [{"kind": "dense", "units": 1}]
+    job_id = training_jobs.submit(
+        database, training_jobs.store(database, *rows), layers=layers, data=data, epochs=1
+    )
+    for pid in trainers():
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+    job = slots.run(job_id)  # by a trainer that has no such limit
+    assert (job.state, job.error, job.attempt, job.crashes) == ("succeeded", None, 2, 0)
+    states = ["queued", "running", "queued", "running", "succeeded"]
+    assert training_jobs.history(database, job_id) == states
+
+
 def test_many_jobs_offered_once_are_all_done(slots, database):
     dataset = training_jobs.store(database, *training_jobs.digits())
     ids = [training_jobs.submit(database, dataset, epochs=1, seed=n) for n in range(5)]
@@ -270,6 +292,17 @@ class Gone:
 
     def read(self):
         raise UnavailableError("gone")
+
+
+def trainers():
+    """The trainers of this process that wait for a job."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == os.getpid() and b"worker.trainer" in (place / "cmdline").read_bytes():
+                found.append(int(place.name))
+    return found
 
 
 def flip_byte(database, blob):

@@ -47,6 +47,8 @@ class _Field:
 class Table:
     """What a model's answers look like as rows of a file of a format: csv, ndjson or npy.
 
+    A file of another format, parquet, is made of the tensors alone.
+
     ``prediction`` is a class, or numbers in the target's units; ``probability`` follows where there
     is one. Several outputs are ``left.prediction`` and so on.
     """
@@ -108,6 +110,8 @@ class Table:
             for field, array in zip(self._fields, values, strict=True):
                 records[field.name] = array
             return records.tobytes()
+        if self._format == "parquet":
+            return b""
         cells = [
             _cells(field, column, self._format)
             for field, array in zip(self._fields, values, strict=True)

@@ -35,7 +35,7 @@ PROGRESS_S = 0.2
 EVALUATING_S = 5.0  # between signs of life while nothing is learnt any more
 RECENT_BATCHES = 50
 SLOWEST_FLOPS_PER_S = 1e9  # for the first batch, of which nothing is known yet
-SLOWEST_ROWS_PER_S = 2e5  # dealt to the parts
+SLOWEST_ROWS_PER_S = 2e5  # dealt to the parts, or put in order
 WORTH_TELLING_S = 10.0
 QUIET_S = 60.0  # while rows are encoded, of which a block takes far less
 PATIENCE = 20  # a silence is suspect only after so many times what was to be expected
@@ -53,11 +53,12 @@ class Training:
         self._folder = Path(header["dataset"]).parent
         self._tensors = open_tensors(Path(header["dataset"]))
         training = parse(TrainingSpec, self._config["training"])
-        self._precision, self._batch_size = training.precision, training.batch_size
+        self._precision = training.precision
+        self._batch_size: int = training.batch_size
         spec = parse(ArchitectureSpec, self._config["architecture"])
         self._batch_s = self._first_guess_s(spec)
-        dealing_s = sum(self._recipe.rows.values()) / SLOWEST_ROWS_PER_S
-        starting_s = max(dealing_s, starting(nodes(spec)).flops / SLOWEST_FLOPS_PER_S)
+        self._dealing_s = sum(self._recipe.rows.values()) / SLOWEST_ROWS_PER_S
+        starting_s = max(self._dealing_s, starting(nodes(spec)).flops / SLOWEST_FLOPS_PER_S)
         if starting_s > WORTH_TELLING_S:
             channel.send("progress", quiet_s=starting_s)
         self._split = self._recipe.indices(self._tensors)
@@ -302,10 +303,12 @@ class Training:
     def _quiet_s(self) -> float:
         """Say for how long the supervisor may hear nothing without suspecting a hang.
 
-        A batch is one silence, the evaluation of all rows that are kept aside another.
+        A batch is one silence, the evaluation of all rows that are kept aside another, and the
+        order of an epoch's rows a third.
         """
         kept_aside = max(len(self._split.validation), len(self._split.test))
-        return self._batch_s * max(PATIENCE, 3 * kept_aside / self._batch_size)
+        batches_s = self._batch_s * max(PATIENCE, 3 * kept_aside / self._batch_size)
+        return batches_s + self._dealing_s
 
     def _first_guess_s(self, spec: ArchitectureSpec) -> float:
         """Say what a batch may take at the very most, before there was one."""

@@ -41,7 +41,7 @@ static void OF(add_errors_loop)(const REAL *y, const REAL *target, Py_ssize_t ro
             sums[0][i] += (double)(error * error);
             sums[1][i] += (double)(error < 0 ? -error : error);
             sums[2][i] += (double)two[i];
-            sums[3][i] += (double)(two[i] * two[i]);
+            sums[3][i] += (double)two[i] * (double)two[i]; /* a variance is in the last digits */
         }
     }
     for (int k = 0; k < 4; k++) {

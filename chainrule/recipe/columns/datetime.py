@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections import Counter
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ from pydantic import Field
 
 from chainrule.errors import DataError, SpecError
 from chainrule.recipe.columns.cells import NumericColumn, Problems, Source
-from chainrule.recipe.columns.number import scale
+from chainrule.recipe.gathering import BLOCK_ROWS
 from chainrule.recipe.values import read_datetime
 from chainrule.spec.preprocessing import Part  # noqa: TC001 (a field's type)
 
@@ -113,10 +114,15 @@ def fit_datetime(  # noqa: PLR0913, PLR0917
     Shape: values (training rows,).  Raises: SpecError at ``place``, if a constant is no time.
     """
     there = values[(values >= FIRST_S) & (values <= LAST_S)]
-    seconds = np.floor(there).astype(np.int64)
     given: list[Part] = list(dict.fromkeys(options.parts))
-    varying = [part for part in given if len(np.unique(_part(seconds, part))) > 1]
-    offset, spread = scale(_part(seconds, "year").astype(np.float64))
+    counts: dict[Part, Counter[int]] = {part: Counter() for part in (*given, "year")}
+    for start in range(0, len(there), BLOCK_ROWS):
+        seconds = np.floor(there[start : start + BLOCK_ROWS]).astype(np.int64)
+        for part, counter in counts.items():
+            found, times = np.unique(_part(seconds, part), return_counts=True)
+            counter.update(dict(zip(found.tolist(), times.tolist(), strict=True)))
+    varying = [part for part in given if len(counts[part]) > 1]
+    offset, spread = _scaling(counts["year"])
     return DatetimeColumn(
         name=name,
         source=source,
@@ -129,6 +135,16 @@ def fit_datetime(  # noqa: PLR0913, PLR0917
         fill=_fill(there, options, place),
         indicator=options.indicator and len(there) < len(values),
     )
+
+
+def _scaling(years: Counter[int]) -> tuple[float, float]:
+    """Return mean and standard deviation, which is 1 where there is one year only."""
+    rows = years.total()
+    if not rows:
+        return 0.0, 1.0
+    mean = sum(year * count for year, count in years.items()) / rows
+    variance = sum((year - mean) ** 2 * count for year, count in years.items()) / rows
+    return mean, math.sqrt(variance) or 1.0
 
 
 def _fill(there: Array, options: DatetimeOptions, place: str) -> float | None:

@@ -162,7 +162,9 @@ def _scaling(values: Array, kind: str) -> tuple[float, float]:
             low = float(values.min())
             return low + 0.0, (float(values.max()) - low) or 1.0
         if kind == "robust":
-            low, middle, high = map(float, np.quantile(values, [0.25, 0.5, 0.75]))
+            low, middle, high = map(
+                float, np.quantile(values, [0.25, 0.5, 0.75], overwrite_input=True)
+            )
             return middle + 0.0, (high - low) or 1.0
         return scale(values)
 
@@ -175,7 +177,7 @@ def _fill(values: Array, options: NumberOptions) -> float:
         return 0.0
     match missing.kind:
         case "median":
-            return float(np.median(values)) + 0.0
+            return float(np.median(values, overwrite_input=True)) + 0.0
         case "mode":
             return mode(values) + 0.0
         case _:  # of a dropped one in prediction, too

@@ -1,0 +1,172 @@
+"""How a file is written is found out, each repair is told, and nothing is shifted silently."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+
+import numpy as np
+import polars as pl
+import pytest
+
+from chainrule.errors import DataError
+from tests.table_files import in_blocks, read, read_csv
+
+ROWS = [[f"{i}.5", "ab"[i % 2], str(i * i)] for i in range(30)]
+
+
+def written(rows, **options):
+    file = io.StringIO(newline="")
+    csv.writer(file, lineterminator="\n", **options).writerows(rows)
+    return file.getvalue()
+
+
+def types(schema):
+    return [column["type"] for column in schema["columns"]]
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "name"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars"), (",", None)]
+)
+def test_each_delimiter_gives_the_same_table(delimiter, name):
+    table = [["x", "kind", "n"], *ROWS]
+    schema, tensors = read_csv(written(table, delimiter=delimiter).encode())
+    usual, same = read_csv(written(table).encode())
+    assert schema["columns"] == usual["columns"]
+    assert {k: v.tolist() for k, v in tensors.items()} == {k: v.tolist() for k, v in same.items()}
+    told = [f"fields are separated by {name}, not by commas"] if name else []
+    assert schema["warnings"] == [*told, *usual["warnings"]]
+
+
+def test_what_can_be_read_with_commas_is():
+    schema, _ = read_csv(b"a;b,c\n1;2,3\n4;5,6\n")
+    assert [column["name"] for column in schema["columns"]] == ["a;b", "c"]
+    assert schema["warnings"] == []
+
+
+def test_a_file_that_changes_its_delimiter_is_refused_where_it_does():
+    data = b"a;b\n" + b"1;2\n" * 20_000 + b"1,2\n"
+    with pytest.raises(DataError, match="line 20002: has 1 field, the header has 2"):
+        read_csv(data)
+
+
+def test_a_tsv_has_tabs_and_nothing_else():
+    schema, tensors = read(b"a,b\tc\n1\t2\n", "tsv")
+    assert [column["name"] for column in schema["columns"]] == ["a,b", "c"]
+    assert schema["warnings"] == []
+    assert tensors["c"].tolist() == [2]
+
+
+def test_single_quotes_are_quotes_where_they_stand_around_fields():
+    schema, _ = read_csv(b"'name','n'\n'a, b',1\n'it''s',2\n")
+    assert schema["columns"][0]["categories"] == ["a, b", "it's"]
+    assert "fields are quoted by ' instead of \"" in schema["warnings"]
+
+
+def test_an_apostrophe_is_none():
+    schema, _ = read_csv(b"name,n\nO'Neill,1\n'tis,2\n")
+    assert schema["columns"][0]["categories"] == ["'tis", "O'Neill"]
+    assert schema["warnings"] == []
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+@pytest.mark.parametrize("size", [64, 1 << 22])
+def test_a_decimal_comma_is_read_as_a_point(delimiter, size):
+    rows = [[cell.replace(".", ",") for cell in row] for row in ROWS]
+    data = written([["x", "kind", "n"], *rows], delimiter=delimiter).encode()
+    with in_blocks(size):
+        schema, tensors = read_csv(data)
+    assert types(schema) == ["number", "categorical", "integer"]
+    assert tensors["x"].tolist() == [i + 0.5 for i in range(30)]
+    assert "numbers have a decimal comma: 0,5 is read as 0.5" in schema["warnings"]
+
+
+def test_a_point_among_decimal_commas_is_no_number():
+    data = b"x;y\n" + b"1,5;a\n" * 20_000 + b"1.234;b\n"
+    with pytest.raises(DataError, match=r"line 20002, column 'x': '1.234' is not a number"):
+        read_csv(data)
+
+
+def test_thousands_are_not_taken_for_fractions():
+    schema, _ = read_csv(b"x;y\n1,234;a\n5,678;b\n")
+    assert schema["columns"][0]["categories"] == ["1,234", "5,678"]
+
+
+@pytest.mark.parametrize(
+    ("data", "names"),
+    [
+        (b"1,2\n3,4\n", ["column_1", "column_2"]),
+        (b"5.1,3.5,setosa\n4.9,3.0,setosa\n7.0,3.2,other\n", [f"column_{i}" for i in (1, 2, 3)]),
+        (b"5,setosa,5\n4,setosa,3\n", [f"column_{i}" for i in (1, 2, 3)]),
+        (b"7\n8\n", ["column_1"]),
+        (b"country,2019,2020\nFR,1,2\nDE,2,3\n", ["country", "2019", "2020"]),
+        (b"x,1.5\n2,3\n", ["x", "1.5"]),
+        (b"a,b\nc,d\n", ["a", "b"]),
+    ],
+)
+def test_a_missing_header_is_seen(data, names):
+    schema, _ = read_csv(data)
+    assert [column["name"] for column in schema["columns"]] == names
+    told = [one for one in schema["warnings"] if "the first line is data and no header" in one]
+    assert bool(told) == (names[0] == "column_1")
+    assert schema["rows"] == data.count(b"\n") - (names[0] != "column_1")
+
+
+TEXT = "name,n\nZoë,1\nÅse,2\n€,3\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (TEXT.encode(), []),
+        (codecs.BOM_UTF8 + TEXT.encode(), []),
+        (TEXT.encode("utf-16"), ["the file was read as UTF-16-LE"]),
+        (codecs.BOM_UTF16_BE + TEXT.encode("utf-16-be"), ["the file was read as UTF-16-BE"]),
+        (TEXT.encode("cp1252"), ["line 2 is not UTF-8: the file was read as Windows-1252"]),
+    ],
+    ids=["UTF-8", "with a mark", "UTF-16-LE", "UTF-16-BE", "Windows-1252"],
+)
+@pytest.mark.parametrize("size", [5, 1 << 22])
+def test_each_encoding_gives_the_same_words(data, told, size):
+    with in_blocks(size):
+        schema, _ = read_csv(data)
+    assert schema["columns"][0]["categories"] == sorted(["Zoë", "Åse", "€"])
+    assert schema["warnings"] == told
+
+
+def test_a_late_letter_of_windows_1252_is_found():
+    data = b"name,n\n" + b"Zoe,1\n" * 40_000 + b"Zo\xeb,1\n"
+    schema, tensors = read_csv(data)
+    assert schema["columns"][0]["categories"] == ["Zoe", "Zoë"]
+    assert schema["warnings"][0] == "line 40002 is not UTF-8: the file was read as Windows-1252"
+    assert len(tensors["n"]) == 40_001
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ("n,m\né,1\n".encode() + b"\xe9,1\n", "line 3: is not UTF-8"),
+        (codecs.BOM_UTF8 + b"n,m\n\xe9,1\n", "line 2: is not UTF-8"),
+        (b"n,m\n1,\x81\n", "line 2: is neither UTF-8 nor Windows-1252"),
+        (b"n,m\n1,\xe9\n2,\x01\n", "line 3: is neither UTF-8 nor Windows-1252"),
+        (codecs.BOM_UTF16_LE + "n,m\n1,".encode("utf-16-le") + b"x", "line 2: is not UTF-16"),
+        ("n,m\n1,2\n".encode("utf-16-le"), "line 1: has a NUL byte; it looks like UTF-16"),
+    ],
+)
+def test_bytes_that_are_no_text_are_located(data, says):
+    for size in (4, 1 << 22):
+        with in_blocks(size), pytest.raises(DataError, match=says):
+            read_csv(data)
+
+
+def test_numbers_are_the_same_whether_they_are_read_at_once_or_as_text():
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.normal(size=300) * 10.0 ** rng.integers(-300, 300, 300), [0.1]])
+    whole = rng.integers(-(2**53), 2**53, 301)
+    table = pl.DataFrame({"x": values, "n": whole})
+    with in_blocks(512):
+        _, tensors = read_csv(table.write_csv().encode())
+    texts = [line.split(",") for line in table.write_csv().splitlines()[1:]]
+    assert tensors["x"].tolist() == [float(x) for x, _ in texts]
+    assert tensors["n"].tolist() == [float(n) for _, n in texts]
