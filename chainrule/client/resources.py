@@ -104,7 +104,8 @@ class Model(Resource):
     ) -> Job:
         """Queue a prediction of all rows of a dataset (or of its id), and return at once.
 
-        Its result is a dataset of the format ``csv``, ``ndjson``, ``npy`` or ``parquet``: see ``Job.result``.
+        Its result (see ``Job.result``) is a dataset of the format ``csv``, ``ndjson``, ``npy`` or
+        ``parquet``.
         Raises: ApiError 422, naming each column or array that the model cannot read.
         """
         request = {"dataset_id": getattr(dataset, "id", dataset), "format": format}

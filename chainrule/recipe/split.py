@@ -104,12 +104,17 @@ def _deal_by_class(rows: Array, spec: StratifiedSplitSpec, seed: int, sight: Sig
             detail = f"has no row to give to {part}: a class keeps one at least to train on"
             raise SpecError.at("split.kind", detail)
     order = _shuffled(len(rows), seed)
-    by_class = order[np.argsort(gathered(classes, order), kind="stable")]
     parts = np.zeros(len(rows), np.uint8)
-    starts = np.cumsum(counts) - counts
-    for start, one, other in zip(starts.tolist(), aside.tolist(), tested.tolist(), strict=True):
-        parts[by_class[start : start + one]] = VALIDATION
-        parts[by_class[start + one : start + one + other]] = TEST
+    passed = np.zeros(len(counts), np.int64)  # rows of each class in the blocks before
+    for start in range(0, len(rows), BLOCK_ROWS):
+        some = order[start : start + BLOCK_ROWS]
+        some = some[np.argsort(classes[some], kind="stable")]
+        here = np.bincount(classes[some], minlength=len(counts))
+        place = np.arange(len(some)) + np.repeat(passed - (np.cumsum(here) - here), here)
+        one, both = (np.repeat(limits, here) for limits in (aside, aside + tested))
+        parts[some[place < both]] = TEST
+        parts[some[place < one]] = VALIDATION
+        passed += here
     return parts
 
 

@@ -29,7 +29,7 @@ class UploadRequest(Document):
     """
 
     name: str = Field("dataset", min_length=1, max_length=200)
-    format: Literal["csv", "npz", "npy", "idx", "json"]
+    format: Literal["csv", "tsv", "ndjson", "parquet", "npz", "npy", "idx", "json"]
     types: dict[ColumnName, ColumnType] = Field({}, max_length=10_000)
     bytes: int = Field(ge=1, le=2**50)
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")

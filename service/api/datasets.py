@@ -14,13 +14,14 @@ from service.actions.requests import ColumnName, ColumnType  # noqa: TC001 pydan
 from service.actions.uploads import types_of
 from service.api import strict_json
 from service.api.context import parts, tenant
+from service.api.dataset_documents import DatasetPage, DatasetView, PreviewView
 from service.api.downloads import streamed
 from service.api.idempotency import Once, deleted
 from service.api.job_views import progress_view
 from service.api.paging import PageQuery, page
 from service.api.schemas import Blueprint, Query, content
 from service.api.uploads import MEDIA_TYPES, spooled
-from service.api.views import DatasetPage, DatasetView, PreviewView, timestamp
+from service.api.views import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -51,6 +51,8 @@ class NamedFile(TempfileBasedBuffer):
 class Body(OverflowableBuffer):
     """A body as it comes: a large one goes into such a file."""
 
+    buf: Any
+
     def _set_large_buffer(self) -> None:
         small = self.buf
         self.buf = NamedFile(small)

@@ -9,12 +9,13 @@ from flask import request, url_for
 from service.actions import uploads
 from service.actions.requests import UploadRequest
 from service.api.context import parts, tenant
+from service.api.dataset_documents import DatasetView, PartView, UploadView
 from service.api.datasets import uploaded
 from service.api.examples import UPLOAD
 from service.api.idempotency import Once, deleted
 from service.api.schemas import Blueprint
 from service.api.uploads import spooled_part
-from service.api.views import DatasetView, PartView, UploadView, timestamp
+from service.api.views import timestamp
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session

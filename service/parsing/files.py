@@ -32,7 +32,7 @@ def parse_file(
     types: Mapping[str, str] | None = None,
     progress: Callable[[float], object] | None = None,
 ) -> Parsed:
-    """Read a file of a format (csv, tsv, ndjson, parquet, npz, npy, idx, json) and write its tensors.
+    """Read a file, a table or arrays, and write its tensors.
 
     ``types``: what some columns of a table are, whatever they look like. ``progress`` is told the
     fraction that is done, now and then.

@@ -6,23 +6,13 @@ jump. Times are unix seconds, for display only; no guard rests on them.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    CheckConstraint,
-    Double,
-    ForeignKey,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Text,
-    UniqueConstraint,
-    false,
-)
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, false
+from sqlalchemy.orm import Mapped, mapped_column
+
+from service.store.base import Base, Json
+from service.store.upload_tables import Upload, UploadPart
 
 __all__ = [
     "DATASET_STATES",
@@ -53,29 +43,7 @@ STATES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
 DATASET_STATES = ("parsing", "ready", "failed")
 FINAL = ("succeeded", "failed", "cancelled")
 
-Json = JSON(none_as_null=True)
-Whole = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER keys count up in SQLite
-NAMES = {
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_name)s",
-    "pk": "pk_%(table_name)s",
-}
 FINAL_SQL = "state IN ('succeeded', 'failed', 'cancelled')"
-
-
-class Base(DeclarativeBase):
-    """What every table shares: names of constraints, and the types behind the annotations."""
-
-    metadata = MetaData(naming_convention=NAMES)
-    type_annotation_map: ClassVar = {
-        str: Text(),
-        int: Whole,
-        float: Double(),
-        bytes: LargeBinary(),
-        dict[str, Any]: Json,
-    }
 
 
 class ApiKey(Base):
@@ -186,43 +154,6 @@ class Dataset(Base):
     schema: Mapped[dict[str, Any]] = mapped_column(Json, nullable=True)
     error: Mapped[dict[str, Any] | None] = mapped_column(Json)
     created_at: Mapped[float]
-
-
-class Upload(Base):
-    """A file that comes in parts, until they are a dataset.  ``used_at``: when one came last.
-
-    ``types`` is as in ``Dataset``; ``sha256`` what the client says that the file's is.
-    """
-
-    __tablename__ = "uploads"
-    __table_args__ = (Index(None, "tenant_id", "sha256"),)
-
-    id: Mapped[str] = mapped_column(primary_key=True)
-    tenant_id: Mapped[str]
-    name: Mapped[str]
-    format: Mapped[str]
-    types: Mapped[str]
-    bytes: Mapped[int]
-    sha256: Mapped[str | None]
-    part_bytes: Mapped[int]
-    dataset_id: Mapped[str | None] = mapped_column(
-        ForeignKey("datasets.id", ondelete="CASCADE"), index=True
-    )
-    created_at: Mapped[float]
-    used_at: Mapped[float] = mapped_column(index=True)
-
-
-class UploadPart(Base):
-    """A part of such a file, numbered from 1."""
-
-    __tablename__ = "upload_parts"
-
-    upload_id: Mapped[str] = mapped_column(
-        ForeignKey("uploads.id", ondelete="CASCADE"), primary_key=True
-    )
-    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    blob: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"), index=True)
-    bytes: Mapped[int]
 
 
 class Architecture(Base):

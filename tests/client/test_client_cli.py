@@ -109,7 +109,7 @@ def test_an_evaluation_of_numbers_is_shown_too(say, configured, table):
     assert code == 0
     assert re.search(r"rmse +\d", out)
     assert re.search(r"median +rmse \d", out)
-    assert re.search(r"x <= \S+ +\d+ +\d", out)
+    assert "segments" not in out  # of 20 rows a fifth is too few
 
 
 def test_an_evaluation_that_is_not_there_is_exit_code_3(say, configured):

@@ -53,6 +53,32 @@ def test_a_takeover_is_told_once(told):
     assert told(Scripted((0, 0), (1, 2), (2, 2), (2, 3))) == [takeover]
 
 
+def test_another_attempt_at_a_file_is_told_as_what_it_is(told):
+    job = Scripted((1, 1), (2, 0))
+    for view in job.shown:
+        view["kind"] = "parsing"
+    assert told(job) == ["attempt 2: begins with the file anew"]
+
+
+def test_an_upload_is_a_line_now_and_then(monkeypatch):
+    class Uploading:
+        def upload(self, source, on_progress):
+            for what, share in (("upload", 0.5), ("upload", 1.0), ("parsing", 0.25)):
+                on_progress(what, share)
+            return source
+
+    def told():
+        text = io.StringIO()
+        session = Session(err=Console(file=text))
+        session.client = Uploading()
+        assert progress.upload(session, "x.csv") == "x.csv"
+        return text.getvalue().splitlines()
+
+    assert told() == []
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0)
+    assert told() == ["upload  50%", "upload 100%", "parsing  25%"]
+
+
 @pytest.mark.parametrize(
     ("best", "line"),
     [

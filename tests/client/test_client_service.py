@@ -10,6 +10,7 @@ import pytest
 
 import chainrule
 from chainrule import Client
+from chainrule.cli.stack import Stack
 from chainrule.errors import ApiError, ClientError, UnreachableError
 from tests.graph_jobs import pair_job, pairs
 
@@ -260,3 +261,24 @@ def api_of(stack):
         if b"service" in words and b"--fd" in words and int(parent) == stack.process.pid:
             return int(place.name)
     raise AssertionError("the stack has no API")
+
+
+def test_a_file_that_a_job_parses_is_waited_for(tmp_path, table):
+    """Every file is a large one to this service: API, worker and parser as processes."""
+    bad = tmp_path / "bad.csv"
+    bad.write_text("a,b\n1,2\n3\n")
+    heard = []
+    variables = {"CHAINRULE_PARSE_INLINE_MIB": "0"}
+    with Stack(tmp_path / "stack", variables) as stack, stack.client() as client:
+        dataset = client.upload(table, on_progress=lambda what, _share: heard.append(what))
+        assert (dataset.view["state"], dataset.rows) == ("ready", 200)
+        assert "parsing" in heard
+        (parsing,) = client.jobs(dataset_id=dataset.id)
+        assert (parsing.view["kind"], parsing.progress()) == ("parsing", "parsed 100%")
+        job = client.train(dataset.id, NETWORK, TRAINING, data=COLOR).wait(timeout_s=60)
+        assert job.state == "succeeded"
+        with pytest.raises(ApiError) as refused:
+            client.upload(bad)
+    assert refused.value.status == 422
+    (place,) = refused.value.problem["errors"]
+    assert (place["pointer"], "line 3" in place["detail"]) == ("/file", True)

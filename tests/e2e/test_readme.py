@@ -91,3 +91,11 @@ def test_curl_alone_goes_from_a_file_to_a_prediction(paste):
 def test_python_gets_the_same_from_the_bundle(paste):
     out = paste(sys.executable, "-c", block("import chainrule"))
     assert "'predictions': ['setosa']" in out
+
+
+def test_the_library_trains_without_a_service(tmp_path):
+    command = [sys.executable, "-c", block("import Network, fit")]
+    done = subprocess.run(command, check=True, cwd=tmp_path, capture_output=True, text=True)
+    epoch, accuracy = done.stdout.split()[-2:]
+    assert (epoch, (tmp_path / "net.zip").exists()) == ("20", True)
+    assert float(accuracy) > 0.9

@@ -100,6 +100,15 @@ def test_a_stratified_split_gives_each_class_its_share_to_a_row(counts, shares):
     assert {words[row] for row in found[0]} == set(words)
 
 
+@pytest.mark.parametrize("split", [{"kind": "stratified"}, {"kind": "hash", "key": "k"}])
+def test_rows_are_dealt_alike_however_many_are_looked_at_together(monkeypatch, split):
+    words = ["abc"[i * i % 3] for i in range(100)]
+    data = table(100, x=list(range(100)), k=[f"k{i % 40}" for i in range(100)], y=words)
+    found = parts(data, split)
+    monkeypatch.setattr("chainrule.recipe.split.BLOCK_ROWS", 7)
+    assert parts(data, split) == found
+
+
 def test_a_class_too_rare_for_a_part_is_told_of():
     data = table(41, x=list(range(41)), y=["a"] * 20 + ["b"] * 20 + ["c"])
     recipe, _ = fit(data, {"kind": "stratified"})
@@ -229,7 +238,7 @@ def test_the_newest_rows_are_the_test_and_those_before_them_the_validation():
 def test_rows_that_are_dropped_are_in_no_part_of_any_split():
     data = table(40, x=list(range(40)), k=["ab"[i % 2] for i in range(40)], y=[*range(40)])
     data[0]["y"][::5] = np.nan
-    for split in ({"kind": "time", "column": "x"}, {"kind": "column", "column": "k", "test": "a"}):
-        split["test"] = ["a"] if split["kind"] == "column" else 0.2
+    by_time = {"kind": "time", "column": "x", "test": 0.2}
+    for split in (by_time, {"kind": "column", "column": "k", "test": ["a"]}):
         rows = sorted(row for part in parts(data, split) for row in part)
         assert rows == [row for row in range(40) if row % 5]

@@ -7,15 +7,13 @@ import socket
 import threading
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from service.api.server import GRACE_S, Server
 from service.settings import Settings
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def settings(tmp_path: Path) -> Settings:
@@ -38,9 +36,9 @@ def unchanged(_environ, start_response):
 
 
 @contextmanager
-def running(tmp_path, application=echo):
+def running(tmp_path, application=echo, settings_=None):
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = Server(application, listening, settings(tmp_path))
+        server = Server(application, listening, settings_ or settings(tmp_path))
         thread = threading.Thread(target=server.run)
         thread.start()
         try:
@@ -106,6 +104,25 @@ def test_a_body_of_just_the_limit_is_taken(tmp_path):
     with running(tmp_path) as (_, address, _):
         head = HEAD + b"Connection: close\r\nContent-Length: 100000\r\n\r\n"
         assert talk(address, head + b"a" * 100_000).endswith(b"\r\n100000")
+
+
+def test_a_large_body_is_a_file_with_a_name_until_it_is_answered(tmp_path):
+    names = []
+
+    def look(environ, start_response):
+        body = environ["wsgi.input"]
+        names.append(getattr(body, "name", None))
+        return echo({"QUERY_STRING": "", "wsgi.input": body}, start_response)
+
+    limit = replace(settings(tmp_path), max_upload_bytes=10**7)
+    with running(tmp_path, look, limit) as (_, address, _):
+        for size in (1000, 2_000_000):
+            head = HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % size
+            assert talk(address, head + b"a" * size).endswith(b"\r\n%d" % size)
+    small, large = names
+    assert small is None
+    assert isinstance(large, str)
+    assert not Path(large).exists()
 
 
 def test_a_client_that_sends_on_after_413_still_reads_the_answer(tmp_path):

@@ -6,11 +6,14 @@ import base64
 import gzip
 import hashlib
 import time
+from typing import get_args
 
 import pytest
 from sqlalchemy import func, select, update
 
 from service.actions import uploads
+from service.actions.requests import UploadRequest
+from service.api.uploads import FORMATS
 from service.app import create_app
 from service.errors import CorruptError
 from service.store import blobs, transitions
@@ -198,6 +201,11 @@ def test_a_file_over_the_limit_is_refused_before_it_is_sent(api):
     answer = begin(api, b"", bytes=api.settings.max_upload_bytes + 1)
     assert (answer.status_code, "at most 3,145,728 bytes" in answer.json["detail"]) == (413, True)
     assert api.row_counts()["uploads"] == 0
+
+
+def test_whatever_may_come_at_once_may_come_in_parts():
+    known = UploadRequest.model_fields["format"].annotation
+    assert set(FORMATS.values()) == set(get_args(known))
 
 
 def test_a_part_of_another_kind_is_refused(api, table):

@@ -60,9 +60,8 @@ def test_the_other_formats_and_an_unknown_one(parser, upload):
     upload.write_bytes(b'{"inputs": [[1]], "targets": [0]}')
     parsed = parser.parse(upload, "json")
     assert parsed.prepared == upload.with_name("upload.prepared")
-    with pytest.raises(
-        DataError, match="the format 'xml' is not one of csv, tsv, ndjson, parquet, npz, json"
-    ):
+    formats = "csv, tsv, ndjson, parquet, npz, npy, idx, json"
+    with pytest.raises(DataError, match=f"the format 'xml' is not one of {formats}"):
         parser.parse(upload, "xml")
 
 

@@ -1,10 +1,12 @@
 import hashlib
 import os
+import threading
 import time
 
 import pytest
 
 from service.errors import CorruptError
+from service.store import file_cache
 from service.store.file_cache import FileCache
 
 DATA = b"prepared tensors"
@@ -65,3 +67,34 @@ def test_room_is_made_from_files_unused_for_long_only(tmp_path):
     FileCache(tmp_path, limit_bytes=20).fetch(SHA256, Reads())
     assert not old.exists()
     assert recent.exists()
+
+
+def test_a_file_whose_hash_is_known_is_taken_as_it_is(tmp_path):
+    cache = FileCache(tmp_path)
+    made = cache.scratch("job-1")
+    made.write_bytes(DATA)
+    path = cache.put(made, SHA256)
+    assert not made.exists()
+    reads = Reads()
+    assert cache.fetch(SHA256, reads) == path
+    assert cache.put(path, SHA256) == path
+    assert FileCache(tmp_path).fetch(SHA256, reads).read_bytes() == DATA
+    assert reads.asked == []
+
+
+def test_who_waits_for_a_file_that_another_gets_goes_on_beating(tmp_path, monkeypatch):
+    monkeypatch.setattr(file_cache, "BEAT_S", 0.01)
+    cache, begun, beaten = FileCache(tmp_path), threading.Event(), threading.Event()
+
+    def slowly(_sha256):
+        begun.set()
+        assert beaten.wait(30)
+        yield DATA
+
+    first = threading.Thread(target=cache.fetch, args=(SHA256, slowly))
+    first.start()
+    begun.wait(30)
+    reads = Reads()
+    assert cache.fetch(SHA256, reads, beaten.set).read_bytes() == DATA
+    first.join()
+    assert reads.asked == []

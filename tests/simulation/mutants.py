@@ -21,7 +21,12 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = "service.store.transitions"
-TESTS = ("test_store_transitions.py", "test_store_pausing.py", "test_store_guards.py")
+TESTS = (
+    "test_store_transitions.py",
+    "test_store_pausing.py",
+    "test_store_guards.py",
+    "test_store_parsing.py",
+)
 TABLES = {"Job", "JobEvent", "Step", "Model", "Dataset", "Architecture"}
 SEEDS = 150
 # Terms without which nothing changes, as long as the others are there: each says why.

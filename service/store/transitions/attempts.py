@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, case, literal, select, true
 
 from service.errors import NotFoundError
-from service.store.tables import FINAL, Job, JobEvent, Json
+from service.store.base import Json
+from service.store.tables import FINAL, Job, JobEvent
 from service.store.transitions.guards import (
     Fence,
     Signals,

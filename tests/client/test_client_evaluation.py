@@ -1,0 +1,121 @@
+"""A report as the command line shows it: tables of every kind of output."""
+
+import pytest
+from click.testing import CliRunner
+
+from chainrule.cli import evaluation as shown
+from chainrule.cli.app import app
+
+
+def estimate(value, low=None, high=None):
+    return {"value": value, "low": low, "high": high}
+
+
+def report(**changes):
+    metrics = {"accuracy": estimate(0.75, 0.5, 0.9), "log_loss": estimate(None)}
+    row = {"label": "b", "precision": 0.5, "recall": 0.25, "f1": 1 / 3, "support": 1200}
+    where = {"rows": 50, **estimate(0.5, 0.4, 0.6)}
+    output = {
+        "kind": "classes",
+        "target": "y",
+        "task": "classification",
+        "loss": "softmax_cross_entropy",
+        "parts": {
+            "test": {
+                "positions": 50,
+                "metrics": metrics,
+                "classes": [{**row, "label": "a", "f1": 0.9}, row],
+                "confusion": {"classes": ["a", "b"], "others": True, "counts": [[1, 2, 3]] * 3},
+            }
+        },
+        "null_models": [
+            {"kind": "majority", "rows": 9, "reason": None, "parts": {"test": metrics}},
+            {"kind": "linear", "rows": 0, "reason": "too [large]", "parts": {}},
+        ],
+        "detail": {},
+        "slices": {
+            "metric": "accuracy",
+            "columns": 2,
+            "count": 1234,
+            "items": [
+                {"column": "sex", "category": "f", **where},
+                {"column": "sex", "missing": True, **where},
+                {"column": "sex", "unseen": True, **where},
+                {"column": "age", "above": None, "to": 18.0, **where},
+                {"column": "age", "above": 18.0, "to": 31.5, **where},
+            ],
+        },
+        "verdict": {
+            "status": "better",
+            "part": "test",
+            "metric": "accuracy",
+            "text": "better than the best null model (majority, accuracy 0.5) by 0.25 ± 0.1",
+        },
+    }
+    whole = {
+        "status": "complete",
+        "reason": None,
+        "judged": "test",
+        "rows": {"test": {"rows": 400, "rows_used": 50}},
+        "outputs": {"dense_1": output},
+    }
+    return whole | changes
+
+
+@pytest.fixture
+def show(monkeypatch):
+    """Run the command on a report; return its exit code and what it says."""
+
+    class Session(shown.Session):
+        given = None
+
+        @property
+        def client(self):
+            return self
+
+        def job(self, _):
+            return self
+
+        def evaluation(self):
+            return Session.given
+
+        def close(self): ...
+
+    def act(given):
+        Session.given = given
+        monkeypatch.setattr("chainrule.cli.shared.Session", Session)
+        result = CliRunner().invoke(app, ["evaluation", "job_1"], catch_exceptions=False)
+        return result.return_value, result.output
+
+    return act
+
+
+def test_every_table_of_a_report_is_shown(show):
+    _, out = show(report())
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    for line in (
+        "y (classification)",
+        "better than the best null model (majority, accuracy 0.5) by 0.25 ± 0.1",
+        "judged on 400 test rows, of them 50 drawn",
+        "accuracy 0.75 [0.5, 0.9]",
+        "log_loss -",
+        "the network accuracy 0.75 [0.5, 0.9]",
+        "majority accuracy 0.75 [0.5, 0.9]",
+        "linear left out: too [large]",
+        "b 0.500 0.250 0.333 1,200",
+        "a b others",
+        "others 1 2 3",
+        "segments, the worst first of 1,234",
+        "sex = f 50 0.5 [0.4, 0.6]",
+        "sex is missing 50 0.5 [0.4, 0.6]",
+        "sex is new to the model 50 0.5 [0.4, 0.6]",
+        "age <= 18 50 0.5 [0.4, 0.6]",
+        "18 < age <= 31.5 50 0.5 [0.4, 0.6]",
+    ):
+        assert line in lines
+    assert lines.index("b 0.500 0.250 0.333 1,200") < lines.index("a 0.500 0.250 0.900 1,200")
+
+
+def test_a_report_that_was_not_made_says_why(show):
+    _, out = show(report(status="failed", reason="ValueError: [red]no"))
+    assert out == "failed: ValueError: [red]no\n"
