@@ -46,7 +46,7 @@ def test_windows_come_back_decided_and_counted(ask):
         },
         "preprocessing": PreprocessingSpec().render(),
         "augmentation": [],
-        "split": {"kind": "time", "validation": 0.1, "test": 0.1},
+        "split": {"kind": "time", "validation": 0.1, "test": 0.1, "column": None},
     }
     # 50 days of each shop: 40, 5 and 5 of them make as many windows less 4.
     assert found["rows"] == {"train": 72, "validation": 2, "test": 2, "dropped": 24}
