@@ -26,6 +26,7 @@ from chainrule.spec import (
     windows,
 )
 from service.actions import architectures, datasets, heads, tokens, warm_starts
+from service.actions.suspicions import suspicions
 from service.errors import AdmissionError
 from service.ids import new_id
 
@@ -76,6 +77,7 @@ class Plan:
     kind: str = "training"
     model_id: str | None = None  # which predicts
     job_id: str = field(default_factory=lambda: new_id("job"))
+    suspicions: tuple[str, ...] = ()
 
 
 def plan(session: Session, tenant: str, request: JobRequest, settings: Settings) -> Plan:
@@ -129,6 +131,7 @@ def plan(session: Session, tenant: str, request: JobRequest, settings: Settings)
         disk_bytes=disk_bytes,
         seconds=_seconds(summary, recipe, training, steps),
         warm_start=source,
+        suspicions=tuple(suspicions(tensors, dataset.schema, data.render())),
     )
 
 
