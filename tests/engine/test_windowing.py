@@ -340,7 +340,7 @@ def test_raw_rows_and_datasets_give_the_bits_of_training(
             taken += kept
             wanted.append((min(kept), x[list(heads).index(own[last])]))
     taken = sorted(taken)
-    wanted = np.stack([one for _, one in sorted(wanted, key=lambda pair: pair[0])])
+    whole = np.stack([one for _, one in sorted(wanted, key=lambda pair: pair[0])])
     raw = [
         {
             "shop": WORDS[tensors["shop"][row]],
@@ -350,12 +350,12 @@ def test_raw_rows_and_datasets_give_the_bits_of_training(
         }
         for row in taken
     ]
-    assert recipe.apply_rows(raw, "float32").tobytes() == wanted.tobytes()
+    assert recipe.apply_rows(raw, "float32").tobytes() == whole.tobytes()
     others = {name: values[taken] for name, values in tensors.items()}
     reader = Reader(recipe, {**schema, "rows": len(taken)}, others)
     assert reader.rows == len(wanted)
     blocks = [reader.read(others, n, n + 1, "float32") for n in range(reader.rows)]
-    assert np.concatenate(blocks).tobytes() == wanted.tobytes()
+    assert np.concatenate(blocks).tobytes() == whole.tobytes()
 
 
 def test_what_a_prediction_lacks_is_named():

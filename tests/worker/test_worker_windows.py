@@ -18,9 +18,10 @@ from tests.waiting import eventually
 pytestmark = pytest.mark.timeout(240)
 SHOPS = ["Bonn", "Köln", "Ulm"]
 NETWORK = [{"kind": "lstm", "units": 8}, {"kind": "dense", "units": "auto"}]
+WINDOW = {"length": 6, "group": "shop", "order_by": "day"}
 DATA = {
     "target": "sales",
-    "window": {"length": 6, "group": "shop", "order_by": "day"},
+    "window": WINDOW,
     "split": {"validation": 0.2, "test": 0.2},
 }
 
@@ -126,7 +127,7 @@ def test_the_plan_of_a_job_takes_rows_once_however_long_its_windows_are(database
             database,
             dataset_id,
             layers=[{"kind": "global_max_pool1d"}, {"kind": "dense", "units": 1}],
-            data={**DATA, "window": {**DATA["window"], "length": length}},
+            data={**DATA, "window": {**WINDOW, "length": length}},
             batch_size=1,
         )
         sizes[length] = training_jobs.read(database, job_id).memory_bytes
