@@ -62,7 +62,7 @@ def test_another_attempt_at_a_file_is_told_as_what_it_is(told):
 
 def test_an_upload_is_a_line_now_and_then(monkeypatch):
     class Uploading:
-        def upload(self, source, on_progress):
+        def upload(self, source, types, on_progress):
             for what, share in (("upload", 0.5), ("upload", 1.0), ("parsing", 0.25)):
                 on_progress(what, share)
             return source
@@ -70,7 +70,7 @@ def test_an_upload_is_a_line_now_and_then(monkeypatch):
     def told():
         text = io.StringIO()
         session = Session(err=Console(file=text))
-        session.client = Uploading()
+        vars(session)["client"] = Uploading()
         assert progress.upload(session, "x.csv") == "x.csv"
         return text.getvalue().splitlines()
 

@@ -238,7 +238,7 @@ def test_the_newest_rows_are_the_test_and_those_before_them_the_validation():
 def test_rows_that_are_dropped_are_in_no_part_of_any_split():
     data = table(40, x=list(range(40)), k=["ab"[i % 2] for i in range(40)], y=[*range(40)])
     data[0]["y"][::5] = np.nan
-    for split in ({"kind": "time", "column": "x"}, {"kind": "column", "column": "k", "test": "a"}):
-        split["test"] = ["a"] if split["kind"] == "column" else 0.2
+    by_time = {"kind": "time", "column": "x", "test": 0.2}
+    for split in (by_time, {"kind": "column", "column": "k", "test": ["a"]}):
         rows = sorted(row for part in parts(data, split) for row in part)
         assert rows == [row for row in range(40) if row % 5]
