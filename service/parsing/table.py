@@ -144,11 +144,9 @@ class CsvFile:
             if not numbers:
                 raise
             return None
-        if numbers:
-            floats = frame.select(pl.col(numbers).cast(pl.Float64))
-            finite = floats.select((pl.all().is_finite() | pl.all().is_null()).all()).row(0)
-            if not all(finite):
-                return None
+        floats = [key for key in numbers if schema[key] == pl.Float64]
+        if floats and not all(frame.select(pl.col(floats).is_finite().all()).row(0)):
+            return None
         return frame
 
     def _as_text(self, body: bytes, dtypes: Mapping[str, pl.DataType]) -> pl.DataFrame:
