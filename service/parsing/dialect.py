@@ -88,7 +88,7 @@ def _sampled(text: bytes, dialect: Dialect, *, whole: bool) -> list[list[str]]:
     rows = np.flatnonzero(~found.blank)[:_RECORDS]
     if not rows.size:
         return []
-    csv.field_size_limit(len(text) + 1)
+    csv.field_size_limit(max(len(text) + 1, csv.field_size_limit()))
     file = io.StringIO(text[: int(found.ends[rows[-1]])].decode(), newline="")
     reader = csv.reader(file, delimiter=dialect.delimiter, quotechar=dialect.quote)
     return [[cell.strip(BLANKS) for cell in row] for row in reader if row]

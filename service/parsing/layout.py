@@ -169,7 +169,7 @@ def _check_quotes(found: Records, dialect: Dialect, places: Array, state: Array)
 
 def read_header(text: bytes, line: int, dialect: Dialect) -> list[str]:
     """Read the column names: each there, each once.  Raises: DataError at ``file``."""
-    csv.field_size_limit(len(text) + 1)
+    csv.field_size_limit(max(len(text) + 1, csv.field_size_limit()))
     reader = csv.reader(
         io.StringIO(text.decode(), newline=""),
         delimiter=dialect.delimiter,
