@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev up demo test test-reference coverage check fix migrate bench bench-data bench-engine bench-h2o bench-memory bench-predictions bench-service bench-tables chaos clean faults mutants simulate
+.PHONY: help install install-dev up demo test test-reference coverage check fix migrate bench bench-data bench-engine bench-h2o bench-memory bench-parse bench-predictions bench-service bench-tables chaos clean faults mutants simulate
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -61,7 +61,7 @@ fix: install-dev  ## let ruff mend what it can
 migrate: install  ## bring the database of CHAINRULE_DATABASE_URL up to date
 	$(BIN)/python -m service.store.migrate
 
-bench: bench-service bench-predictions bench-engine bench-memory  ## every benchmark; tables here, JSON in benchmarks/results
+bench: bench-service bench-predictions bench-parse bench-engine bench-memory  ## every benchmark; tables here, JSON in benchmarks/results
 
 bench-engine: install-dev  ## training steps beside PyTorch, JAX and scikit-learn, where installed (BENCH=--quick)
 	$(BIN)/python -m benchmarks.engine $(BENCH)
@@ -74,6 +74,9 @@ bench-service: install-dev  ## latency, throughput and memory of the embedded se
 
 bench-h2o: install-dev  ## the same jobs over HTTP in H2O-3, where Java is (H2O_JAR=path/to/h2o.jar)
 	$(BIN)/python -m benchmarks.h2o
+
+bench-parse: install-dev  ## a table parsed, beside polars alone: time and memory (BENCH="--mib 2000")
+	$(BIN)/python -m benchmarks.parse $(BENCH)
 
 bench-data: install-dev  ## a CSV of 2 GB uploaded, parsed and trained on: time and memory (BENCH="--mb 200")
 	$(BIN)/python -m benchmarks.data $(BENCH)

@@ -280,6 +280,8 @@ def _located(error: DataError, recipe: Recipe | None, place: str) -> DataError:
             problems.append(Problem(f"{place}{step(name)}[{row}", detail))
         elif arrays:  # of the row's outputs: the fault is in no one input
             problems.append(Problem(place, f"row {row.rstrip(']')} {detail}"))
+        elif recipe and recipe.window:  # of a sequence: no one row is at fault
+            problems.append(Problem(place, f"sequence {row.rstrip(']')} {detail}"))
         else:
             problems.append(Problem(place + path, detail))
     return DataError(*problems)

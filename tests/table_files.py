@@ -17,13 +17,13 @@ from service.parsing.table import CsvFile
 __all__ = ["cells", "in_blocks", "read", "read_csv"]
 
 
-def read(data, format="csv", types=None):
+def read(data, format_="csv", types=None):
     """Return a file's schema and tensors."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "upload"
         path.write_bytes(data)
         prepared = path.with_name("prepared")
-        parsed = parse_file(path, format, prepared, types)
+        parsed = parse_file(path, format_, prepared, types)
         assert {file.name for file in Path(folder).iterdir()} == {"upload", "prepared"}
         return parsed.schema, load_file(prepared)
 

@@ -83,6 +83,13 @@ def _always(answer: Array, steps: tuple[int, ...]) -> Callable[[Block], Array]:
 def _last_value(reader: Reader, name: str) -> Null:
     """Return the model for which everything stays as it was last."""
     inputs, shape = reader.net.input_shapes, reader.net.output_shapes[name]
+    if reader.has_windows:
+
+        def last(block: Block) -> Array:
+            value = block.last[name].reshape(block.rows, *[1] * len(shape))
+            return np.broadcast_to(value, (block.rows, *shape))
+
+        return Null("last_value", len(reader.parts["train"]), last)
     if len(inputs) > 1:
         return Null("last_value", reason="the network has several inputs")
     (sample,) = inputs.values()

@@ -11,7 +11,7 @@ import numpy as np
 from chainrule.evaluation.outputs import output_of
 from chainrule.losses.objective import fitting_mask
 from chainrule.naming import named, unnamed
-from chainrule.recipe.columns.category import CategoryColumn
+from chainrule.recipe.columns import CategoryColumn
 from chainrule.recipe.inputs import TableInputs
 from chainrule.recipe.targets import check_finite
 from chainrule.tape import Tape
@@ -32,10 +32,14 @@ REMEMBERED = 1_000_000  # features of a part that are kept rather than made agai
 
 
 class Block(NamedTuple):
-    """Some rows: features and encoded targets by name, in double precision."""
+    """Some rows: features and encoded targets by name, in double precision.
+
+    ``last`` are the targets of the last rows of windows, in their own units.
+    """
 
     x: dict[str, Array]
     y: dict[str, Array]
+    last: dict[str, Array]
 
     @property
     def rows(self) -> int:
@@ -98,18 +102,34 @@ class Reader:
         indices = self.parts[part]
         width = sum(int(np.prod(shape)) for shape in self.net.input_shapes.values())
         made: list[Block] | None = [] if width * len(indices) <= REMEMBERED else None
+        windows = self._windows(part)
         for start in range(0, len(indices), self._size):
             self._tell()
-            x, y, *_ = self._recipe.apply(self._tensors, indices[start : start + self._size])
+            some = slice(start, start + self._size)
+            if windows is not None:
+                x, y, last = windows[0][some], windows[1], windows[2]
+                y = {name: one[some] for name, one in named(y, list(self.outputs)).items()}
+                last = {name: one[some] for name, one in last.items()}
+            else:
+                x, y, *_ = self._recipe.apply(self._tensors, indices[some])
+                last = {}
             block = Block(
                 _arrays(named(x, list(self.net.input_shapes))),
                 _arrays(named(y, list(self.outputs))),
+                last,
             )
             if made is not None:
                 made.append(block)
             yield block
         if made is not None:
             self._remembered[part] = made
+
+    def _windows(self, part: str) -> tuple[Any, Any, dict[str, Array]] | None:
+        """Return all windows of a part, whose rows are kept once; None, if samples are rows."""
+        if self._recipe.window is None:
+            return None
+        x, y, *_ = self._recipe.apply(self._tensors, self.parts[part])
+        return x, y, self._recipe.last_values(self._tensors, self.parts[part], self.outputs)
 
     def answered(self, part: str) -> dict[str, Answered]:
         """Return the network's answers, by output.
@@ -135,8 +155,18 @@ class Reader:
         with np.errstate(all="ignore"):
             return np.concatenate([model(block) for block in self.blocks(part)])
 
+    @property
+    def has_windows(self) -> bool:
+        """Whether samples are windows of a table's rows."""
+        return self._recipe.window is not None
+
     def columns(self) -> dict[str, list[str] | None]:
-        """Return the columns of a table to cut by, with the words of their codes, by number."""
+        """Return the columns of a table to cut by, with the words of their codes, by number.
+
+        Windows have none: their rows may have many values.
+        """
+        if self.has_windows:
+            return {}
         return {
             name: column.categories if isinstance(column, CategoryColumn) else None
             for name, column in self._columns.items()

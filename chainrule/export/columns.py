@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from chainrule.export.writer import Writer
     from chainrule.recipe.inputs import TableInputs
+    from chainrule.recipe.scaled import ArrayScale
 
-__all__ = ["ML", "cell_types", "write_features"]
+__all__ = ["ML", "cell_types", "write_features", "write_scaled"]
 
 ML = "ai.onnx.ml"
 
@@ -73,6 +74,14 @@ def write_features(table: TableInputs, writer: Writer, name: str) -> str:
     if (back != np.arange(len(back))).any():
         together = scratch.op("Gather", together, scratch.whole(back), axis=1)
     return scratch.op("Cast", together, to=FLOAT)
+
+
+def write_scaled(scale: ArrayScale, writer: Writer, name: str) -> str:
+    """Write what scales an array's raw numbers.  Returns: the name of the features, float32."""
+    scratch = Scratch(writer, name)
+    wide = scratch.op("Cast", name, to=DOUBLE)
+    centred = scratch.op("Sub", wide, scratch.constant(scale.mean))
+    return scratch.op("Cast", scratch.op("Div", centred, scratch.constant(scale.std)), to=FLOAT)
 
 
 def _write_numbers(scratch: Scratch, columns: Sequence[NumberColumn]) -> list[str]:

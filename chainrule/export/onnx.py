@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from chainrule.errors import ChainruleError, SpecError
 from chainrule.export import attention, conv, core, norm, recurrent
 from chainrule.export.answers import Answer, write_answers
-from chainrule.export.columns import ML, cell_types, write_features
+from chainrule.export.columns import ML, cell_types, write_features, write_scaled
 from chainrule.export.writer import FLOAT, Body, Layer, Operator, Writer
-from chainrule.recipe.inputs import TableInputs
+from chainrule.recipe.inputs import ArrayInputs, TableInputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -130,6 +130,8 @@ def _write_raw(
     """
     if recipe is None:
         raise SpecError.at("inputs", "the model has no recipe: its inputs are features")
+    if recipe.window is not None:
+        raise SpecError.at("inputs", "a window is of many raw rows: take inputs=features")
     writer = Writer()
     by_input = recipe.inputs if isinstance(recipe.inputs, dict) else {}
     found = {name: by_input.get(name, recipe.inputs) for name in net.input_shapes}
@@ -137,8 +139,11 @@ def _write_raw(
     given = {name: Answer(type_, (1,)) for name, type_ in cell_types([*tables.values()]).items()}
     features = {name: write_features(one, writer, name) for name, one in tables.items()}
     for name, shape in net.input_shapes.items():
-        if name not in tables:
+        array = found[name]
+        if isinstance(array, ArrayInputs):
             given[name] = Answer(FLOAT, shape)
+            if array.scale is not None:
+                features[name] = write_scaled(array.scale, writer, name)
     _write(net, writer, features)
     answers = write_answers(recipe, writer, net.output_shapes)
     writer.prune([*answers])

@@ -25,11 +25,15 @@ _CARRIED = "carried."
 
 
 class Place(NamedTuple):
-    """Where a run stands: the number of the step to come, its window, its place in the epoch."""
+    """Where a run stands: the number of the step to come, its window, its place in the epoch.
+
+    ``epoch`` counts those completed.
+    """
 
     step: int
     window: int
     begins_epoch: bool
+    epoch: int = 0
 
 
 class Cutting:
@@ -58,13 +62,13 @@ class Cutting:
         """
         if not self.carries:
             tape.begin(place.step)
-            return samples.batch(rows, tape)
+            return samples.batch(rows, tape, place.epoch)
         first, leading = place.window == 0, 0 if self._cut.aligned else self._cut.parts - 1
         for number in range(leading + 1):
             tape.begin(place.step)
             if first and number == 0:
                 self._begin_batch(tape, goes_on=not place.begins_epoch)
-            batch = samples.batch(rows, tape)
+            batch = samples.batch(rows, tape, place.epoch)
             x = self._window(batch.x, place.window + number, tape)
             if number < leading:
                 self._pass_by(net, x, tape)

@@ -10,6 +10,7 @@ import numpy as np
 
 from chainrule.checkpoint import Checkpoint
 from chainrule.errors import CheckpointError, DataError, DivergedError
+from chainrule.fitting.augmentation import Augmentation
 from chainrule.fitting.cutting import Cutting, Place
 from chainrule.fitting.evaluation import Evaluator, TargetScale, unit_of
 from chainrule.fitting.pool import ThreadPool
@@ -25,7 +26,7 @@ from chainrule.spec import TrainingSpec, parse
 from chainrule.streams import generator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from chainrule.network import Network
     from chainrule.tape import Array
@@ -60,7 +61,8 @@ class TrainingLoop:
     ``train`` and ``validation`` are (inputs, targets) or (inputs, targets, weights of the rows).
     ``checkpoint`` goes on where one was taken. ``step`` counts batches learnt, or the windows that
     they are cut in, ``epoch`` the epochs completed and reported. The network's dtype is the
-    precision; ``training.precision`` is for whoever makes the network.
+    precision; ``training.precision`` is for whoever makes the network. ``augmentation`` has the
+    steps of a job's ``data.augmentation``.
     Raises: DataError, if rows do not fit; CheckpointError, if the checkpoint is of another run.
     """
 
@@ -73,12 +75,15 @@ class TrainingLoop:
         validation: Rows | None = None,
         checkpoint: Checkpoint | None = None,
         target_scale: TargetScale | None = None,
+        augmentation: Sequence[Any] = (),
     ) -> None:
         check_parts("train", train)
         self.net = net
         self.training = parse(TrainingSpec, training)
         self.objective = Objective.of(net.output_shapes, self.training, train[1])
         self._train = Samples(net, self.objective, *train)
+        if augmentation:
+            self._train.augmentation = Augmentation(net, augmentation, self.training.seed)
         self.epochs = self.training.epochs
         self._cutting = Cutting(net, self.training)
         batches = -(-self._train.rows // self.training.batch_size)
@@ -168,7 +173,7 @@ class TrainingLoop:
         """Learn one batch and return its loss."""
         number = self.step + 1
         batch, window = divmod(self.step - self.epoch * self.steps_per_epoch, self._cutting.updates)
-        place = Place(number, window, begins_epoch=batch == 0)
+        place = Place(number, window, begins_epoch=batch == 0, epoch=self.epoch)
         with np.errstate(all="ignore"):  # overflow shows in the loss, which is looked at
             rows = self._rows(batch)
             loss = self._shards.learn(rows, place, pool)
@@ -249,7 +254,7 @@ class TrainingLoop:
 
     def _identity(self) -> dict[str, Any]:
         """Return what a checkpoint and a run that resumes from it must share."""
-        training = self.training.render()
+        training, augmentation = self.training.render(), self._train.augmentation
         shared = {name: training[name] for name in _SHARED}
         if self._schedule.spans_run:
             shared["epochs"] = self.epochs
@@ -258,6 +263,7 @@ class TrainingLoop:
             "dtype": self.net.dtype.name,
             "parameters": self.net.flat.size,
             "rows": self._train.rows,
+            "augmentation": augmentation and augmentation.render(),
             **shared,
         }
 

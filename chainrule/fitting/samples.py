@@ -10,10 +10,13 @@ import numpy as np
 from chainrule import kernels
 from chainrule.errors import DataError, ShapeError
 from chainrule.layers import check_shape, check_vocabularies
+from chainrule.recipe.runs import Runs
+from chainrule.recipe.scaled import Scaled
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from chainrule.fitting.augmentation import Augmentation
     from chainrule.losses import Objective
     from chainrule.network import Network
     from chainrule.tape import Array, Tape
@@ -35,6 +38,7 @@ class Batch(NamedTuple):
 class Samples:
     """Inputs and targets of equal length; they may be memory-mapped, and are read by batch.
 
+    Inputs may also be runs of rows that are kept once (``Runs``), or scaled by batch (``Scaled``).
     Shapes: x (rows, *input_shape) or {input: array}; target as the objective wants it, or
     {output: array}; weights (rows,) or (rows, steps).
     Raises: DataError at ``inputs``, ``target`` or ``sample_weight``, if they do not fit the network
@@ -50,6 +54,7 @@ class Samples:
         weights: ArrayLike | None = None,
     ) -> None:
         self.objective = objective
+        self.augmentation: Augmentation | None = None
         self._inputs = _inputs(net, x)
         self._targets: Any = objective.check(target)
         self.rows = len(next(iter(self._inputs.values())))
@@ -58,12 +63,19 @@ class Samples:
         self._dtype = net.dtype
         targets = self._targets.values() if isinstance(self._targets, dict) else [self._targets]
         weighing = [] if self._weights is None else [self._weights]
-        self.arrays: list[Array] = [*self._inputs.values(), *targets, *weighing]
+        inputs = [array for one in self._inputs.values() for array in _parts(one)]
+        self.arrays: list[Array] = [*inputs, *targets, *weighing]
         self._dtypes: Any = objective.dtypes(self._targets, net.dtype)
 
-    def batch(self, rows: Array | slice, tape: Tape) -> Batch:
-        """Return some rows, in the network's precision, in the tape's memory or as views."""
+    def batch(self, rows: Array | slice, tape: Tape, epoch: int = 0) -> Batch:
+        """Return some rows, in the network's precision, in the tape's memory or as views.
+
+        With an augmentation they are numbers of rows, and changed as this epoch has it.
+        """
         xs = {name: _gather(one, rows, tape, self._dtype) for name, one in self._inputs.items()}
+        if self.augmentation is not None and not isinstance(rows, slice):
+            for x in xs.values():
+                self.augmentation.apply(x, rows, epoch)
         goal: Any
         if isinstance(self._targets, dict):
             goal = {
@@ -119,6 +131,13 @@ class Samples:
         return weights
 
 
+def _parts(array: Array | Runs | Scaled) -> list[Array]:
+    """Return the arrays that are read for an input."""
+    if isinstance(array, Scaled):
+        return [array.values, array.rows, *array.moments]
+    return [array.rows, array.starts] if isinstance(array, Runs) else [array]
+
+
 def check_parts(place: str, rows: object) -> None:
     """Raise DataError at a place, if rows are not given as a tuple (or a list) of their parts."""
     if isinstance(rows, tuple | list) and len(rows) in (2, 3):
@@ -128,7 +147,7 @@ def check_parts(place: str, rows: object) -> None:
     raise DataError.at(place, detail)
 
 
-def _inputs(net: Network, x: ArrayLike | Mapping[str, ArrayLike]) -> dict[str, Array]:
+def _inputs(net: Network, x: ArrayLike | Mapping[str, ArrayLike]) -> dict[str, Any]:
     """Return the network's inputs by name.  Raises: DataError at ``inputs``."""
     shapes = net.input_shapes
     given: Mapping[str, Any] = x if isinstance(x, Mapping) else dict.fromkeys(shapes, x)
@@ -137,7 +156,7 @@ def _inputs(net: Network, x: ArrayLike | Mapping[str, ArrayLike]) -> dict[str, A
         raise DataError.at("inputs", f"must be a mapping with {list(shapes)}, got {got}")
     found = {}
     for name, shape in shapes.items():
-        array = found[name] = np.asarray(given[name])
+        array = found[name] = _array(given[name])
         if array.dtype.kind not in "fiub":
             raise DataError.at("inputs", f"must be numbers, got {array.dtype}")
         owner = "the network" if len(shapes) == 1 else f"the network's input {name!r}"
@@ -152,8 +171,18 @@ def _inputs(net: Network, x: ArrayLike | Mapping[str, ArrayLike]) -> dict[str, A
     return found
 
 
-def _gather(array: Array, rows: Array | slice, tape: Tape, dtype: np.dtype[Any]) -> Array:
-    if isinstance(rows, slice):
+def _array(values: Any) -> Any:
+    return values if isinstance(values, Runs | Scaled) else np.asarray(values)
+
+
+def _gather(
+    array: Array | Runs | Scaled, rows: Array | slice, tape: Tape, dtype: np.dtype[Any]
+) -> Array:
+    if isinstance(array, Scaled):
+        return _scale(array, rows, tape, dtype)
+    if isinstance(array, Runs):
+        taken = _gather_runs(array, rows, tape)
+    elif isinstance(rows, slice):
         taken = array[rows]
     else:
         taken = tape.empty((len(rows), *array.shape[1:]), array.dtype)
@@ -162,4 +191,25 @@ def _gather(array: Array, rows: Array | slice, tape: Tape, dtype: np.dtype[Any])
         return taken
     out = tape.empty(taken.shape, dtype)
     kernels.cast(taken, out)
+    return out
+
+
+def _gather_runs(runs: Runs, rows: Array | slice, tape: Tape) -> Array:
+    if isinstance(rows, slice):
+        rows = np.arange(rows.start, rows.stop)
+    taken = tape.empty((len(rows), *runs.shape[1:]), runs.dtype)
+    places = tape.empty((len(rows), runs.length), np.intp)
+    kernels.gather_runs(runs.rows, runs.starts, rows, places, taken)
+    return taken
+
+
+def _scale(scaled: Scaled, rows: Array | slice, tape: Tape, dtype: np.dtype[Any]) -> Array:
+    if isinstance(rows, slice):
+        rows = np.arange(rows.start, rows.stop)
+    places = tape.empty((len(rows),), scaled.rows.dtype)
+    kernels.gather(scaled.rows, rows, places)
+    taken = tape.empty((len(rows), *scaled.shape[1:]), scaled.values.dtype)
+    kernels.gather(scaled.values, places, taken)
+    out = tape.empty(taken.shape, dtype)
+    kernels.scale(taken, *scaled.moments, out)
     return out

@@ -41,7 +41,7 @@ class Shard:
 
         Shapes: rows (n,) of intp.
         """
-        if self._cutting.carries:
+        if self._cutting.carries or self._samples.augmentation is not None:
             _, finish = self.start(rows, place)
             return finish([share] * len(self._net.output_shapes))
         self.tape.begin(place.step)

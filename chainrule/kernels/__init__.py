@@ -82,7 +82,7 @@ from chainrule.kernels.reference import (
     softmax,
     softmax_backward,
 )
-from chainrule.kernels.rows import add_rows, cast, gather, take_rows
+from chainrule.kernels.rows import add_rows, cast, gather, gather_runs, scale, take_rows
 from chainrule.kernels.vectors import add_penalty, average, norm, swap
 
 __all__ = [
@@ -124,6 +124,7 @@ __all__ = [
     "depthwise_slope",
     "fill",
     "gather",
+    "gather_runs",
     "global_max",
     "global_max_backward",
     "gru",
@@ -148,6 +149,7 @@ __all__ = [
     "reciprocal_root",
     "recording",
     "rmsprop",
+    "scale",
     "sgd",
     "simple_rnn",
     "simple_rnn_backward",

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from chainrule.kernels.elementwise import Array
 
-__all__ = ["add_rows", "cast", "gather", "take_rows"]
+__all__ = ["add_rows", "cast", "gather", "gather_runs", "scale", "take_rows"]
 
 _BLOCK = 8192  # elements
 
@@ -47,6 +47,32 @@ def gather(values: Array, rows: Array, out: Array) -> None:
     Shapes: values (any, ...), rows (n,) of intp, out (n, ...) of the same type.
     """
     values.take(rows, 0, out, "clip")
+
+
+def gather_runs(values: Array, starts: Array, rows: Array, places: Array, out: Array) -> None:
+    """Write to ``out`` the runs of values that begin where some of the starts say.
+
+    ``places`` is scratch.
+    Shapes: values (any, ...), starts (runs,) of intp, rows (n,) of intp, places (n, length) of
+    intp, out (n, length, ...) of the values' type.
+    """
+    starts.take(rows, 0, places[:, 0], "clip")
+    np.add(places[:, :1], np.arange(1, places.shape[1]), out=places[:, 1:])
+    values.take(places, 0, out, "clip")
+
+
+def scale(x: Array, mean: Array, std: Array, out: Array) -> None:
+    """Write (x - mean) / std, computed in float64 and rounded once, some numbers at a time.
+
+    Shapes: x and out (..., n), mean and std (n,) or (1,).
+    """
+    width = len(mean)
+    values, scaled = x.reshape(-1, width), out.reshape(-1, width)
+    size = max(1, _BLOCK // width)
+    for start in range(0, len(values), size):
+        block = values[start : start + size] - mean
+        np.divide(block, std, out=block)
+        scaled[start : start + size] = block
 
 
 def cast(x: Array, out: Array) -> None:

@@ -10,6 +10,7 @@ from chainrule.errors import Problem, SpecError, step
 from chainrule.naming import unnamed
 from chainrule.recipe.values import counted, listed
 from chainrule.spec import split_columns
+from chainrule.spec.windowing import SlidingWindow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,32 +35,35 @@ class Choice:
 
     ``inputs`` are the columns of a table or the one array; or of several inputs {input: array}, or
     {input: columns}. ``targets`` are by output, none where the inputs come back. ``known``
-    describes each column or array.
+    describes each column or array. ``past`` are targets whose past goes in as well.
     """
 
     inputs: Any
     targets: dict[str, Named]
     known: Known
+    past: tuple[Named, ...] = ()
 
     @property
     def names(self) -> list[str]:
         """The columns or arrays that go in, a column once."""
         if not isinstance(self.inputs, dict):
-            return [one.name for one in self.inputs]
+            return [one.name for one in (*self.inputs, *self.past)]
         if "shape" in next(iter(self.known.values())):
             return [one.name for one in self.inputs.values()]
         return list(dict.fromkeys(one.name for group in self.inputs.values() for one in group))
 
     def rendered(self) -> dict[str, Any]:
         """Return the choice as a request would make it."""
-        inputs: Any = self.names
+        inputs: Any
         if isinstance(self.inputs, dict):
             inputs = {
                 key: [one.name for one in chosen] if isinstance(chosen, list) else chosen.name
                 for key, chosen in self.inputs.items()
             }
-        elif "shape" in self.known[inputs[0]]:
-            inputs = inputs[0]
+        else:
+            inputs = [one.name for one in self.inputs]
+            if inputs and "shape" in self.known[inputs[0]]:
+                inputs = inputs[0]
         targets = {output: one.name for output, one in self.targets.items()}
         return {"inputs": inputs, "target": unnamed(targets) if targets else None}
 
@@ -78,6 +82,8 @@ def choose(
     entries: list[Mapping[str, Any]] = schema["columns" if schema["kind"] == "table" else "arrays"]
     known = {entry["name"]: entry for entry in entries}
     noun = "column" if schema["kind"] == "table" else "array"
+    if data.window is not None and noun == "array":
+        raise SpecError.at("window", "is of a table's rows; arrays hold sequences as they are")
     _check_split(data, known, noun)
     targets = {} if _gives_back(data, outputs) else _targets(data, known, noun, outputs)
     taken = {one.name for one in targets.values()}
@@ -87,6 +93,8 @@ def choose(
         by_input = _by_input(data, inputs)
         _check_inputs(list(by_input.values()), known, noun, taken)
         chosen = list(by_input.values())
+    elif several and data.window is not None:
+        raise SpecError.at("inputs", "of a window go in side by side, the network has several")
     elif several:
         by_input = _groups(data, inputs, known, taken)
         chosen = [one for group in by_input.values() for one in group]
@@ -101,7 +109,7 @@ def choose(
     if data.task == "reconstruction" and data.target not in (None, *names[:1]):
         detail = f"{data.target!r} cannot be learnt: reconstruction learns its inputs"
         raise SpecError.at("target", detail)
-    return Choice(by_input or chosen, targets, known)
+    return Choice(by_input or chosen, targets, known, _past(data, targets))
 
 
 def _gives_back(data: DataSpec, outputs: Sequence[str]) -> bool:
@@ -216,8 +224,10 @@ def _inputs(data: DataSpec, known: Known, noun: str, taken: set[str]) -> list[Na
     """Return the columns of a table, or the arrays that may go into one input."""
     if data.inputs == "*":
         out = {*taken, data.sample_weight, *split_columns(data.split)}
+        if data.window is not None:
+            out |= {data.window.group, data.window.order_by}
         names = [n for n, one in known.items() if n not in out and one.get("type") != "text"]
-        if not names:
+        if not names and not _holds_past(data):
             detail = f"there is no {noun} but the target {listed(sorted(taken))}"
             raise SpecError.at("inputs", detail)
         return [Named(name, "inputs") for name in names]
@@ -225,8 +235,20 @@ def _inputs(data: DataSpec, known: Known, noun: str, taken: set[str]) -> list[Na
         chosen = [Named(data.inputs, "inputs")]
     else:
         chosen = [Named(name, f"inputs[{index}]") for index, name in enumerate(data.inputs)]
-    _check_inputs(chosen, known, noun, taken, twice=False)
+    if chosen or not _holds_past(data):
+        _check_inputs(chosen, known, noun, taken, twice=False)
     return chosen
+
+
+def _holds_past(data: DataSpec) -> bool:
+    return isinstance(data.window, SlidingWindow) and data.window.past_target
+
+
+def _past(data: DataSpec, targets: Mapping[str, Named]) -> tuple[Named, ...]:
+    """Return the targets whose past a window holds, each once."""
+    if not _holds_past(data):
+        return ()
+    return tuple({one.name: one for one in targets.values()}.values())
 
 
 def _check_inputs(  # noqa: PLR0913
@@ -278,6 +300,8 @@ def _check_weight(data: DataSpec, known: Known, noun: str, taken: set[str]) -> N
 def _check_split(data: DataSpec, known: Known, noun: str) -> None:
     """Raise SpecError at each column that a split cannot go by."""
     problems = []
+    if data.split.kind == "time" and data.split.column is None and data.window is None:
+        problems.append(Problem("split.column", "is missing: it says when each row was"))
     names = split_columns(data.split)
     for index, name in enumerate(names):
         place = "split.key" if data.split.kind == "hash" else "split.column"

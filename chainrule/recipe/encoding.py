@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from chainrule.mapping import RowFile
 
 if TYPE_CHECKING:
@@ -31,12 +33,14 @@ def encode(  # noqa: PLR0913
 ) -> tuple[Values, ...]:
     """Return what ``recipe.apply`` does, in files of a folder if it is large; the same bits.
 
-    ``tell`` is called after each block.
+    Windows are in memory: of these each row is there once. ``tell`` is called after each block.
     Raises: OSError, if the disk has no room.
     """
-    if len(indices) < 2:
+    if len(indices) < 2 or recipe.window is not None:
         return recipe.apply(tensors, indices, dtype)
     one = _flat(recipe.apply(tensors, indices[:1], dtype))
+    if not all(isinstance(array, np.ndarray) for array in one.values()):
+        return recipe.apply(tensors, indices, dtype)  # bytes of the dataset's own file
     row_bytes = sum(array.nbytes for array in one.values())
     if row_bytes * len(indices) <= IN_MEMORY_BYTES:
         return recipe.apply(tensors, indices, dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,8 +18,10 @@ from chainrule.recipe.columns import (
     NumberTable,
     Problems,
     fit_column,
+    resolved,
 )
 from chainrule.recipe.columns.cells import MAX_PROBLEMS
+from chainrule.recipe.scaled import ArrayScale, Scaled, fit_scale, is_small
 from chainrule.recipe.values import counted, listed, shown, to_array
 from chainrule.spec import PreprocessingSpec
 from chainrule.spec.base import Document
@@ -26,8 +29,18 @@ from chainrule.spec.base import Document
 if TYPE_CHECKING:
     from chainrule.kernels import Array
     from chainrule.recipe.choice import Choice, Named
+    from chainrule.spec import DataSpec
+    from chainrule.spec.arrays import ArrayOptions
 
-__all__ = ["ArrayInputs", "Inputs", "TableInputs", "check_rows", "fit_inputs", "read_arrays"]
+__all__ = [
+    "ArrayInputs",
+    "Inputs",
+    "TableInputs",
+    "check_rows",
+    "fit_inputs",
+    "options_of",
+    "read_arrays",
+]
 
 MAX_WIDTH = 100_000
 MAX_VALUES = 4_000_000_000  # of the encoded table: 16 GB in single precision, in files
@@ -54,6 +67,10 @@ class TableInputs(Document):
     def dropping(self) -> list[str]:
         """The columns whose rows are not learnt from where they have no value."""
         return [column.name for column in self.columns if column.drops]
+
+    def is_by_batch(self, tensors: Mapping[str, Array]) -> bool:
+        """Tell whether features are made when they are learnt from: as an array's may be."""
+        return False
 
     def encode(self, tensors: Mapping[str, Array], indices: Array, dtype: str) -> Array:
         """Return the features of some rows.  Shapes: indices (rows,) -> (rows, width)."""
@@ -96,19 +113,31 @@ class TableInputs(Document):
 
 
 class ArrayInputs(Document):
-    """One array, used as it is."""
+    """One array, used as it is, or scaled."""
 
     kind: Literal["arrays"] = "arrays"
     name: str
     sample_shape: list[int]
+    scale: ArrayScale | None = Field(None, exclude_if=operator.not_)
 
     @property
     def shape(self) -> tuple[int, ...]:
         return tuple(self.sample_shape)
 
-    def encode(self, tensors: Mapping[str, Array], indices: Array, dtype: str) -> Array:
-        """Return some rows.  Shapes: indices (rows,) -> (rows, ...)."""
-        return tensors[self.name][indices].reshape(len(indices), *self.shape).astype(dtype)
+    def is_by_batch(self, tensors: Mapping[str, Array]) -> bool:
+        """Tell whether rows stay as they are, and are scaled when they are learnt from."""
+        return self.scale is not None and is_small(tensors[self.name])
+
+    def encode(self, tensors: Mapping[str, Array], indices: Array, dtype: str) -> Any:
+        """Return some rows; of scaled bytes, what scales them by batch.
+
+        Shapes: indices (rows,) -> (rows, ...).
+        """
+        values = tensors[self.name]
+        if self.scale is not None and self.is_by_batch(tensors):
+            whole = values.reshape(len(values), *self.shape)
+            return Scaled(whole, indices, self.scale, np.dtype(dtype))
+        return self._features(values[indices].reshape(len(indices), *self.shape), dtype)
 
     def read(self, values: object, dtype: str, path: str = "inputs") -> Array:
         """Return raw inputs as an array.  Raises: DataError at ``path``, stating both shapes."""
@@ -118,7 +147,10 @@ class ArrayInputs(Document):
         if array.shape[1:] != self.shape:
             wanted = ", ".join(["rows", *map(str, self.shape)])
             raise DataError.at(path, f"must have shape ({wanted}), got {array.shape}")
-        return array.astype(dtype)
+        return self._features(array, dtype)
+
+    def _features(self, values: Array, dtype: str) -> Array:
+        return values.astype(dtype) if self.scale is None else self.scale.apply(values, dtype)
 
 
 Inputs = Annotated[TableInputs | ArrayInputs, Field(discriminator="kind")]
@@ -135,12 +167,16 @@ def fit_inputs(
 
     Raises: SpecError, where the request names the input or its encoding, if it cannot be encoded.
     """
-    if schema["kind"] == "arrays":
-        if isinstance(choice.inputs, dict):
-            return {key: _fit_array(tensors[one.name], one) for key, one in choice.inputs.items()}
-        return _fit_array(tensors[choice.inputs[0].name], choice.inputs[0])
     options = spec or PreprocessingSpec()
-    groups = choice.inputs if isinstance(choice.inputs, dict) else {"": choice.inputs}
+    if schema["kind"] == "arrays":
+        named = choice.inputs if isinstance(choice.inputs, dict) else {"": choice.inputs[0]}
+        arrays = {
+            key: _fit_array(tensors[one.name], one, train, options.array)
+            for key, one in named.items()
+        }
+        return arrays if isinstance(choice.inputs, dict) else arrays[""]
+    whole = [*choice.inputs, *choice.past] if isinstance(choice.inputs, list) else []
+    groups = choice.inputs if isinstance(choice.inputs, dict) else {"": whole}
     names = choice.names
     columns = {
         name: fit_column(tensors[name], train, choice.known[name], options) for name in names
@@ -153,6 +189,18 @@ def fit_inputs(
     for key, inputs in found.items():
         _check_size(inputs, int(schema["rows"]), f"inputs{step(key)}" if key else "inputs")
     return found if isinstance(choice.inputs, dict) else found[""]
+
+
+def options_of(data: DataSpec, schema_kind: str, choice: Choice) -> PreprocessingSpec | None:
+    """Return the options of all columns, or of arrays, if there are any.  Raises: SpecError."""
+    if schema_kind == "table":
+        if data.preprocessing is not None and data.preprocessing.array is not None:
+            raise SpecError.at("preprocessing.array", "is of arrays, this is a table")
+        return resolved(data.preprocessing, choice.known, choice.names)
+    given = data.preprocessing
+    if given is not None and given != PreprocessingSpec(array=given.array):
+        raise SpecError.at("preprocessing", "is of tables, but for array")
+    return given
 
 
 def check_rows(inputs: Sequence[TableInputs], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -225,10 +273,15 @@ def _check_size(inputs: TableInputs, rows: int, place: str) -> None:
         raise SpecError.at(place, detail)
 
 
-def _fit_array(array: Array, named: Named) -> ArrayInputs:
+def _fit_array(
+    array: Array, named: Named, train: Array, options: ArrayOptions | None
+) -> ArrayInputs:
     name, place = named
     finite = np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
     if not finite.all():
         row = int(np.argmin(finite))
         raise SpecError.at(place, f"array {name!r} has values that are not finite (row {row})")
-    return ArrayInputs(name=name, sample_shape=list(array.shape[1:]) or [1])
+    inputs = ArrayInputs(name=name, sample_shape=list(array.shape[1:]) or [1])
+    if options is None:
+        return inputs
+    return inputs.model_copy(update={"scale": fit_scale(array, train, options)})

@@ -11,6 +11,7 @@ from chainrule.errors import SpecError
 from chainrule.recipe.columns.number import scale
 from chainrule.recipe.gathering import gathered
 from chainrule.recipe.inputs import ArrayInputs
+from chainrule.recipe.scaled import scaled_extremes
 from chainrule.recipe.targets import (
     ClassTarget,
     InputTarget,
@@ -83,8 +84,6 @@ def _fit_target(
     task, loss = _resolve(task, loss, discrete=discrete)
     if "shape" in column:
         return Learnt(_fit_array(values, column["name"], task, loss), task, loss)
-    if task == "forecast":
-        raise SpecError.at("task", "forecast learns from arrays of sequences, this is a table")
     if task == "classification":
         return Learnt(_fit_classes(values, column, loss), task, loss)
     name = column["name"]
@@ -116,13 +115,19 @@ def fit_reconstruction(
     task, loss = _resolve("reconstruction", loss, discrete=False)
     target = InputTarget(sample_shape=list(inputs.shape))
     if isinstance(inputs, ArrayInputs):
-        _check_range(tensors[inputs.name], loss, "inputs")
+        _check_range(_scaled(inputs, tensors), loss, "inputs")
     elif loss in ("binary_cross_entropy", "poisson"):
         scaled = [c.name for c in inputs.columns if c.kind != "category" or c.vocabulary]
         if scaled:
             detail = f"hold columns not from 0 to 1 ({listed(scaled)}), which {loss} cannot take"
             raise SpecError.at("inputs", detail)
     return Learnt(target, task, loss)
+
+
+def _scaled(inputs: ArrayInputs, tensors: Mapping[str, Array]) -> Array:
+    """Return the numbers that an array's inputs are of, or the extremes of scaled ones."""
+    values, scale = tensors[inputs.name], inputs.scale
+    return values if scale is None else scaled_extremes(values, scale)
 
 
 def _resolve(task: Task | None, loss: LossName | None, *, discrete: bool) -> tuple[Task, LossName]:

@@ -26,10 +26,16 @@ class Reader:
     """Reads a prepared dataset block by block, whichever file it was parsed from.
 
     Its codes of categories are its own; columns that the recipe does not name are left alone.
-    ``rows`` counts the rows. Raises: DataError, naming each column or array that cannot be read.
+    ``rows`` counts the rows; with a window they are the latest sequences, one for each group in
+    order of first appearance, and ``tensors`` tell which there are.
+    Raises: DataError, naming each column or array that cannot be read.
     """
 
-    def __init__(self, recipe: Recipe, schema: Mapping[str, Any]) -> None:
+    def __init__(
+        self, recipe: Recipe, schema: Mapping[str, Any], tensors: Mapping[str, Array]
+    ) -> None:
+        self._window = recipe.window
+        self._places = np.empty((0, 0), np.intp)
         inputs = recipe.inputs if isinstance(recipe.inputs, dict) else {"": recipe.inputs}
         self._tables = {key: one for key, one in inputs.items() if isinstance(one, TableInputs)}
         self._arrays = {key: one for key, one in inputs.items() if isinstance(one, ArrayInputs)}
@@ -43,6 +49,9 @@ class Reader:
             self.rows = _check_arrays(self._arrays, shapes, problems)
         if problems:
             raise DataError(*(Problem("", problem) for problem in problems[:20]))
+        if self._window is not None:
+            self._places = self._window.latest(self._window.groups_of(tensors, schema))
+            self.rows = len(self._places)
 
     def read(self, tensors: Mapping[str, Array], start: int, stop: int, dtype: str) -> Values:
         """Return the features of the rows from ``start`` to before ``stop``.
@@ -50,19 +59,32 @@ class Reader:
         Shapes: (stop - start, ...), of several inputs by name.
         Raises: DataError at ``[row]`` of these, if an array holds what is not finite.
         """
+        if self._window is not None:
+            places = self._places[start:stop]
+            used, where = np.unique(places, return_inverse=True)
+            features = self._encode(tensors, np.maximum(used, 0), len(used), dtype)
+            return self._window.fill(
+                np.where(places < 0, -1, where.reshape(places.shape)), features
+            )
         if self._tables:
-            blocks = {
-                name: translate(tensors[name][start:stop])
-                for name, translate in self._translate.items()
-            }
-            found = {}
-            for key, one in self._tables.items():
-                own = [blocks[column.name] for column in one.columns]
-                found[key] = one.encode_values(own, stop - start, dtype)
-            return unnamed(found)
+            return self._encode(tensors, slice(start, stop), stop - start, dtype)
         rows = np.arange(stop - start)
         blocks = {one.name: _finite(tensors[one.name][start:stop]) for one in self._arrays.values()}
-        return unnamed({key: one.encode(blocks, rows, dtype) for key, one in self._arrays.items()})
+        encoded = {key: one.encode(blocks, rows, dtype) for key, one in self._arrays.items()}
+        return unnamed({key: np.asarray(one) for key, one in encoded.items()})
+
+    def _encode(
+        self, tensors: Mapping[str, Array], rows: Array | slice, count: int, dtype: str
+    ) -> Values:
+        """Return the features of some rows of a table."""
+        blocks = {
+            name: translate(tensors[name][rows]) for name, translate in self._translate.items()
+        }
+        found = {}
+        for key, one in self._tables.items():
+            own = [blocks[column.name] for column in one.columns]
+            found[key] = one.encode_values(own, count, dtype)
+        return unnamed(found)
 
 
 def _translations(

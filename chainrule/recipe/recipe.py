@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,31 +15,34 @@ from chainrule.losses import balanced_weights
 from chainrule.naming import Values, named, unnamed
 from chainrule.recipe.choice import choose
 from chainrule.recipe.classes import Part, count_classes, lacking_classes
-from chainrule.recipe.columns import Column, dropping, resolved
+from chainrule.recipe.columns import Column, dropping
+from chainrule.recipe.drawing import check_weights, draw, sight, usable
 from chainrule.recipe.inputs import (
     ArrayInputs,
     Inputs,
     TableInputs,
     check_rows,
     fit_inputs,
+    options_of,
     read_arrays,
 )
 from chainrule.recipe.learning import fit_reconstruction, fit_targets
-from chainrule.recipe.split import Sight, Split, row_numbers, split_rows
-from chainrule.recipe.targets import ClassTarget, InputTarget, Label, Learnt, Target, present
-from chainrule.recipe.values import listed, shown
+from chainrule.recipe.split import Split, split_rows
+from chainrule.recipe.targets import ClassTarget, InputTarget, Label, Learnt, Target, ValueTarget
+from chainrule.recipe.windows import WindowRecipe
 from chainrule.spec import AnySplit, DataSpec, parse, split_columns
 from chainrule.spec.base import Document
 from chainrule.spec.training.losses import LossName, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Sequence
 
     from chainrule.kernels import Array
-    from chainrule.recipe.choice import Choice
-    from chainrule.spec import PreprocessingSpec
+    from chainrule.recipe.layout import Layout
 
 __all__ = ["Recipe"]
+
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
 
 class Recipe(Document):
@@ -46,7 +50,8 @@ class Recipe(Document):
 
     It is fitted on the training part only. ``rows`` counts the rows of each part, and as
     ``dropped`` those without a target or another value that they need; where there are others,
-    ``dropped`` counts them by the first column that lacks one. ``split_words`` are the categories
+    ``dropped`` counts them by the first column that lacks one. With a ``window`` samples are
+    sequences, and rows that begin none are dropped. ``split_words`` are the categories
     of the columns that the split looks at, by code; ``lacking`` are classes that a part has no row
     of. Of several inputs or outputs what belongs to each is {name: ...}, and the version is 2.
     """
@@ -63,6 +68,7 @@ class Recipe(Document):
     inputs: Inputs | dict[str, Inputs]
     target: Target | dict[str, Target]
     sample_weight: str | None = None
+    window: WindowRecipe | None = Field(None, exclude_if=operator.not_)
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Recipe:
@@ -89,30 +95,41 @@ class Recipe(Document):
 
         ``inputs`` and ``outputs`` are the network's, by default one each, or inputs as the request
         names arrays. ``loss`` may be of some outputs only.
-        Raises: SpecError at ``inputs``, ``target``, ``task``, ``sample_weight`` or ``split``.
+        Raises: SpecError at ``inputs``, ``target``, ``task``, ``sample_weight``, ``window`` or
+        ``split``.
         """
         choice = choose(schema, data, inputs, outputs)
-        options = _options(data, schema["kind"], choice)
+        options = options_of(data, schema["kind"], choice)
         everyone = len(tensors[choice.names[0]])
         targets = [one.name for one in choice.targets.values()]
-        needed = [*targets, *(dropping(options, choice.known, choice.names) if options else ())]
-        usable, dropped = _usable(tensors, schema["kind"], needed, everyone)
+        is_table = options is not None and schema["kind"] == "table"
+        drops = dropping(options, choice.known, choice.names) if options and is_table else []
         looked_at = (choice.known[name] for name in split_columns(data.split))
         words = {one["name"]: one["categories"] for one in looked_at if "categories" in one}
-        split = split_rows(usable, data.split, seed, _sight(tensors, words, targets))
+        tasks = data.task if isinstance(data.task, dict) else dict.fromkeys(outputs, data.task)
+        window = WindowRecipe.fit(tensors, schema, data)
+        if window is not None:
+            drawn = window.draw(tensors, everyone, data.split, seed, targets, drops)
+        else:
+            if is_table and "forecast" in tasks.values():
+                detail = "forecast learns from arrays of sequences, or a table's with data.window"
+                raise SpecError.at("task", detail)
+            rows = usable(tensors, schema["kind"], [*targets, *drops], everyone)
+            drawn = draw(rows, data.split, seed, sight(tensors, words, targets))
+        split = drawn.split
         losses = loss if isinstance(loss, Mapping) else dict.fromkeys(outputs, loss)
         if choice.targets:
-            tasks = data.task if isinstance(data.task, dict) else dict.fromkeys(outputs, data.task)
-            learnt = fit_targets(tensors, choice, tasks, losses, (usable, split.train))
-            encoded = fit_inputs(tensors, schema, choice, split.train, options)
+            learnt_from = drawn.with_target, drawn.goals.train
+            learnt = fit_targets(tensors, choice, tasks, losses, learnt_from)
+            if window is not None:
+                learnt = {n: window.learnt(one, tasks.get(n)) for n, one in learnt.items()}
+            encoded = fit_inputs(tensors, schema, choice, drawn.inputs, options)
         else:
-            encoded = fit_inputs(tensors, schema, choice, split.train, options)
+            encoded = fit_inputs(tensors, schema, choice, drawn.inputs, options)
             learnt = {outputs[0]: fit_reconstruction(tensors, encoded, losses.get(outputs[0]))}
-        lacking = lacking_classes(
-            tensors, data.split, split, [one.target for one in learnt.values()]
-        )
+        learnt_targets = [one.target for one in learnt.values()]
         if data.sample_weight is not None:
-            _check_weights(tensors[data.sample_weight][usable], data.sample_weight)
+            check_weights(tensors[data.sample_weight][drawn.with_target], data.sample_weight)
         task = unnamed({output: one.task for output, one in learnt.items()})
         recipe = cls(
             version=2 if len(learnt) > 1 or isinstance(choice.inputs, dict) else 1,
@@ -121,19 +138,21 @@ class Recipe(Document):
             seed=seed,
             split=data.split,
             split_words=words,
-            lacking=lacking,
+            lacking=lacking_classes(tensors, data.split, drawn.goals, learnt_targets),
             rows={
                 "train": len(split.train),
                 "validation": len(split.validation),
                 "test": len(split.test),
-                "dropped": everyone - len(usable),
+                "dropped": everyone - sum(map(len, (split.train, split.validation, split.test))),
             },
-            dropped=dropped if set(dropped) - {*targets} else {},
+            dropped=drawn.dropped if set(drawn.dropped) - {*targets} else {},
             inputs=encoded,
             target=unnamed({output: one.target for output, one in learnt.items()}),
             sample_weight=data.sample_weight,
+            window=window,
         )
         decided = {**choice.rendered(), "task": task, "preprocessing": options}
+        decided["window"] = window and window.window
         return recipe, data.model_copy(update=decided)
 
     @classmethod
@@ -153,7 +172,8 @@ class Recipe(Document):
         """The shape of a sample, of several inputs by name."""
         if isinstance(self.inputs, dict):
             return {name: one.shape for name, one in self.inputs.items()}
-        return self.inputs.shape
+        shape = self.inputs.shape
+        return shape if self.window is None else (self.window.length, *shape)
 
     @property
     def output_shape(self) -> Any:
@@ -179,15 +199,7 @@ class Recipe(Document):
 
         Raises: SpecError at ``class_weights``, if a label is none of the classes.
         """
-        target, _ = self._classes()
-        numbers = {_label(one): number for number, one in enumerate(target.classes)}
-        weights = [1.0] * len(numbers)
-        for label, weight in given.items():
-            if label not in numbers:
-                detail = f"there is no class {shown(label)}; the classes are {listed([*numbers])}"
-                raise SpecError.at("class_weights", detail)
-            weights[numbers[label]] = weight
-        return weights
+        return self._classes()[0].weights(given)
 
     def balanced_weights(self, tensors: Mapping[str, Array]) -> list[float]:
         """Return weights by which the classes of the training rows count alike.
@@ -195,7 +207,7 @@ class Recipe(Document):
         Raises: SpecError at ``class_weights``, if there are none.
         """
         target, loss = self._classes()
-        counts = count_classes(target, loss, tensors[target.name], self.indices(tensors).train)
+        counts = count_classes(target, loss, tensors[target.name], self._goals(tensors))
         return balanced_weights(counts)
 
     def _classes(self) -> tuple[ClassTarget, LossName]:
@@ -216,13 +228,38 @@ class Recipe(Document):
         return unnamed(scales) if any(scales.values()) else None
 
     def indices(self, tensors: Mapping[str, Array]) -> Split:
-        """Return each part's row numbers.  Raises: DataError, if it is another dataset."""
-        sight = _sight(tensors, self.split_words, self._targets)
-        split = split_rows(self._usable(tensors), self.split, self.seed, sight)
-        for part in ("train", "validation", "test"):
+        """Return each part's row numbers, of sequences those of their first rows.
+
+        Raises: DataError, if it is another dataset.
+        """
+        if self.window is not None:
+            split = self._layout(self.window, tensors).split
+        else:
+            seen = sight(tensors, self.split_words, self._targets)
+            split = split_rows(self._usable(tensors), self.split, self.seed, seen)
+        for part in PARTS:
             if len(getattr(split, part)) != self.rows[part]:
                 raise DataError.at("", f"another dataset: {part} had {self.rows[part]:,} rows")
         return split
+
+    def input_rows(self, tensors: Mapping[str, Array]) -> Array:
+        """Return the numbers of the rows that go in, in any part, ascending."""
+        if self.window is not None:
+            return self._layout(self.window, tensors).rows()
+        split = self.indices(tensors)
+        return np.sort(np.concatenate([split.train, split.validation, split.test]))
+
+    def sample_values(self, tensors: Mapping[str, Array]) -> int:
+        """Count the numbers of a sample that are made before it is learnt from."""
+        found = self._by_input.values()
+        return sum(math.prod(one.shape) for one in found if not one.is_by_batch(tensors))
+
+    def window_bytes(self, tensors: Mapping[str, Array], itemsize: int) -> int:
+        """Return what the features of all windows take, at so many bytes a number."""
+        if self.window is None or isinstance(self.inputs, dict):
+            return 0
+        layout = self._layout(self.window, tensors)
+        return self.window.input_bytes(layout, math.prod(self.inputs.shape) * itemsize)
 
     def apply(
         self, tensors: Mapping[str, Array], indices: Array | None = None, dtype: str = "float64"
@@ -230,11 +267,18 @@ class Recipe(Document):
         """Return features and targets of some rows (None: all that have a target), and weights.
 
         The third is there only if the recipe names a ``sample_weight``.
+        Sequences of a table's rows are ``Runs``, scaled bytes ``Scaled``: both are read by batch.
         Features are computed in float64 and rounded once, so that it does not matter who rounds.
         Shapes: x (rows, ...), y as the loss wants it, weights (rows, ...); several x or y by name.
         """
-        rows = self._usable(tensors) if indices is None else indices
-        x = unnamed({n: one.encode(tensors, rows, dtype) for n, one in self._by_input.items()})
+        if isinstance(self.inputs, TableInputs) and self.window is not None:
+            layout = self._layout(self.window, tensors)
+            layout = layout.chosen(layout.heads() if indices is None else indices)
+            x: Values = self.window.encode(self.inputs, tensors, layout, dtype)
+            rows = layout.goals if self.window.has_steps else layout.goals[:, 0]
+        else:
+            rows = self._usable(tensors) if indices is None else indices
+            x = unnamed({n: one.encode(tensors, rows, dtype) for n, one in self._by_input.items()})
         goals = {}
         for output, (target, _, loss) in self.learnt().items():
             if isinstance(target, InputTarget):
@@ -244,12 +288,27 @@ class Recipe(Document):
         y = unnamed(goals)
         if self.sample_weight is None:
             return x, y
+        if rows.ndim > 1:  # a sequence of targets counts as its first one
+            rows = rows[:, 0]
         return x, y, tensors[self.sample_weight][rows].astype(dtype)
+
+    def last_values(
+        self, tensors: Mapping[str, Array], indices: Array, outputs: Collection[str]
+    ) -> dict[str, Array]:
+        """Return the numbers to learn of the last rows of windows; a missing one is the mean."""
+        layout = self._layout(self.window, tensors) if self.window else None
+        rows = indices if layout is None else layout.chosen(indices).last_rows()
+        return {
+            output: np.nan_to_num(tensors[target.name][rows], nan=target.mean)
+            for output, (target, _, _) in self.learnt(outputs).items()
+            if isinstance(target, ValueTarget)
+        }
 
     def apply_rows(self, rows: Sequence[Mapping[str, Any]], dtype: str = "float64") -> Values:
         """Return the features of raw rows, the same bits as ``apply`` on the file's.
 
-        Of several inputs {input: features}.
+        Of several inputs {input: features}. With a window it is the latest sequence of each group,
+        in order of first appearance.
         Raises: DataError, at ``rows[3].age`` and so on.
         """
         tables = {key: t for key, t in self._by_input.items() if isinstance(t, TableInputs)}
@@ -257,6 +316,8 @@ class Recipe(Document):
             detail = f"this model takes arrays of shape {self.input_shape}"
             raise DataError.at("rows", detail)
         check_rows([*tables.values()], rows)
+        if self.window is not None:
+            return self.window.read_rows(tables[""], rows, dtype)
         return unnamed({key: one.read_rows(rows, dtype) for key, one in tables.items()})
 
     def apply_inputs(self, values: object, dtype: str = "float64") -> Values:
@@ -309,11 +370,25 @@ class Recipe(Document):
         tables = [one for one in self._by_input.values() if isinstance(one, TableInputs)]
         return {column.name: column for one in tables for column in one.columns}
 
+    def _layout(self, window: WindowRecipe, tensors: Mapping[str, Array]) -> Layout:
+        rows = len(tensors[next(iter(self._columns))])
+        return window.lay_out(tensors, rows, self.split, self.seed, self._targets, self._drops)
+
+    def _goals(self, tensors: Mapping[str, Array]) -> Array:
+        """Return the rows that hold what training samples learn."""
+        if self.window is None:
+            return self.indices(tensors).train
+        return self._layout(self.window, tensors).of_part(0).goals.ravel()
+
     def _usable(self, tensors: Mapping[str, Array]) -> Array:
         one = next(iter(self._by_input.values()))
         name = one.name if isinstance(one, ArrayInputs) else one.columns[0].name
-        drops = [column.name for column in self._columns.values() if column.drops]
-        return _usable(tensors, one.kind, [*self._targets, *drops], len(tensors[name]))[0]
+        needed = [*self._targets, *self._drops]
+        return usable(tensors, one.kind, needed, len(tensors[name]))[0]
+
+    @property
+    def _drops(self) -> list[str]:
+        return [column.name for column in self._columns.values() if column.drops]
 
     @property
     def _targets(self) -> list[str]:
@@ -321,50 +396,5 @@ class Recipe(Document):
         return [target.name for target in targets if not isinstance(target, InputTarget)]
 
 
-def _sight(
-    tensors: Mapping[str, Array], words: Mapping[str, list[str]], targets: Sequence[str]
-) -> Sight:
-    return Sight(tensors, words, targets[0] if len(targets) == 1 else None)
-
-
-def _usable(
-    tensors: Mapping[str, Array], schema_kind: str, needed: Iterable[str], rows: int
-) -> tuple[Array, dict[str, int]]:
-    """Return the numbers of the rows that have all that is needed, ascending.
-
-    And how many have not, by the first column that lacks a value.
-    """
-    mask = np.ones(rows, np.bool_)
-    left, dropped = rows, {}
-    for name in dict.fromkeys(needed):
-        mask &= present(tensors, schema_kind, name)
-        now = int(np.count_nonzero(mask))
-        if now < left:
-            dropped[name] = left - now
-        left = now
-    return row_numbers(mask), dropped
-
-
-def _options(data: DataSpec, schema_kind: str, choice: Choice) -> PreprocessingSpec | None:
-    """Return the options of all columns, None of arrays.  Raises: SpecError."""
-    if schema_kind == "table":
-        return resolved(data.preprocessing, choice.known, choice.names)
-    if data.preprocessing is not None:
-        raise SpecError.at("preprocessing", "is of tables: arrays are used as they are")
-    return None
-
-
-def _check_weights(values: Array, name: str) -> None:
-    """Raise SpecError, if the weights of the rows that are learnt from are not all good."""
-    if values.dtype.kind not in "fiub" or not (np.isfinite(values).all() and values.min() >= 0):
-        detail = f"{name!r} must hold a finite number >= 0 in each row that has a target"
-        raise SpecError.at("sample_weight", detail)
-
-
 def _is_named(values: object) -> bool:
     return isinstance(values, dict)
-
-
-def _label(one: float | str) -> str:
-    """Return a class as a document's key: 1.0 is ``1`` too."""
-    return f"{one:g}" if isinstance(one, float) and one.is_integer() else str(one)

@@ -164,7 +164,7 @@ def _deal_by_hash(rows: Array, spec: HashSplitSpec, seed: int, sight: Sight) -> 
 def _deal_by_time(rows: Array, spec: TimeSplitSpec, seed: int, sight: Sight) -> Array:
     """Keep the newest aside; of equal times the later row is newer, one without a time oldest."""
     validation, test = _sizes(len(rows), spec)
-    times = gathered(_column(sight, spec.column), rows).astype(np.float64, copy=False)
+    times = gathered(_column(sight, spec.columns[0]), rows).astype(np.float64, copy=False)
     times[np.isnan(times)] = -np.inf
     parts = np.zeros(len(rows), np.uint8)
     parts[_newest(times, validation + test)] = VALIDATION

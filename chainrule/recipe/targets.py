@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from chainrule.errors import DataError
+from chainrule.errors import DataError, SpecError
+from chainrule.recipe.values import listed, shown
 from chainrule.spec.base import Document
 
 if TYPE_CHECKING:
@@ -72,6 +73,20 @@ class ClassTarget(Document):
         if loss == "binary_cross_entropy":
             return numbers[..., None].astype(dtype)
         return numbers.astype(np.int64)
+
+    def weights(self, given: Mapping[str, float]) -> list[float]:
+        """Return weights by label as a list in the order of the classes; left out ones are 1.
+
+        Raises: SpecError at ``class_weights``, if a label is none of the classes.
+        """
+        numbers = {_label(one): number for number, one in enumerate(self.classes)}
+        weights = [1.0] * len(numbers)
+        for label, weight in given.items():
+            if label not in numbers:
+                detail = f"there is no class {shown(label)}; the classes are {listed([*numbers])}"
+                raise SpecError.at("class_weights", detail)
+            weights[numbers[label]] = weight
+        return weights
 
     def invert(self, raw: Array, loss: LossName) -> dict[str, Any]:
         """Return the likeliest classes, and all probabilities where the loss has any."""
@@ -223,6 +238,11 @@ def _linked(raw: Array, loss: LossName) -> Array:
     with np.errstate(over="ignore"):  # what leaves the range ends as inf, and is refused
         rates: Array = np.exp(raw)
     return rates
+
+
+def _label(one: float | str) -> str:
+    """Return a class as a document's key: 1.0 is ``1`` too."""
+    return f"{one:g}" if isinstance(one, float) and one.is_integer() else str(one)
 
 
 def _sigmoid(z: Array) -> Array:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from collections.abc import Mapping
+from typing import Any
 
+from pydantic import Field, model_validator
+
+from chainrule.spec.augmentation import AugmentationSpec
 from chainrule.spec.base import Document
 from chainrule.spec.preprocessing import PreprocessingSpec
 from chainrule.spec.splits import AnySplit, Name, SplitSpec
 from chainrule.spec.training.losses import Task
+from chainrule.spec.windowing import SlidingWindow, WindowSpec
 
 __all__ = ["DataSpec"]
 
@@ -31,5 +36,25 @@ class DataSpec(Document):
     )
     split: AnySplit = Field(SplitSpec(), description="Which rows are kept from training.")
     preprocessing: PreprocessingSpec | None = Field(
-        None, description="How a table's columns become features; arrays are used as they are."
+        None, description="How a table's columns become features, and how arrays are scaled."
     )
+    window: WindowSpec | None = Field(
+        None, description="Sequences of a table's rows; by default each row is a sample."
+    )
+    augmentation: list[AugmentationSpec] = Field(
+        [], max_length=10, description="What is done to training samples, in order, as they come."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _windows_are_split_in_time(cls, document: Any) -> Any:
+        """Give the split of windows that slide its own default kind."""
+        if not isinstance(document, Mapping):
+            return document
+        window, split = document.get("window"), document.get("split", {})
+        slides = isinstance(window, SlidingWindow) or (
+            isinstance(window, Mapping) and window.get("kind", "sliding") == "sliding"
+        )
+        if slides and isinstance(split, Mapping) and "kind" not in split:
+            return {**document, "split": {"kind": "time", **split}}
+        return document

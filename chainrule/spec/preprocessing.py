@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from chainrule.spec.arrays import ArrayOptions
 from chainrule.spec.base import Document, named
 from chainrule.spec.splits import Name
 
@@ -195,3 +197,6 @@ class PreprocessingSpec(Document):
     category: CategoryOptions = CategoryOptions()
     datetime: DatetimeOptions = DatetimeOptions()
     columns: dict[Name, Annotated[ColumnOptions, BeforeValidator(named)]] = Field({})
+    array: ArrayOptions | None = Field(
+        None, description="How arrays become inputs, not a table.", exclude_if=operator.not_
+    )

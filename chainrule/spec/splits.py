@@ -70,15 +70,18 @@ class HashSplitSpec(_Shares):
 
 
 class TimeSplitSpec(_Shares):
-    """By time: the newest rows are the test, those before them the validation."""
+    """By time: the newest rows are the test, those before them the validation.
+
+    Of windows it is the order that these have in each group, and no column.
+    """
 
     kind: Literal["time"]
-    column: Name
+    column: Name | None = Field(None, description="The column that says when.")
 
     @property
     def columns(self) -> list[str]:
         """The column that says when."""
-        return [self.column]
+        return [] if self.column is None else [self.column]
 
 
 class ColumnSplitSpec(Document):

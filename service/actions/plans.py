@@ -25,7 +25,8 @@ from chainrule.spec import (
     summarize,
     windows,
 )
-from service.actions import architectures, datasets, heads, tokens, warm_starts
+from service.actions import architectures, augmenting, datasets, heads, tokens, warm_starts
+from service.actions.suspicions import suspicions
 from service.errors import AdmissionError
 from service.ids import new_id
 
@@ -76,6 +77,7 @@ class Plan:
     kind: str = "training"
     model_id: str | None = None  # which predicts
     job_id: str = field(default_factory=lambda: new_id("job"))
+    suspicions: tuple[str, ...] = ()
 
 
 def plan(session: Session, tenant: str, request: JobRequest, settings: Settings) -> Plan:
@@ -97,8 +99,9 @@ def plan(session: Session, tenant: str, request: JobRequest, settings: Settings)
     architecture, summary = _complete(given, recipe, training)
     _check_tokens(architecture, recipe, tensors)
     steps = training.epochs * _steps_per_epoch(architecture, recipe, training)
-    encoded, disk_bytes = _encoded(recipe, training)
+    encoded, disk_bytes = _encoded(recipe, tensors, training)
     memory_bytes = encoded + _memory(architecture, summary, recipe, training)
+    memory_bytes += augmenting.memory_bytes(data, architecture, training)
     source = _source(session, tenant, training, architecture)
     if source is not None:
         training = training.model_copy(update={"warm_start": source.spec})
@@ -129,6 +132,7 @@ def plan(session: Session, tenant: str, request: JobRequest, settings: Settings)
         disk_bytes=disk_bytes,
         seconds=_seconds(summary, recipe, training, steps),
         warm_start=source,
+        suspicions=tuple(suspicions(tensors, dataset.schema, data.render())),
     )
 
 
@@ -255,15 +259,18 @@ def _check_tokens(spec: ArchitectureSpec, recipe: Recipe, tensors: Tensors) -> N
         raise error.under("data") from None
 
 
-def _encoded(recipe: Recipe, training: TrainingSpec) -> tuple[int, int]:
+def _encoded(recipe: Recipe, tensors: Tensors, training: TrainingSpec) -> tuple[int, int]:
     """Estimate what the encoded rows take of the trainer's memory, and what of its disk.
 
     Those of a large part are in files; of all there are their numbers, and an order to learn in.
     """
-    inputs = recipe.input_shape
-    shapes = [*inputs.values()] if isinstance(inputs, dict) else [inputs]
-    shapes += [learnt.shape for learnt in recipe.learnt().values()]
-    row = sum(map(math.prod, shapes)) * (8 if training.precision == "float64" else 4)
+    itemsize = 8 if training.precision == "float64" else 4
+    targets = sum(math.prod(learnt.shape) for learnt in recipe.learnt().values())
+    if recipe.window is not None:  # rows that are kept once, however many samples they are in
+        samples = sum(recipe.rows[part] for part in ("train", "validation", "test"))
+        kept = recipe.window_bytes(tensors, itemsize) + 2 * samples * targets * itemsize
+        return kept + NUMBERS_BYTES * sum(recipe.rows.values()), 0
+    row = (recipe.sample_values(tensors) + targets) * itemsize
     parts = [recipe.rows[part] * row for part in ("train", "validation", "test")]
     on_disk = sum(size for size in parts if size > IN_MEMORY_BYTES)
     return 2 * (sum(parts) - on_disk) + NUMBERS_BYTES * sum(recipe.rows.values()), on_disk

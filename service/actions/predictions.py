@@ -69,7 +69,10 @@ def plan(
         raise SpecError.at("", f"model {model_id} has no recipe: it cannot read datasets")
     recipe = Recipe.from_json(model.recipe)
     try:
-        rows = Reader(recipe, dataset.schema).rows
+        tensors = {}
+        if recipe.window is not None:  # how many groups there are, only their rows tell
+            tensors = datasets.tensors(session, dataset, settings.cache_dir)
+        rows = Reader(recipe, dataset.schema, tensors).rows
     except DataError as error:
         places = (Problem("dataset_id", problem.detail) for problem in error.problems)
         raise SpecError(*places) from None

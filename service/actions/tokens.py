@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from chainrule.errors import DataError, SpecError
 from chainrule.layers import check_vocabularies
 from chainrule.recipe.inputs import TableInputs
@@ -39,6 +37,9 @@ def check(spec: ArchitectureSpec, recipe: Recipe, tensors: Tensors) -> None:
         elif isinstance(inputs, TableInputs):
             _check_table(inputs, recipe, tensors, size, layer)
         else:
+            if inputs.scale is not None:
+                detail = f"scales what the embedding {layer!r} takes for its rows' numbers"
+                raise SpecError.at("preprocessing.array.scaling", detail)
             _check_array(inputs, tensors, size, layer)
 
 
@@ -61,8 +62,7 @@ def _check_array(inputs: ArrayInputs, tensors: Tensors, size: int, layer: str) -
 def _check_table(
     inputs: TableInputs, recipe: Recipe, tensors: Tensors, size: int, layer: str
 ) -> None:
-    split = recipe.indices(tensors)
-    rows = np.sort(np.concatenate([split.train, split.validation, split.test]))
+    rows = recipe.input_rows(tensors)
     at_once = max(1, _VALUES // inputs.shape[0])
     for start in range(0, len(rows), at_once):
         some = rows[start : start + at_once]

@@ -230,9 +230,8 @@ class _Table:
 def _add_typed(column: Column, series: pl.Series, place: Callable[[int], str]) -> Array:
     """Add values that the file itself has as numbers or times."""
     times = series.dtype == pl.Datetime
-    if column.mode in ("categorical", "text") or (column.mode == "datetime") != times:
-        if column.mode is not None:
-            return column.add_texts(_as_text(series), place)
+    if column.mode not in (None, "datetime" if times else "number"):
+        return column.add_texts(_as_text(series), place)
     if times:
         micros = series.to_physical()
         seconds = seconds_of(micros.fill_null(0).to_numpy())

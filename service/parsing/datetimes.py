@@ -10,9 +10,10 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from chainrule.kernels import Array
 
 __all__ = ["iso_text", "parse_datetimes", "seconds_of"]

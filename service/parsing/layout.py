@@ -76,7 +76,8 @@ class Records:
         raw = np.frombuffer(self.data, np.uint8)
         length = self.ends - self.starts
         alone: Array = raw[np.minimum(self.starts, len(raw) - 1)] == _CR
-        return (length == 0) | ((length == 1) & alone)
+        blank: Array = (length == 0) | ((length == 1) & alone)
+        return blank
 
 
 def find_records(file: TextFile, dialect: Dialect, block_bytes: int) -> Iterator[Records]:

@@ -88,7 +88,7 @@ def _checked(schema: Mapping[str, pl.DataType]) -> list[str]:
     return names
 
 
-def _read(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+def _read(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:  # noqa: PLR0911 one for each kind
     """Return a column as text, whole numbers, numbers or times in UTC."""
     if dtype.is_integer():
         wide = dtype in (pl.UInt64, pl.Int128, pl.UInt128)

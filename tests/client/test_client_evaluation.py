@@ -3,8 +3,8 @@
 import pytest
 from click.testing import CliRunner
 
-from chainrule.cli import evaluation as shown
 from chainrule.cli.app import app
+from chainrule.cli.shared import Session as CliSession
 
 
 def estimate(value, low=None, high=None):
@@ -66,7 +66,7 @@ def report(**changes):
 def show(monkeypatch):
     """Run the command on a report; return its exit code and what it says."""
 
-    class Session(shown.Session):
+    class Session(CliSession):
         given = None
 
         @property

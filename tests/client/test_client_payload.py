@@ -33,7 +33,7 @@ def test_arrays_of_objects_are_refused_by_name():
 
 
 def test_a_file_of_an_unknown_kind_is_refused_with_the_known_ones(tmp_path):
-    with pytest.raises(ClientError, match=r"\.csv, \.json, \.npz"):
+    with pytest.raises(ClientError, match=r"\.json, \.npz, \.npy, \.idx, or that and \.gz"):
         content_type(tmp_path / "notes.docx")
 
 

@@ -70,7 +70,7 @@ def test_an_upload_is_a_line_now_and_then(monkeypatch):
     def told():
         text = io.StringIO()
         session = Session(err=Console(file=text))
-        session.client = Uploading()
+        vars(session)["client"] = Uploading()
         assert progress.upload(session, "x.csv") == "x.csv"
         return text.getvalue().splitlines()
 

@@ -194,6 +194,8 @@ def test_the_request_comes_back_with_everything_decided():
         "target": "city",
         "sample_weight": None,
         "task": "classification",
+        "window": None,
+        "augmentation": [],
         "split": {"kind": "random", "validation": 0.1, "test": 0.1},
         "preprocessing": PreprocessingSpec().render(),
     }

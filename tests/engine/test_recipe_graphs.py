@@ -66,6 +66,8 @@ def test_arrays_go_into_the_inputs_of_their_names_and_targets_to_the_outputs_in_
         "task": {"kind": "classification", "size": "regression"},
         "split": {"kind": "random", "validation": 0.1, "test": 0.1},
         "preprocessing": None,
+        "window": None,
+        "augmentation": [],
     }
     assert recipe.loss == {"kind": "softmax_cross_entropy", "size": "mean_squared_error"}
     again = Recipe.fit(*data, decided, seed=0, inputs=SIDES, outputs=HEADS)

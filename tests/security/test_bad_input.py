@@ -303,7 +303,7 @@ CASES = {
     "a column twice": upload(b"a,a\n1,2\n", 422, "/file", "twice"),
     "NUL in a CSV": upload(b"a,b\n1,\0\n", 422, "/file", "NUL"),
     "1e999 in a CSV": upload(lines(*["1,a"] * 20, "1e999,b"), 422, "/rows/20/length", "1e999"),
-    "not UTF-8 in a CSV": upload(b"a,b\n1,\xff\n", 422, "/file", "UTF-8"),
+    "not UTF-8 in a CSV": upload(b"a,\xc3\xa9\n1,\xff\n", 422, "/file", "UTF-8"),
     "a CSV as NPZ": upload(flowers(), 422, "/file", "", "application/x-npz"),
     "a CSV as JSON": upload(flowers(), 422, "/file", "", JSON),
     "100,000 brackets as data": upload(b"[" * 100_000, 422, "/file", "", JSON),

@@ -143,6 +143,9 @@ def test_every_operation_says_what_it_does_and_how_it_can_fail(api):
     assert operations["get /healthz"]["security"] == []
     assert set(operations["post /v1/datasets"]["requestBody"]["content"]) == {
         "text/csv",
+        "text/tab-separated-values",
+        "application/x-ndjson",
+        "application/vnd.apache.parquet",
         "application/x-npz",
         "application/x-npy",
         "application/x-idx",

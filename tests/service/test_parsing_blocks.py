@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import datetime
+import datetime as dt
 import io
 import random
 
@@ -21,12 +21,12 @@ from tests.table_files import in_blocks, read
 WORDS = ["a", "b", " a ", "New York", 'say "hi"', "x,y", "two\nlines", "é", "1 0"]
 MISSING = ["", "NA", "nan", " ", "?", "null"]
 ODD = ["1e400", "inf", "9007199254740993", "99999999999999999999", "-0.0", "7 ", "+5", "1e3"]
-DAY = datetime.datetime(2020, 2, 28, tzinfo=datetime.UTC)
+DAY = dt.datetime(2020, 2, 28, tzinfo=dt.UTC)
 KINDS = {
     "integer": lambda rng: str(rng.randrange(-50, 50)),
     "number": lambda rng: repr(rng.normalvariate(0, 100)),
     "words": lambda rng: rng.choice(WORDS),
-    "times": lambda rng: (DAY + datetime.timedelta(hours=rng.randrange(99))).isoformat(),
+    "times": lambda rng: (DAY + dt.timedelta(hours=rng.randrange(99))).isoformat(),
     "missing": lambda rng: rng.choice(MISSING),
     "odd": lambda rng: rng.choice(ODD),
 }
@@ -50,10 +50,10 @@ def table(columns, rows, seed):
     return file.getvalue().encode()
 
 
-def outcome(data, size, format="csv"):
+def outcome(data, size, format_="csv"):
     with in_blocks(size):
         try:
-            schema, tensors = read(data, format)
+            schema, tensors = read(data, format_)
         except DataError as error:
             return str(error)
     return schema, {name: (t.dtype.str, t.tobytes()) for name, t in sorted(tensors.items())}

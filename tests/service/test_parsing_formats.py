@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import io
 import json
 import math
@@ -46,15 +46,15 @@ TABLE = pl.DataFrame(
 
 def test_the_same_table_is_the_same_in_every_format():
     as_csv = read_csv(TABLE.write_csv().encode())
-    for format, data in {  # noqa: A001
+    for format_, data in {
         "tsv": TABLE.write_csv(separator="\t").encode(),
         "ndjson": TABLE.write_ndjson().encode(),
         "parquet": parquet(TABLE),
     }.items():
-        schema, tensors = read(data, format)
-        assert schema == as_csv[0], format
+        schema, tensors = read(data, format_)
+        assert schema == as_csv[0], format_
         for name, tensor in as_csv[1].items():
-            assert tensors[name].tobytes() == tensor.tobytes(), format
+            assert tensors[name].tobytes() == tensor.tobytes(), format_
 
 
 VALUES = [None, 7, -3, 2.5, 1e300, 1.0, "a", " c ", "NA", "12", "", True, False]
@@ -89,11 +89,11 @@ def test_keys_that_come_late_or_not_at_all_are_missing():
 
 
 def test_parquet_types_become_columns():
-    when = datetime.datetime(2020, 5, 17, 12, 30, tzinfo=UTC)
+    when = dt.datetime(2020, 5, 17, 12, 30, tzinfo=UTC)
     table = pl.DataFrame(
         {
             "bool": [True, None, False],
-            "day": [datetime.date(2020, 5, 17), None, datetime.date(1969, 12, 31)],
+            "day": [dt.date(2020, 5, 17), None, dt.date(1969, 12, 31)],
             "zone": pl.Series([when] * 3).dt.convert_time_zone("Asia/Tokyo"),
             "money": pl.Series([Decimal("1.25"), None, Decimal("-3.50")]),
             "word": pl.Series(["u", "v", "u"], dtype=pl.Categorical),
@@ -148,7 +148,7 @@ def test_row_groups_come_in_their_order(monkeypatch):
     ],
 )
 def test_times_are_those_of_the_standard_library(text, expected):
-    wanted = datetime.datetime.fromisoformat(expected).timestamp()
+    wanted = dt.datetime.fromisoformat(expected).timestamp()
     assert parse_datetimes(pl.Series([None, text, "x"])).tolist()[1] == wanted
 
 
@@ -156,23 +156,34 @@ def test_times_are_those_of_the_standard_library(text, expected):
 @given(st.datetimes(), st.sampled_from(["T", " "]))
 def test_any_moment_is_read_back(moment, separator):
     texts = pl.Series([moment.isoformat(separator), moment.date().isoformat()])
-    micros = (moment - datetime.datetime(1970, 1, 1)) // datetime.timedelta(microseconds=1)
-    days = moment.date().toordinal() - datetime.date(1970, 1, 1).toordinal()
+    since = moment.replace(tzinfo=UTC) - dt.datetime(1970, 1, 1, tzinfo=UTC)
+    micros = since // dt.timedelta(microseconds=1)
+    days = moment.date().toordinal() - dt.date(1970, 1, 1).toordinal()
     assert parse_datetimes(texts).tolist() == [float(micros) / 1e6, days * 86400.0]
 
 
 @pytest.mark.parametrize(
     "text",
-    ["2020-13-01", "2021-02-29", "2020-1-1", "2020-01-01T", "2020-01-01  12:00", "0000-01-01"]
-    + ["2020-01-01T24:00", "2020-01-01T12:60", "2020-01-01T12:00:60", "2020-01-01T12:00:00."]
-    + [
+    [
+        "2020-13-01",
+        "2021-02-29",
+        "2020-1-1",
+        "2020-01-01T",
+        "2020-01-01  12:00",
+        "0000-01-01",
+        "2020-01-01T24:00",
+        "2020-01-01T12:60",
+        "2020-01-01T12:00:60",
+        "2020-01-01T12:00:00.",
         "2020-01-01Z",
         "2020-01-01T12:00+24:00",
         "2020-01-01T12:00+1",
         "20200101",
         "2020-01-01t12:00",
-    ]
-    + ["2020-01-01T12:00:00.1234567", "٢020-01-01", "2020-01-01T12:00:00 Z"],
+        "2020-01-01T12:00:00.1234567",
+        "٢020-01-01",
+        "2020-01-01T12:00:00 Z",
+    ],
 )
 def test_what_is_no_time_is_none(text):
     assert np.isnan(parse_datetimes(pl.Series([text]))[0])
@@ -247,11 +258,11 @@ def test_too_many_words_are_no_categories_even_if_asked_for():
 
 
 def test_types_of_parquet_and_ndjson_can_be_named_too():
-    for format, data in {
+    for format_, data in {
         "ndjson": TABLE.write_ndjson().encode(),
         "parquet": parquet(TABLE),
-    }.items():  # noqa: A001
-        schema, _ = read(data, format, {"n": "categorical", "x": "categorical", "kind": "text"})
+    }.items():
+        schema, _ = read(data, format_, {"n": "categorical", "x": "categorical", "kind": "text"})
         assert columns(schema)["n"]["categories"] == ["1", "3"]
         assert columns(schema)["x"]["categories"] == ["-2.0", "0.5", "1.5"]
         assert columns(schema)["kind"]["type"] == "text"

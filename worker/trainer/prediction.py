@@ -42,7 +42,7 @@ class Prediction:
         if self._model.recipe is None:
             raise CheckpointError("the model has no recipe")
         self._tensors = open_tensors(Path(header["dataset"]))
-        self._reader = Reader(self._model.recipe, header["schema"])
+        self._reader = Reader(self._model.recipe, header["schema"], self._tensors)
         self._table = Table(self._model, header["format"])
         self._block_rows: int = header["block_rows"]
         self._step: int = header["step"]

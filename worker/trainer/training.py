@@ -72,6 +72,7 @@ class Training:
             validation=self._rows(self._split.validation) if len(self._split.validation) else None,
             checkpoint=checkpoint,
             target_scale=self._recipe.target_scale,
+            augmentation=self._config["data"].get("augmentation", ()),
         )
         self._certificate: dict[str, Any] | None = header["certificate"]
         self._replay: dict[str, Any] | None = header["replay"]

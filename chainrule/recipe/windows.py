@@ -1,0 +1,300 @@
+"""Rows of a table as sequences: windows to learn from, and the latest rows to predict from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from chainrule.errors import DataError, Problem, SpecError, step
+from chainrule.recipe.drawing import Drawn
+from chainrule.recipe.layout import Groups, Layout, group_rows, is_there, lay_out
+from chainrule.recipe.runs import Runs
+from chainrule.recipe.split import Split
+from chainrule.recipe.targets import ValueTarget
+from chainrule.recipe.values import counted, listed, read_datetime, read_number, read_text
+from chainrule.spec.base import Document
+from chainrule.spec.windowing import SlidingWindow, WindowSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from chainrule.kernels import Array
+    from chainrule.recipe.inputs import TableInputs
+    from chainrule.recipe.targets import Learnt
+    from chainrule.spec import DataSpec
+    from chainrule.spec.training.losses import Task
+
+__all__ = ["WindowRecipe"]
+
+BLOCK_ROWS = 1 << 16
+KeyType = Literal["number", "category", "datetime"]
+_READ: dict[KeyType, Callable[[object], Any]] = {
+    "number": read_number,
+    "category": read_text,
+    "datetime": read_datetime,
+}
+_TYPES: dict[str, KeyType] = {"categorical": "category", "datetime": "datetime"}
+
+
+class WindowRecipe(Document):
+    """The window of a job, and how the columns that it groups and orders by are read."""
+
+    window: WindowSpec
+    group: KeyType | None = None
+    order_by: KeyType | None = None
+
+    @classmethod
+    def fit(
+        cls, tensors: Mapping[str, Array], schema: Mapping[str, Any], data: DataSpec
+    ) -> WindowRecipe | None:
+        """Check what a request's window names, and decide what it leaves open; None without one.
+
+        Raises: SpecError at ``window``, ``split`` or ``task``.
+        """
+        window, split = data.window, data.split
+        if window is None:
+            return None
+        if data.task == "reconstruction":
+            raise SpecError.at("task", "reconstruction is of rows or arrays, not of windows")
+        known = {column["name"]: column for column in schema["columns"]}
+        types = {
+            key: _key_type(known, getattr(window, key), f"window.{key}")
+            for key in ("group", "order_by")
+        }
+        if isinstance(window, SlidingWindow):
+            if split.kind != "time" and not (split.kind == "random" and window.group):
+                detail = "must be time" + (" or random, which deals groups" * bool(window.group))
+                raise SpecError.at("split.kind", f"{detail}: no row may be in windows of two parts")
+            if split.kind == "time" and split.column is not None:
+                raise SpecError.at("split.column", "is not given: window.order_by says when")
+        elif split.kind != "random":
+            raise SpecError.at("split.kind", "must be random, which deals whole groups")
+        if window.order_by is not None:
+            _check_order(tensors, window.order_by)
+        fitted = cls(window=window, **types)
+        if isinstance(window, SlidingWindow) or window.max_length is not None:
+            return fitted
+        longest = int(fitted._groups(tensors, schema["rows"]).sizes.max(initial=1))
+        return cls(window=window.model_copy(update={"max_length": longest}), **types)
+
+    @property
+    def length(self) -> int:
+        """How many steps a sequence has."""
+        window = self.window
+        steps = window.length if isinstance(window, SlidingWindow) else window.max_length
+        return steps or 1
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether a target is a sequence of values."""
+        return isinstance(self.window, SlidingWindow) and isinstance(self.window.horizon, list)
+
+    def draw(  # noqa: PLR0913, PLR0917
+        self,
+        tensors: Mapping[str, Array],
+        rows: int,
+        split: Any,
+        seed: int,
+        targets: Iterable[str],
+        drops: Iterable[str],
+    ) -> Drawn:
+        """Split the windows, and tell which rows are in those to learn from.  Raises: SpecError."""
+        layout = self.lay_out(tensors, rows, split, seed, targets, drops)
+        goals = Split(*(layout.of_part(number).goal_rows() for number in range(3)))
+        return Drawn(layout.split, goals, layout.goal_rows(), layout.of_part(0).rows(), {})
+
+    def lay_out(  # noqa: PLR0913, PLR0917
+        self,
+        tensors: Mapping[str, Array],
+        rows: int,
+        split: Any,
+        seed: int,
+        targets: Iterable[str],
+        drops: Iterable[str],
+    ) -> Layout:
+        """Place the windows of a table that have all they need.
+
+        ``targets`` must be there in the rows that hold targets, ``drops`` in all that go in.
+        Raises: SpecError.
+        """
+        goals, inputs = np.ones(rows, bool), np.ones(rows, bool)
+        for name in targets:
+            goals &= is_there(tensors[name])
+        for name in drops:
+            inputs &= is_there(tensors[name])
+        groups = self._groups(tensors, rows)
+        return lay_out(groups, self.window, split, seed, (inputs, goals))
+
+    def input_bytes(self, layout: Layout, row_bytes: int) -> int:
+        """Return what ``encode`` takes for all windows, where a row's features take so much."""
+        short = int(np.count_nonzero(layout.taken < self.length))
+        rows = len(layout.order) + short * self.length
+        return rows * row_bytes + layout.nbytes
+
+    def learnt(self, one: Learnt, task: Task | None) -> Learnt:
+        """Return what an output learns of each window; where no task is given, a forecast."""
+        window = self.window
+        if not isinstance(window, SlidingWindow):
+            return one
+        if task is None and one.task == "regression":
+            one = one._replace(task="forecast")
+        if isinstance(window.horizon, int):
+            return one
+        axis = "sample_shape" if isinstance(one.target, ValueTarget) else "steps"
+        return one._replace(target=one.target.model_copy(update={axis: [len(window.horizon)]}))
+
+    def encode(
+        self, inputs: TableInputs, tensors: Mapping[str, Array], layout: Layout, dtype: str
+    ) -> Runs:
+        """Return windows as runs of their rows, each row encoded once; a short one is padded."""
+        length = self.length
+        whole, short = (np.flatnonzero((layout.taken == length) == is_whole) for is_whole in (1, 0))
+        places = layout.at(whole).places()
+        rows = np.full((len(places) + len(short) * length, *inputs.shape), 0.0, dtype)
+        starts = np.empty(len(layout.first), np.intp)
+        starts[whole] = np.searchsorted(places, layout.first[whole])
+        starts[short] = len(places) + length * np.arange(len(short))
+        _encode(inputs, tensors, layout.order[places], rows, np.arange(len(places)))
+        if len(short):
+            rows[len(places) :] = self.window.mask_value
+            first, taken = layout.first[short], layout.taken[short]
+            begin = starts[short] + (length - taken) * (self.window.padding == "pre")
+            _encode(inputs, tensors, layout.order[_spans(first, taken)], rows, _spans(begin, taken))
+        return Runs(rows, starts, length)
+
+    def read_rows(
+        self, inputs: TableInputs, rows: Sequence[Mapping[str, Any]], dtype: str
+    ) -> Array:
+        """Return the latest sequence of each group of raw rows, in order of first appearance.
+
+        Shapes: (groups, length, features). Raises: DataError, at ``rows[3].day`` or ``rows``.
+        """
+        keys = {key: self._read_key(key, rows) for key in ("group", "order_by")}
+        features = inputs.read_rows(rows, dtype)
+        try:
+            places = self.latest(group_rows(len(rows), **keys))
+        except DataError as error:
+            raise error.under("rows") from None
+        return self.fill(places, features)
+
+    def latest(self, groups: Groups) -> Array:
+        """Return the last rows of each group, in order of first appearance; padding is -1.
+
+        Shapes: (groups, length). Raises: DataError, if a group is too short.
+        """
+        window, length = self.window, self.length
+        sizes, places = groups.sizes, np.full((len(groups.sizes), length), -1)
+        heads = np.minimum.reduceat(groups.order, groups.starts[:-1]) if len(sizes) else sizes
+        if window.padding is None and sizes.min(initial=length) < length:
+            short = int(np.argmin(sizes))
+            whose = "" if self.group is None else f"the group of row {heads[short]:,} "
+            detail = f"has {counted(int(sizes[short]), 'row')}, a window takes {length:,}"
+            raise DataError.at("", whose + detail)
+        taken = np.minimum(sizes, length)
+        before = (length - taken) * (window.padding != "post")
+        begin = np.arange(len(sizes)) * length + before
+        last = groups.order[_spans(groups.starts[1:] - taken, taken)]
+        places.reshape(-1)[_spans(begin, taken)] = last
+        return places[np.argsort(heads)]
+
+    def fill(self, places: Array, features: Array) -> Array:
+        """Return the features at some places, -1 being padding.  Shapes: (groups, length, n)."""
+        x: Array = features[places]
+        x[places < 0] = self.window.mask_value
+        return x
+
+    def groups_of(self, tensors: Mapping[str, Array], schema: Mapping[str, Any]) -> Groups:
+        """Return the groups of another dataset's rows.
+
+        Raises: DataError, if it lacks a column to group or order by, or values in it.
+        """
+        known = {column["name"]: column for column in schema.get("columns", [])}
+        problems = []
+        for key in ("group", "order_by"):
+            name = getattr(self.window, key)
+            if name is None:
+                continue
+            if name not in known:
+                problems.append(f"has no column {name!r}, the model's window.{key}")
+            elif known[name]["type"] == "text":
+                problems.append(f"column {name!r} has too many different words to be read")
+            elif not (there := is_there(tensors[name])).all():
+                row = int(np.argmin(there))
+                problems.append(f"column {name!r}, the window's {key}, is empty in row {row}")
+        if problems:
+            raise DataError(*(Problem("", problem) for problem in problems))
+        return self._groups(tensors, int(schema["rows"]))
+
+    def _groups(self, tensors: Mapping[str, Array], rows: int) -> Groups:
+        group, order_by = (
+            None if name is None else tensors[name]
+            for name in (self.window.group, self.window.order_by)
+        )
+        return group_rows(rows, group, order_by)
+
+    def _read_key(
+        self, key: Literal["group", "order_by"], rows: Sequence[Mapping[str, Any]]
+    ) -> Array | None:
+        """Return what rows are grouped or ordered by, as values that compare as the file's."""
+        name, type_ = getattr(self.window, key), getattr(self, key)
+        if name is None:
+            return None
+        read, values = _READ[type_], []
+        for index, row in enumerate(rows):
+            place = f"rows[{index}]"
+            if not isinstance(row, Mapping):
+                raise DataError.at(place, "must be an object of column names and values")
+            if name not in row:
+                raise DataError.at(place + step(name), f"is missing: it is the window's {key}")
+            try:
+                value = read(row[name])
+            except DataError as error:
+                raise error.under(place + step(name)) from None
+            if value is None or value != value:  # noqa: PLR0124 NaN is a missing number
+                raise DataError.at(place + step(name), f"must have a value: the window's {key}")
+            values.append(value)
+        if type_ == "category":
+            return np.unique(values, return_inverse=True)[1]
+        return np.array(values, np.float64)
+
+
+def _key_type(known: Mapping[str, Any], name: str | None, place: str) -> KeyType | None:
+    """Return how a column to group or order by is read.  Raises: SpecError."""
+    if name is None:
+        return None
+    if name not in known:
+        detail = f"there is no column {name!r}; the columns are {listed([*known])}"
+        raise SpecError.at(place, detail)
+    type_ = known[name]["type"]
+    if type_ == "text":
+        raise SpecError.at(place, f"column {name!r} is text of too many different values")
+    return _TYPES.get(type_, "number")
+
+
+def _check_order(tensors: Mapping[str, Array], name: str) -> None:
+    there = is_there(tensors[name])
+    if not there.all():
+        detail = f"column {name!r} has no value in row {int(np.argmin(there))}"
+        raise SpecError.at("window.order_by", f"{detail}: its place is unknown")
+
+
+def _spans(first: Array, taken: Array) -> Array:
+    """Return the numbers from each ``first`` on, so many each, one after the other."""
+    before = np.cumsum(taken) - taken
+    spans: Array = np.arange(int(taken.sum())) + np.repeat(first - before, taken)
+    return spans
+
+
+def _encode(
+    inputs: TableInputs,
+    tensors: Mapping[str, Array],
+    rows: Array,
+    out: Array,
+    places: Array,
+) -> None:
+    """Write the features of some rows to places of ``out``, a block at a time."""
+    for start in range(0, len(rows), BLOCK_ROWS):
+        some = rows[start : start + BLOCK_ROWS]
+        out[places[start : start + len(some)]] = inputs.encode(tensors, some, out.dtype.name)

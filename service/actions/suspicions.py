@@ -1,0 +1,80 @@
+"""What a table's own rows say against a job: a feature that is the target, a class that is all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    Array = np.ndarray[Any, Any]
+
+__all__ = ["suspicions"]
+
+MAX_ROWS = 20_000  # looked at, evenly over the table
+MIN_ROWS = 40  # fewer say nothing
+BINS = 64
+KNOWN = 0.99  # of what the target's own distribution leaves open
+LOPSIDED = 0.9  # of the rows are of one class
+
+
+def suspicions(
+    tensors: Mapping[str, Array], schema: Mapping[str, Any], data: Mapping[str, Any]
+) -> list[str]:
+    """Return warnings about a table and a job's rendered ``data``, each with its place."""
+    target, inputs = data.get("target"), data.get("inputs")
+    if schema["kind"] != "table" or not isinstance(target, str) or not isinstance(inputs, list):
+        return []
+    rows = np.linspace(0, schema["rows"] - 1, min(MAX_ROWS, schema["rows"])).astype(np.int64)
+    goal = np.unique(rows)
+    wanted = tensors[target][goal].astype(np.float64)
+    there = ~np.isnan(wanted) & (wanted >= 0 if tensors[target].dtype.kind == "i" else True)
+    goal, wanted = goal[there], wanted[there]
+    if len(goal) < MIN_ROWS:
+        return []
+    classes = data.get("task") == "classification"
+    kinds = {column["name"]: column["type"] for column in schema["columns"]}
+    found = [
+        f"data.inputs: {name!r} alone tells {target!r} almost always: would it be known beforehand?"
+        for name in inputs
+        if kinds.get(name) not in (None, "text")
+        and _tells(tensors[name][goal].astype(np.float64), wanted, classes=classes)
+    ]
+    return [*found, *(_lopsided(target, wanted) if classes else ())]
+
+
+def _tells(feature: Array, wanted: Array, *, classes: bool) -> bool:
+    """Tell whether a feature predicts the target: learnt on every other row, tried on the rest.
+
+    Numbers are cut into bins of equally many rows, so that nothing is asked of their relation.
+    """
+    learnt, tried = slice(0, None, 2), slice(1, None, 2)
+    known = feature[learnt][~np.isnan(feature[learnt])]
+    if not known.size:
+        return False
+    edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1]))
+    bins = np.where(np.isnan(feature), len(edges) + 1, np.searchsorted(edges, feature))
+    if classes:
+        labels, wanted = np.unique(wanted, return_inverse=True)
+        table = np.zeros((len(edges) + 2, len(labels)))
+        np.add.at(table, (bins[learnt], wanted[learnt]), 1)
+        guess, best = table.argmax(1)[bins[tried]], table.sum(0).argmax()
+        wrong, open_ = (guess != wanted[tried]).mean(), (wanted[tried] != best).mean()
+    else:
+        counts = np.bincount(bins[learnt], minlength=len(edges) + 2)
+        sums = np.bincount(bins[learnt], wanted[learnt], len(edges) + 2)
+        mean = wanted[learnt].mean()
+        guess = np.where(counts, sums / np.maximum(counts, 1), mean)[bins[tried]]
+        wrong, open_ = ((guess - wanted[tried]) ** 2).mean(), ((wanted[tried] - mean) ** 2).mean()
+    return bool(open_ > 0 and wrong <= (1 - KNOWN) * open_)
+
+
+def _lopsided(target: str, wanted: Array) -> Iterator[str]:
+    share = float(np.unique(wanted, return_counts=True)[1].max() / len(wanted))
+    if LOPSIDED <= share < 1:
+        yield (
+            f"data.target: {share:.0%} of the rows are of one class of {target!r}: a model that "
+            'always says so is right as often; see training.class_weights "balanced"'
+        )
