@@ -342,14 +342,6 @@ def test_options_that_do_not_fit_the_table_are_told_where(options, message):
     assert said.startswith(f"preprocessing.{message}")
 
 
-def test_options_are_of_tables():
-    tensors = {"inputs": np.zeros((9, 2)), "targets": np.arange(9)}
-    entries = [{"name": n, "shape": list(t.shape)} for n, t in tensors.items()]
-    schema = {"kind": "arrays", "rows": 9, "arrays": entries, "warnings": []}
-    with pytest.raises(SpecError, match="preprocessing: is of tables: arrays are used as they are"):
-        Recipe.fit(tensors, schema, parse(DataSpec, {"preprocessing": {}}), seed=0)
-
-
 def test_options_of_one_column_leave_the_others_and_come_back_whole():
     options = {
         "number": {"scaling": "min_max"},

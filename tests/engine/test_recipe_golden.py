@@ -133,7 +133,7 @@ def check(table, options, **more):
                 assert bits(one) == bits(_rows(x, [row]))
         order = [*range(rows - 1, -1, -2), 0, 0]
         other, schema = parsed({name: [values[i] for i in order] for name, values in table.items()})
-        reader = Reader(recipe, schema)
+        reader = Reader(recipe, schema, other)
         for start, stop in ((0, 1), (0, len(order)), (2, 4)):
             there = reader.read(other, start, stop, dtype)
             assert bits(there) == bits(_rows(x, order[start:stop]))
