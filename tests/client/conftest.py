@@ -33,7 +33,7 @@ def table(tmp_path_factory):
     lines = ["x,y,color,height"]
     for i in range(200):
         side = i % 2
-        x, y = side + (i * 37 % 100) / 250, side - (i * 53 % 100) / 250
+        x, y = side + (i * 37 % 211) / 527, side - (i * 53 % 211) / 527
         lines.append(f"{x:.4f},{y:.4f},{'blue' if side else 'amber'},{2 * x - y:.4f}")
     path.write_text("\n".join(lines) + "\n", "utf-8")
     return path
