@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["read_rows"]
 
+_AS_A_DATASET = "other files are read as datasets: --dataset FILE --output OUT"
+
 
 def read_rows(path: Path, arrays: str | list[str] | None = None) -> tuple[str, Any]:
     """Return ``("rows", [{...}])`` or ``("inputs", array-like)``, by the file's kind.
@@ -30,8 +32,13 @@ def read_rows(path: Path, arrays: str | list[str] | None = None) -> tuple[str, A
             return "inputs", _npz(path, arrays or "inputs")
         case ".json":
             return _json(path.read_text("utf-8"))
+        case ".tsv" | ".ndjson" | ".parquet" | ".npy" | ".gz" as suffix:
+            raise DataError.at("", f"a FILE is CSV, JSON or NPZ, not {suffix}; {_AS_A_DATASET}")
         case _:
-            return "rows", _csv(path.read_text("utf-8-sig"))
+            try:
+                return "rows", _csv(path.read_text("utf-8-sig"))
+            except UnicodeDecodeError:
+                raise DataError.at("", f"the CSV is not UTF-8; {_AS_A_DATASET}") from None
 
 
 def _csv(text: str) -> list[dict[str, Any]]:
@@ -39,7 +46,8 @@ def _csv(text: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for index, row in enumerate(reader):
         if "" in row or None in row.values():
-            raise DataError.at(f"rows[{index}]", f"must have {len(reader.fieldnames or ())} fields")
+            fields = f"must have {len(reader.fieldnames or ())} fields between commas"
+            raise DataError.at(f"rows[{index}]", f"{fields}; {_AS_A_DATASET}")
         rows.append(row)  # text as it stands: the model's own recipe reads it, as in training
     if not rows:
         raise DataError.at("", "the file holds no rows")

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from chainrule.errors import Problem, SpecError
+from chainrule.errors import Problem, SpecError, step
 
 __all__ = ["Document", "named", "parse"]
 
@@ -88,20 +88,24 @@ def _path(complaint: Mapping[str, Any], value: Any) -> str:
     """Write ``("layers", 2, "dense", "units")`` as ``layers[2].units``.
 
     Pydantic puts the branch that it took in a union into the location; the client never wrote that
-    word, so a step that does not lead anywhere in the document is left out.
+    word, so it is left out, as is any step that does not lead anywhere in the document.
     """
-    path = ""
+    path, branched = "", False
     *_, last = complaint["loc"] or ("",)
     for part in complaint["loc"]:
         if isinstance(part, int):
             path += f"[{part}]"
             value = value[part] if isinstance(value, list) and part < len(value) else None
+        elif isinstance(value, Mapping) and not branched and value.get("kind") == part:
+            branched = True  # even if a field has the same name: a split by ``column`` of a column
+            continue
         elif (isinstance(value, Mapping) and part in value) or (
             # A name alone stands for an object of its kind: what that lacks has a place too.
             complaint["type"] == "missing" and part == last and isinstance(value, Mapping | str)
         ):
-            path += f".{part}" if path else part
+            path += step(part) if path else part
             value = value.get(part) if isinstance(value, Mapping) else None
+        branched = False
     tagless = complaint["type"].startswith("union_tag") and isinstance(value, Mapping)
     return path + (".kind" if tagless else "")
 

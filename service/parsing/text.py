@@ -19,7 +19,7 @@ _PIECE_BYTES = 1 << 20
 UTF8, LEGACY = "UTF-8", "Windows-1252"
 _BOMS = {codecs.BOM_UTF8: UTF8, codecs.BOM_UTF16_LE: "UTF-16-LE", codecs.BOM_UTF16_BE: "UTF-16-BE"}
 _OTHER_FILES = {
-    b"\x1f\x8b": "gzip: send it unpacked",
+    b"\x1f\x8b": "gzip: send it with Content-Encoding: gzip",
     b"PK\3\4": "a zip archive or a spreadsheet: save it as CSV",
     b"PAR1": "Parquet: send it as that",
     b"\x93NUMPY": "NPY: send it as that",

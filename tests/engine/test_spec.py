@@ -210,6 +210,24 @@ def test_a_split_leaves_rows_to_train_on():
     }
 
 
+@pytest.mark.parametrize(
+    ("document", "path"),
+    [
+        ({"split": {"kind": "column", "column": "x", "test": [True]}}, "split.test[0]"),
+        ({"split": {"kind": "column", "column": 5}}, "split.column"),
+        ({"window": {"kind": "group", "group": "g", "max_length": 0}}, "window.max_length"),
+        ({"window": {"kind": "group", "group": "g", "length": 3}}, "window.length"),
+        (
+            {"preprocessing": {"columns": {"a.b[0]": {"kind": "number", "scaling": "no"}}}},
+            'preprocessing.columns["a.b[0]"].scaling',
+        ),
+        ({"inputs": {"a.b": [1]}}, 'inputs["a.b"][0]'),
+    ],
+)
+def test_a_place_in_data_is_told_whatever_columns_and_kinds_are_called(document, path):
+    assert list(refusal(DataSpec, document)) == [path]
+
+
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -38,6 +38,12 @@ def test_so_is_one_that_tells_the_class():
     assert "'leak' alone tells 'y'" in said
 
 
+def test_classes_in_turn_hide_nothing():
+    tensors, schema = table((np.arange(1000) % 2).astype(np.int32), "categorical")
+    (said,) = suspicions(tensors, schema, {**DATA, "task": "classification"})
+    assert "'leak' alone tells 'y'" in said
+
+
 def test_a_class_of_nearly_all_rows_is_told():
     labels = (np.arange(1000) % 20 == 0).astype(np.int32)
     tensors, schema = table(labels, "categorical")

@@ -140,7 +140,10 @@ def test_lines_are_counted_through_quoted_line_ends():
             "file: line 1: has a NUL byte; "
             "it looks like UTF-16 without a byte order mark: save it as UTF-8",
         ),
-        (b"\x1f\x8b\x08\x09", "file: line 1: is not UTF-8; it looks like gzip: send it unpacked"),
+        (
+            b"\x1f\x8b\x08\x09",
+            "file: line 1: is not UTF-8; it looks like gzip: send it with Content-Encoding: gzip",
+        ),
         (b'a,b\n1,"x\n2,y\n', "file: line 2: a quoted field is never closed"),
         (b'a,b\n"x"y,1\n', "file: line 2: text after the closing quote of a field"),
         (b"a\ninf\n1\n", "rows[0].a: line 2, column 'a': 'inf' is not a finite number"),
