@@ -29,6 +29,7 @@ from service.actions import architectures, augmenting, datasets, heads, tokens, 
 from service.actions.suspicions import suspicions
 from service.errors import AdmissionError
 from service.ids import new_id
+from service.store.database import rest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,9 +92,9 @@ def plan(session: Session, tenant: str, request: JobRequest, settings: Settings)
     if given is None:
         stored = architectures.get(session, tenant, str(request.architecture_id))
         given = parse(ArchitectureSpec, stored.spec)
-    session.commit()  # what follows may take long: no snapshot is held meanwhile
+    rest(session)  # what follows may take long: no snapshot is held meanwhile
     tensors = datasets.tensors(session, dataset, settings.cache_dir)
-    session.commit()
+    rest(session)
     recipe, data = _fit(tensors, dataset, request, given)
     training = _training(request.training, recipe, tensors)
     architecture, summary = _complete(given, recipe, training)

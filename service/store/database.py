@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Select
 
-__all__ = ["Database", "UnitOfWork", "nonce"]
+__all__ = ["Database", "UnitOfWork", "nonce", "rest"]
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -153,6 +153,12 @@ class Database:
 def nonce(session: Session) -> str:
     """Return this unit of work's name: fresh for each ``transact``, kept when it runs again."""
     return str(session.info["nonce"])
+
+
+def rest(session: Session) -> None:
+    """End the snapshot of a read that takes a pause; what has been read stays as it is."""
+    session.expunge_all()
+    session.rollback()
 
 
 @contextmanager

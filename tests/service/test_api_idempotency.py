@@ -214,7 +214,7 @@ def test_the_same_request_many_times_at_once_makes_one_job(api, parser, apart):
 
 def test_a_lost_acknowledgement_leaves_one_effect_and_the_first_answer(api, lose_the_answer):
     request = api.job_request()
-    lost = lose_the_answer(2)  # the first two only end the snapshots of the plan
+    lost = lose_the_answer()
     first = api.post("/v1/jobs", json=request, headers=KEY)
     assert lost == [True]
     assert first.status_code == 202
