@@ -87,7 +87,7 @@ def is_datetime(cell: object) -> bool:
 def read_datetime(cell: object) -> float:
     """Return seconds since 1970-01-01 UTC, NaN if the cell is missing; without a zone it is UTC.
 
-    They are whole microseconds as float64, divided by a million.
+    They are whole microseconds divided by a million, rounded once.
     Raises: DataError, if it is no date such as 2024-05-31 or 2024-05-31T12:00:00+02:00.
     """
     text = cell.strip(BLANKS) if isinstance(cell, str) else cell
@@ -98,7 +98,7 @@ def read_datetime(cell: object) -> float:
     if microseconds is None:
         detail = f"must be a date such as 2024-05-31 or 2024-05-31T12:00:00Z, got {shown(cell)}"
         raise DataError.at("", detail)
-    return float(microseconds) / 1e6
+    return microseconds / 1_000_000
 
 
 def to_array(values: object, path: str) -> Array:
