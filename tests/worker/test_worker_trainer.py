@@ -54,6 +54,7 @@ def job(tmp_path):
         "config": {
             "architecture": {"input": {"shape": [64]}, "layers": layers},
             "training": settings,
+            "data": {},
         },
         "recipe": recipe.to_json(),
         "dataset": str(path),
@@ -434,7 +435,7 @@ def test_a_job_takes_no_more_memory_than_was_estimated(job, layers, several):
     of_run = {"slots": kept_vectors(training), "shards": training.shards}
     summary = summarize(spec, batch_size=256, **of_run)
     recipe = Recipe.from_json(job["recipe"])
-    encoded, _ = plans._encoded(recipe, training)
+    encoded, _ = plans._encoded(recipe, training_jobs.digits()[0], training)
     estimate = encoded + plans._memory(spec, summary, recipe, training)
     frames = run(job, memory_bytes=estimate)
     assert frames[-1].kind == "done", frames[-1].header
@@ -450,7 +451,7 @@ def large(job, tmp_path):
     recipe, _ = Recipe.fit(tensors, schema, data, seed=1)
     architecture = {"input": {"shape": [512]}, "layers": [{"kind": "dense", "units": 1}]}
     training = {"loss": {"kind": "mean_squared_error"}, "epochs": 1, "batch_size": 500, "seed": 1}
-    config = {"architecture": architecture, "training": training}
+    config = {"architecture": architecture, "training": training, "data": {}}
     return job | {"config": config, "recipe": recipe.to_json(), "dataset": str(path)}
 
 
