@@ -36,7 +36,7 @@ class Problem:
     @property
     def pointer(self) -> str:
         """The place as a JSON pointer (RFC 6901): ``layers[2].units`` is ``/layers/2/units``."""
-        steps = (next(filter(None, match)) for match in _STEP.findall(self.path))
+        steps = (next(filter(None, match), "") for match in _STEP.findall(self.path))
         return "".join("/" + s.replace("~", "~0").replace("/", "~1") for s in steps)
 
 
