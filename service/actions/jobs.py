@@ -214,14 +214,7 @@ def certificate(session: Session, tenant: str, job_id: str) -> dict[str, Any]:
 
     Raises: NotFoundError, also while the job has not begun, or if it ended before it had.
     """
-    owned = (Job.id == job_id, Job.tenant_id == tenant)
-    row = session.execute(select(Job.certificate, Job.state).where(*owned)).first()
-    if row is None:
-        raise NotFoundError("job", job_id)
-    if row.certificate is None:
-        when = "which ended without one" if row.state in FINAL else "yet: it is made as it begins"
-        raise NotFoundError("certificate", f"of job {job_id} {when}")
-    return dict(row.certificate)
+    return _report(session, tenant, job_id, Job.certificate, "it is made as it begins")
 
 
 def evaluation(session: Session, tenant: str, job_id: str) -> dict[str, Any]:
@@ -229,14 +222,20 @@ def evaluation(session: Session, tenant: str, job_id: str) -> dict[str, Any]:
 
     Raises: NotFoundError, also while the job has not succeeded, or if it ended otherwise.
     """
+    return _report(session, tenant, job_id, Job.evaluation, "it is made at the end")
+
+
+def _report(session: Session, tenant: str, job_id: str, column: Any, made: str) -> dict[str, Any]:
+    """Return what a job has in a column of its own.  Raises: NotFoundError, also without any."""
     owned = (Job.id == job_id, Job.tenant_id == tenant)
-    row = session.execute(select(Job.evaluation, Job.state).where(*owned)).first()
+    row = session.execute(select(column, Job.state).where(*owned)).first()
     if row is None:
         raise NotFoundError("job", job_id)
-    if row.evaluation is None:
-        when = "which ended without one" if row.state in FINAL else "yet: it is made at the end"
-        raise NotFoundError("evaluation", f"of job {job_id} {when}")
-    return dict(row.evaluation)
+    report, state = row
+    if report is None:
+        when = "which ended without one" if state in FINAL else f"yet: {made}"
+        raise NotFoundError(column.key, f"of job {job_id} {when}")
+    return dict(report)
 
 
 def events(session: Session, job_id: str, *, after: int = 0) -> list[JobEvent]:
