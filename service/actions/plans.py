@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from chainrule.errors import Problem, SpecError, step
@@ -32,6 +33,7 @@ from service.ids import new_id
 from service.store.database import rest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from sqlalchemy.orm import Session
@@ -78,7 +80,7 @@ class Plan:
     kind: str = "training"
     model_id: str | None = None  # which predicts
     job_id: str = field(default_factory=lambda: new_id("job"))
-    suspicions: tuple[str, ...] = ()
+    suspicions: Callable[[], list[str]] = list  # only who asks for a plan alone reads them
 
 
 def plan(session: Session, tenant: str, request: JobRequest, settings: Settings) -> Plan:
@@ -111,19 +113,20 @@ def plan(session: Session, tenant: str, request: JobRequest, settings: Settings)
     if settings.embedded:  # elsewhere the trainer's disk is another one
         _check_disk(disk_bytes, settings.cache_dir)
     name = request.name or architecture.name
+    config = {
+        "name": name,
+        "dataset_id": dataset.id,
+        "architecture_id": request.architecture_id,
+        "architecture": architecture.render(),
+        "data": data.render(),
+        "training": training.render(),
+    }
     return Plan(
         tenant=tenant,
         dataset_id=dataset.id,
         architecture_id=request.architecture_id,
         name=name,
-        config={
-            "name": name,
-            "dataset_id": dataset.id,
-            "architecture_id": request.architecture_id,
-            "architecture": architecture.render(),
-            "data": data.render(),
-            "training": training.render(),
-        },
+        config=config,
         recipe=recipe.to_json(),
         summary=summary,
         rows={str(part): count for part, count in recipe.rows.items()},
@@ -133,7 +136,7 @@ def plan(session: Session, tenant: str, request: JobRequest, settings: Settings)
         disk_bytes=disk_bytes,
         seconds=_seconds(summary, recipe, training, steps),
         warm_start=source,
-        suspicions=tuple(suspicions(tensors, dataset.schema, data.render())),
+        suspicions=partial(suspicions, tensors, dataset.schema, config["data"]),
     )
 
 

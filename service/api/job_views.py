@@ -98,7 +98,7 @@ def plan_view(plan: Plan) -> PlanView:
     """Return what a job would be."""
     return PlanView(
         config=plan.config,
-        warnings=[*advice(plan.config, plan.recipe, plan.steps), *plan.suspicions],
+        warnings=[*advice(plan.config, plan.recipe, plan.steps), *plan.suspicions()],
         warm_start=_warm_start(plan.config, plan.warm_start),
         summary=SummaryView(**plan.summary),
         rows=plan.rows,
