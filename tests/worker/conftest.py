@@ -4,12 +4,23 @@ from dataclasses import replace
 
 import pytest
 
+from service.parsing import Parser
 from service.settings import Settings
 from service.store.database import Database
 from tests import training_jobs
 from tests.waiting import eventually
 from worker.dispatch import Dispatch
 from worker.supervisor import Supervisor
+
+
+@pytest.fixture(scope="module")
+def parser(tmp_path_factory):
+    parser = Parser()
+    path = tmp_path_factory.mktemp("parser") / "first"  # its thread is there before any test's
+    path.write_text("a\n1\n")
+    parser.parse(path, "csv")
+    yield parser
+    parser.close()
 
 
 class Slots:

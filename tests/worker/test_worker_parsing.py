@@ -10,7 +10,6 @@ import pytest
 from safetensors.numpy import load
 
 from service.actions import datasets
-from service.parsing import Parser
 from service.store import blobs
 from service.store.tables import Blob, Chunk, Job
 from tests import training_jobs
@@ -21,16 +20,6 @@ pytestmark = pytest.mark.timeout(240)
 TABLE = b"age,town,digit\n" + b"".join(
     b"%d,%s,%d\n" % (n, [b"York", b"Bath", b""][n % 3], n % 2) for n in range(40)
 )
-
-
-@pytest.fixture(scope="module")
-def parser(tmp_path_factory):
-    parser = Parser()
-    path = tmp_path_factory.mktemp("parser") / "first"  # its thread is there before any test's
-    path.write_text("a\n1\n")
-    parser.parse(path, "csv")
-    yield parser
-    parser.close()
 
 
 @pytest.fixture

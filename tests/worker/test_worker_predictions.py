@@ -15,7 +15,6 @@ from safetensors.numpy import load
 import chainrule
 from service.actions import datasets, predictions
 from service.actions.requests import PredictionRequest
-from service.parsing import Parser
 from service.settings import Settings
 from service.store import blobs
 from service.store.tables import Blob, Chunk, Dataset, Part
@@ -37,16 +36,6 @@ Oslo,21,b
 "Bath, upper",,c
 ,70,d
 """
-
-
-@pytest.fixture(scope="module")
-def parser(tmp_path_factory):
-    parser = Parser()
-    path = tmp_path_factory.mktemp("parser") / "first"  # its thread is there before any test's
-    path.write_text("a\n1\n")
-    parser.parse(path, "csv")
-    yield parser
-    parser.close()
 
 
 class Upload:
