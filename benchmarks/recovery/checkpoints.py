@@ -43,6 +43,7 @@ LAYERS = [  # with Adam's slots, a checkpoint of 8 MB
 ]
 LONGEST_UNIT_S = 11.0
 ALMOST = 0.97  # of the steps
+SILENCE_S = 2.0
 CALIBRATING_EPOCHS = 40
 
 
@@ -99,7 +100,9 @@ class Unanswered(Watched):
 
     def next(self, timeout_s: float) -> Frame | Ended | Wake | None:
         event = super().next(timeout_s)
-        if self._held is not None and self.steps[-1][1] >= ALMOST * self.last:
+        at, step = self.steps[-1] if self.steps else (0.0, 0)
+        silent = time.monotonic() - at > SILENCE_S  # it has learnt all, and waits for the answer
+        if self._held is not None and (silent or step >= ALMOST * self.last):
             super().send("committed", **self._held)
             self._held = None
         return event
@@ -148,7 +151,7 @@ class Bench:
 
     def epoch_s(self) -> float:
         """Return about how long an epoch takes."""
-        return self.run(CALIBRATING_EPOCHS, Unanswered).learning_s / CALIBRATING_EPOCHS
+        return self.run(CALIBRATING_EPOCHS, Watched).learning_s / CALIBRATING_EPOCHS
 
 
 def share(folder: Path, seconds: float, tell: Tell) -> Cost:
@@ -188,7 +191,9 @@ def lost(folder: Path, repeat: int, tell: Tell) -> dict[str, list[float]]:
             trainer = Watched()
             killer = Killer(trainer, moment)
             killer.start()
-            bench.supervisor.run(job, lambda trainer=trainer: trainer)
+            assert bench.supervisor.run(job, lambda trainer=trainer: trainer), (
+                "it waits for a crash"
+            )
             killer.join()
             done = trainer.step_at(killer.killed_at)
             again = done - training_jobs.read(bench.database, job).step

@@ -46,11 +46,11 @@ class Row:
 def show(rows: list[Row]) -> None:
     """Print the rows."""
     width = max(len(row.name) for row in rows)
-    print(f"\n{'':<{width}}{'times':>7}{'p50':>9}{'p99':>9}{'max':>9}{'bar':>7}")
+    print(f"\n{'':<{width}}{'times':>7}{'p50':>9}{'p99':>9}{'max':>9}{'bar':>8}")
     for row in rows:
         figures = "".join(f"{_figure(row, v):>9}" for v in (row.p50, row.p99, row.longest))
         verdict = "" if row.holds else "  MISSED"
-        print(f"{row.name:<{width}}{row.times:>7}{figures}{_bar(row):>7} {row.unit}{verdict}")
+        print(f"{row.name:<{width}}{row.times:>7}{figures}{_bar(row):>8}{verdict}")
 
 
 def save(rows: list[Row]) -> None:
