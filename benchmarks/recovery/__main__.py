@@ -6,6 +6,7 @@ Real processes on directories, a broker and a PostgreSQL of their own. Every bar
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -59,6 +60,7 @@ def main(arguments: list[str]) -> int:
     parts = given.only.split(",")
     if unknown := set(parts) - set(REPEAT):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(REPEAT)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else what it has started stays
     rows: list[Row] = []
     for part in parts:
         began = time.monotonic()

@@ -149,7 +149,7 @@ class Caller:
 class Load:
     """Clients that submit, poll, wait, predict and knock, each on a thread and connection."""
 
-    def __init__(self, deployment: Deployment, outcome: Outcome) -> None:
+    def __init__(self, deployment: Deployment, outcome: Outcome, epochs: int) -> None:
         self._address = deployment.listening.getsockname()
         self._outcome = outcome
         self._ending = threading.Event()
@@ -161,7 +161,7 @@ class Load:
             "POST", "/v1/datasets?name=digits", data, **{"Content-Type": "text/csv"}
         )
         assert dataset, outcome.failures
-        self._document = digits_job(dataset["id"], epochs=EPOCHS)
+        self._document = digits_job(dataset["id"], epochs=epochs)
         self._rows = {"rows": [{f"p{n}": 3.0 for n in range(64)}]}
         self._model = self._first_model(caller)
         kinds = (self._submit, self._poll, self._hold, self._predict, self._knock)
@@ -239,14 +239,19 @@ class Load:
         return 0.01
 
 
-def roll(folder: Path, restarts: int, tell: Callable[[str], None]) -> Outcome:
-    """Replace an API, a worker, the other API, the other worker and so on."""
+def roll(
+    folder: Path, restarts: int, tell: Callable[[str], None], epochs: int = EPOCHS
+) -> Outcome:
+    """Replace an API, a worker, the other API, the other worker and so on.
+
+    ``epochs``: of each job that is asked for meanwhile.
+    """
     outcome = Outcome()
     with ExitStack() as stack:
         deployment = Deployment(stack, folder)
         apis = [deployment.start_api() for _ in range(2)]
         workers = [deployment.start_worker() for _ in range(2)]
-        load = Load(deployment, outcome)
+        load = Load(deployment, outcome, epochs)
         load.start()
         try:
             told_at = time.monotonic()
