@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from dataclasses import replace
 from itertools import accumulate
@@ -154,6 +155,7 @@ class CrossValidation:
         self.number += 1
         self._last = {}
         del self._loop
+        gc.collect()  # what a loop has made refers to itself in circles
         self._loop = self._stage(None)
 
     def _stage(self, checkpoint: Checkpoint | None) -> TrainingLoop:
