@@ -3,6 +3,7 @@
 import math
 import statistics
 import weakref
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,7 +66,7 @@ def alone(stage, wanted):
     return loop, kept
 
 
-OPTIONS = {
+OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
     "momentum": {"optimizer": {"kind": "momentum", "learning_rate": 0.02}},
     "early": {
@@ -189,7 +190,9 @@ def test_a_stages_memory_is_free_before_the_next_begins():
 
 def test_the_summary_is_mean_and_standard_error():
     measured = [0.5, 0.75, 1.0, 0.25]
-    folds = [{"fold": n, "validation": {"loss": v, "r2": v}} for n, v in enumerate(measured, 1)]
+    folds: list[dict[str, Any]] = [
+        {"fold": n, "validation": {"loss": v, "r2": v}} for n, v in enumerate(measured, 1)
+    ]
     folds[2]["validation"]["r2"] = None
     found = fold_summary(folds)
     assert found["folds"] == folds
