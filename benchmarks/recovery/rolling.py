@@ -239,10 +239,18 @@ class Load:
         return 0.03
 
 
-def roll(folder: Path, restarts: int, tell: Callable[[str], None], epochs: int = EPOCHS) -> Outcome:
-    """Replace an API, a worker, the other API, the other worker and so on.
+def roll(
+    folder: Path,
+    restarts: int,
+    tell: Callable[[str], None],
+    *,
+    of_each: int = 2,
+    epochs: int = EPOCHS,
+) -> Outcome:
+    """Replace an API, a worker, the next API, the next worker and so on.
 
-    ``epochs``: of each job that is asked for meanwhile.
+    ``of_each``: how many APIs and how many workers there are. ``epochs``: of each job that is asked
+    for meanwhile.
     """
     outcome = Outcome()
     with ExitStack() as stack:
