@@ -6,64 +6,67 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
 
-from service.actions.suspicions import suspicions
+from chainrule.evaluation import suspicions
+from chainrule.recipe import Recipe
+from chainrule.spec import DataSpec, parse
 
-DATA = {"inputs": ["x", "leak", "word"], "target": "y"}
 
-
-def table(y, kind="number", rows=1000):
+def table(y, **more):
     rng = np.random.default_rng(0)
-    tensors = {
-        "x": rng.normal(size=rows),
+    return {
+        "x": rng.normal(size=len(y)),
         "leak": np.asarray(y) * 2.0 + 1,
-        "word": rng.integers(-1, 5, rows).astype(np.int32),
+        "word": rng.integers(-1, 5, len(y)).astype(np.int32),
         "y": np.asarray(y),
+        **more,
     }
-    columns = [{"name": n, "type": "categorical" if n == "word" else "number"} for n in tensors]
-    columns[-1]["type"] = kind
-    return tensors, {"kind": "table", "rows": rows, "columns": columns}
+
+
+def said_of(tensors, **data):
+    """What is said of columns: words have numbers from 0, as a file's have."""
+    columns = []
+    for name, values in tensors.items():
+        column = {"name": name, "type": "number", "missing": 0}
+        if values.dtype == np.int32:
+            words = [f"word {number}" for number in range(values.max() + 1)]
+            column |= {"type": "categorical", "categories": words}
+        columns.append(column)
+    schema = {"kind": "table", "rows": len(tensors["y"]), "columns": columns}
+    recipe, _ = Recipe.fit(tensors, schema, parse(DataSpec, {"target": "y"} | data), seed=0)
+    return suspicions(tensors, recipe)
 
 
 def test_a_number_that_is_the_target_is_suspected():
-    tensors, schema = table(np.random.default_rng(1).normal(size=1000))
-    (said,) = suspicions(tensors, schema, {**DATA, "task": "regression"})
+    (said,) = said_of(table(np.random.default_rng(1).normal(size=1000)))
     assert said.startswith("data.inputs: 'leak' alone tells 'y'")
 
 
 def test_so_is_one_that_tells_the_class():
-    labels = np.random.default_rng(1).integers(0, 3, 1000).astype(np.int32)
-    tensors, schema = table(labels, "categorical")
+    tensors = table(np.random.default_rng(1).integers(0, 3, 1000).astype(np.int32))
     tensors["leak"][:3] = np.nan
-    (said,) = suspicions(tensors, schema, {**DATA, "task": "classification"})
+    (said,) = said_of(tensors)
     assert "'leak' alone tells 'y'" in said
 
 
 def test_classes_in_turn_hide_nothing():
-    tensors, schema = table((np.arange(1000) % 2).astype(np.int32), "categorical")
-    (said,) = suspicions(tensors, schema, {**DATA, "task": "classification"})
+    (said,) = said_of(table((np.arange(1000) % 2).astype(np.int32)))
     assert "'leak' alone tells 'y'" in said
 
 
 def test_a_class_of_nearly_all_rows_is_told():
     labels = (np.arange(1000) % 20 == 0).astype(np.int32)
-    tensors, schema = table(labels, "categorical")
-    data = {**DATA, "inputs": ["x", "word"], "task": "classification"}
-    (said,) = suspicions(tensors, schema, data)
+    (said,) = said_of(table(labels), inputs=["x", "word"])
     assert said.startswith("data.target: 95% of the rows are of one class of 'y'")
 
 
 @pytest.mark.parametrize("load", [load_iris, load_wine, load_breast_cancer, load_diabetes])
 def test_honest_tables_are_not_suspected(load):
     x, y = load(return_X_y=True)
-    names = [f"x{i}" for i in range(x.shape[1])]
-    tensors = {**dict(zip(names, x.T, strict=True)), "y": y.astype(np.float64)}
-    schema = {"kind": "table", "rows": len(y)}
-    schema["columns"] = [{"name": name, "type": "number"} for name in tensors]
-    task = "regression" if load is load_diabetes else "classification"
-    assert suspicions(tensors, schema, {"inputs": names, "target": "y", "task": task}) == []
+    tensors = {**{f"x{i}": column.copy() for i, column in enumerate(x.T)}, "y": y.astype(float)}
+    assert said_of(tensors, task="regression" if load is load_diabetes else "classification") == []
 
 
-def test_arrays_and_few_rows_are_left_alone():
-    tensors, schema = table(np.arange(20.0), rows=20)
-    assert suspicions(tensors, schema, {**DATA, "task": "regression"}) == []
-    assert suspicions({}, {"kind": "arrays"}, DATA) == []
+def test_windows_and_few_rows_are_left_alone():
+    assert said_of(table(np.arange(20.0))) == []
+    window = {"length": 3, "horizon": 1}
+    assert said_of(table(np.arange(1000.0)), window=window) == []
