@@ -99,9 +99,7 @@ def database_url(request):
     if request.param == "sqlite":
         return request.getfixturevalue("sqlite_url")
     url = request.getfixturevalue("postgres_url")
-    tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
+    _empty(url)
     return url
 
 
@@ -141,6 +139,14 @@ def _answers(url):
     except psycopg.OperationalError:
         return False
     return True
+
+
+def _empty(url):
+    """Delete all rows: of a few, that takes a hundredth of what TRUNCATE's new files take."""
+    tables = [table.name for table in reversed(Base.metadata.sorted_tables)]
+    restart = "SELECT setval(format('%I.%I', schemaname, sequencename), 1, false) FROM pg_sequences"
+    with psycopg.connect(url) as connection:
+        connection.execute(";".join([*(f"DELETE FROM {table}" for table in tables), restart]))
 
 
 def _create(server):
