@@ -26,6 +26,7 @@ from tests.scene import Scene
 
 LOCAL_POSTGRES = "postgresql://postgres@127.0.0.1/postgres"
 LOCAL_REDIS = "redis://127.0.0.1:6379"
+LONGEST_NAME = 60  # of a value that a test is named by
 
 
 def pytest_addoption(parser):
@@ -37,6 +38,14 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     if config.getoption("--reference-kernels"):
         kernels.use_reference()
+
+
+def pytest_make_parametrize_id(val, argname):
+    """Name what is long or binary by its argument: no time and no random byte in a test's name."""
+    text = val.decode("latin-1") if isinstance(val, bytes) else val
+    if isinstance(text, str) and (len(text) > LONGEST_NAME or not text.isprintable()):
+        return argname
+    return None
 
 
 @pytest.fixture(scope="session")
