@@ -1,4 +1,4 @@
-"""Which revisions of the schema this code knows, told without Alembic, which takes long to import."""
+"""Which revisions of the schema this code knows, without Alembic, which takes long to import."""
 
 from __future__ import annotations
 
