@@ -13,8 +13,6 @@ import threading
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy.exc import SQLAlchemyError
 
 from chainrule import kernels
@@ -31,8 +29,8 @@ from service.broker.bell import Bell
 from service.errors import IncompatibleError, UnavailableError
 from service.parsing import Parser
 from service.settings import Settings
+from service.store import revisions
 from service.store.database import Database
-from service.store.migrate import alembic_config
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,16 +117,12 @@ def _check_schema(database: Database) -> None:
     """
     try:
         with database.engine.connect() as connection:
-            scripts = ScriptDirectory.from_config(alembic_config(connection))
-            found = set(MigrationContext.configure(connection).get_current_heads())
+            found = revisions.current(connection)
     except SQLAlchemyError as error:
         raise UnavailableError(f"the database does not answer: {type(error).__name__}") from error
-    known = {script.revision for script in scripts.walk_revisions()}
-    heads = set(scripts.get_heads())
-    if found != heads and found <= known:
-        wanted = (
-            f"is at {', '.join(sorted(found)) or 'nothing'}, this code needs {', '.join(heads)}"
-        )
+    known = revisions.known()
+    if found is None or found in known[:-1]:
+        wanted = f"is at {found or 'nothing'}, this code needs {known[-1]}"
         raise IncompatibleError(f"the database's schema {wanted}: run `make migrate` first")
 
 
