@@ -239,9 +239,7 @@ class Load:
         return 0.01
 
 
-def roll(
-    folder: Path, restarts: int, tell: Callable[[str], None], epochs: int = EPOCHS
-) -> Outcome:
+def roll(folder: Path, restarts: int, tell: Callable[[str], None], epochs: int = EPOCHS) -> Outcome:
     """Replace an API, a worker, the other API, the other worker and so on.
 
     ``epochs``: of each job that is asked for meanwhile.
