@@ -204,12 +204,16 @@ class _Table:
                 warnings += said
                 warn(described, self._rows, warnings)
                 warnings += _doubted(self.columns[described["name"]])
-        warnings += repeats(self._hashes)
-        warnings += self._almost(prepared, places, columns)
+        same, said = repeats(self._hashes)
+        warnings += [*said, *self._almost(prepared, places, columns, same)]
         return {"kind": "table", "rows": self._rows, "columns": columns, "warnings": warnings}
 
     def _almost(
-        self, prepared: Path, places: Mapping[str, int], described: list[dict[str, Any]]
+        self,
+        prepared: Path,
+        places: Mapping[str, int],
+        described: list[dict[str, Any]],
+        same: int,
     ) -> list[str]:
         """Tell of rows that are the same where small differences and ids do not count."""
         loose, chance = list[Rough](), 1.0
@@ -222,7 +226,7 @@ class _Table:
                 dtype = np.float64 if words is None else np.int32
                 values = map_tensor(prepared, places[name], self._rows, dtype)
                 loose += roughly(position, one, values, ignored=is_id)
-        return rough_repeats(self._hashes, loose, chance)
+        return rough_repeats(self._hashes, loose, same, chance)
 
     def _new(self, name: str, position: int) -> Column:
         limit = max(1024, min(_MOST_DISTINCT, _DISTINCT_IN_ALL // (position + 1)))
