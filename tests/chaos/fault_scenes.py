@@ -131,18 +131,23 @@ def begun_upload(stage, data):
     return place
 
 
-def upload(stage, size=0):
-    data = table(stage, size)
+def upload(stage):
+    sent(stage, table(stage))
+
+
+def sent(stage, data):
+    """Send a file in parts.  Returns: what is said of its dataset."""
     place = begun_upload(stage, data)
     view = answered_once(stage, f"{place}/complete", None)
     # Once it is complete, another request to complete it finds what was made.
     assert answered_once(stage, f"{place}/complete", None)["id"] == view["id"]
     uploaded_once(stage, data, view)
-    return data, view
+    return view
 
 
 def large_upload(stage):
-    to_be_parsed(stage, *upload(stage, LARGE))
+    data = table(stage, LARGE)
+    to_be_parsed(stage, data, sent(stage, data))
 
 
 def upload_given_up(stage):
