@@ -110,7 +110,8 @@ class Trainer:
         data = weights(self._claim.job_id, self._step)
         model = {"fingerprint": "f", "weights_sha256": hashlib.sha256(data).hexdigest()}
         early = self._last < self._claim.steps
-        return self._frame("done", data, step=self._step, early=early, metrics={}, model=model)
+        told = {"metrics": {}, "model": model, "spent": {"learning_s": 0.0, "saving_s": 0.0}}
+        return self._frame("done", data, step=self._step, early=early, **told)
 
     def _frame(self, kind, payload=b"", **header):
         self._world.note("its trainer says", kind, header.get("step", ""))
