@@ -88,7 +88,7 @@ class Attempt:
             while not self._over:
                 event = self._trainer.next(self._peeked_at + self._timing.peek_s - self._clock())
                 if isinstance(event, Frame):
-                    faults.reach("relay")
+                    faults.reach("relay", event.kind)
                     self._on_frame(event)
                 elif isinstance(event, Ended):
                     self._on_death()
@@ -143,7 +143,7 @@ class Attempt:
             problem = {"code": "data_corrupt", "detail": str(error)}
             self._end(lambda uow: transitions.fail(uow.session, *self._key, problem))  # T6
         else:
-            self._trainer.send(self.message, checkpoint, **header)
+            self._trainer.send(self.message, checkpoint, **header, **faults.hand_over())
 
     # What the trainer says.
 
@@ -164,8 +164,7 @@ class Attempt:
                 case "stopped":
                     self._end_stopped()
                 case "failed":
-                    error = frame.header["error"]
-                    self._end(lambda uow: transitions.fail(uow.session, *self._key, dict(error)))
+                    self._on_failed(dict(frame.header["error"]))
         except (KeyError, TypeError, ValueError) as error:
             log.exception("job %s: attempt %d: a report that cannot be read", *self._key)
             self._crash({"code": "internal", "detail": f"a report that cannot be read: {error!r}"})
@@ -188,6 +187,12 @@ class Attempt:
             self._heed(
                 self._write(lambda uow: transitions.certify(uow.session, *self._key, certificate))
             )
+
+    def _on_failed(self, error: dict[str, Any]) -> None:
+        if error["code"] == "internal":  # nobody foresaw it: another attempt may fare better
+            self._crash(error)
+            return
+        self._end(lambda uow: transitions.fail(uow.session, *self._key, error))  # T6
 
     def _expect(self, header: dict[str, Any]) -> None:
         self._quiet_s = max(self._timing.hung_s, float(header["quiet_s"]))

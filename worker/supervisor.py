@@ -65,7 +65,7 @@ class Supervisor:
         if claim is None:
             return False
         log.info("job %s: attempt %d from step %d", claim.job_id, claim.attempt, claim.step)
-        faults.reach("claimed")
+        faults.reach("claimed", claim.kind)
         attempt = self._attempt(claim, take)
         with self._lock:
             self._attempts.add(attempt)
