@@ -41,6 +41,7 @@ def main(arguments):
     parser.add_argument("--engine", choices=["sqlite", "postgres"], default="sqlite")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--history", type=Path, help="where to keep the history")
+    parser.add_argument("--minutes", type=float, default=120.0, help="when to kill no more")
     given = parser.parse_args(arguments)
     if given.engine == "postgres" and not Postgres.is_installed():
         print("SKIPPED: there is no initdb here, so that no PostgreSQL can be killed")
@@ -77,7 +78,7 @@ def _run(cluster, history, given, stack):
     undisturbed_s = time.monotonic() - began
     client.start()
     nemesis = Nemesis(cluster, database, history, given.seed)
-    nemesis.run(given.kills, client)
+    nemesis.run(given.kills, client, 60.0 * given.minutes)
     kills_s = time.monotonic() - began - undisturbed_s
     client.stop()
     client.join(END_S)

@@ -32,7 +32,8 @@ class History:
     """What happened when, as JSON lines."""
 
     def __init__(self, path):
-        self._file = path.open("w")
+        self._path = path
+        self._path.write_text("")
         self._lock = threading.Lock()
         self._began = time.monotonic()
         self.events = []
@@ -41,8 +42,8 @@ class History:
         event = {"at": round(time.monotonic() - self._began, 3), "what": what, **facts}
         with self._lock:
             self.events.append(event)
-            self._file.write(json.dumps(event) + "\n")
-            self._file.flush()
+            with self._path.open("a") as file:
+                file.write(json.dumps(event) + "\n")
 
 
 class Report:

@@ -17,18 +17,20 @@ from tests.processes import group
 from tests.waiting import eventually
 
 PATIENCE_S = 300.0
+LOOK_S = 0.15  # each look reads all of /proc
 PARSER_S = 5.0  # what a parser is waited for: there may be nothing to parse
+AGAIN = 0.15  # of the strikes may hit what has made no progress since the last one
 PAUSE_S = 0.5  # at most, from when there is something to strike to the strike
 TARGETS = {
-    "trainer": 26,
+    "trainer": 30,
     "parser": 8,
-    "worker": 14,
-    "other worker": 7,
+    "worker": 12,
+    "other worker": 6,
     "other host": 6,
     "API": 14,
     "broker": 8,
-    "database": 8,
-    "up": 4,
+    "database": 10,
+    "up": 3,
     "host": 3,
     "flush": 3,
     "stop": 2,
@@ -56,6 +58,7 @@ class Nemesis:
         self._history = history
         self._rng = random.Random(f"nemesis {seed}")
         self._struck = {}  # deaths that may not be counted yet: {job: (attempt, step)}
+        self._again = False
         self._asleep = []  # stopped processes: [(when to wake them, pids)]
         self.done = dict.fromkeys(TARGETS, 0)
 
@@ -64,14 +67,16 @@ class Nemesis:
         """How many it has killed."""
         return sum(self.done[target] for target in KILLS)
 
-    def run(self, kills, client):
-        """Go on until so many were killed, or the client is."""
+    def run(self, kills, client, within_s):
+        """Go on until so many were killed, or the time is over, or the client has failed."""
+        ends_at = time.monotonic() + within_s
         targets = dict(TARGETS)
         if self._cluster.postgres is None:
             del targets["database"]
-        while self.kills < kills and client.is_alive():
+        while self.kills < kills and client.is_alive() and time.monotonic() < ends_at:
             target = self._rng.choices(list(targets), list(targets.values()))[0]
             pause_s = self._rng.uniform(0.0, PAUSE_S)
+            self._again = self._rng.random() < AGAIN
             if self._wait_for(target):
                 time.sleep(pause_s)
                 self._strike(target)
@@ -81,7 +86,7 @@ class Nemesis:
         """Wait until there is something to strike.  Returns: whether there is."""
         within_s = PARSER_S if target == "parser" else PATIENCE_S
         with suppress(AssertionError):
-            eventually(lambda: self._prey(target) is not None, within_s=within_s, every_s=0.05)
+            eventually(lambda: self._prey(target) is not None, within_s=within_s, every_s=LOOK_S)
             return True
         assert target == "parser", f"there is no {target} to strike, or a job has no progress"
         return False
@@ -110,7 +115,7 @@ class Nemesis:
         if live is None or not self._are_safe(live):
             return None
         running = [r for r in live if r.state == "running" and not self._is_uncounted(r)]
-        hit = self._hit(target, running)
+        hit = self._hit(target, [r for r in running if r.crashes <= self._again])
         is_awaited = target in (*OURS, *OTHER, *KINDS)
         return hit if hit or not is_awaited or (self._asleep and target in OTHER) else None
 

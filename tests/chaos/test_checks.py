@@ -9,6 +9,15 @@ from service.store.tables import Job
 from tests.chaos.checks import History, Report, fingerprint
 
 KIND = "MLP with dropout"
+STEP = (
+    "INSERT INTO steps (job_id, step, prev, attempt, epoch, checkpoint_sha256, at) "
+    "SELECT id, {step}, {prev}, {attempt}, 0, 'sha', 0 FROM jobs"
+)
+CLAIM = (
+    "INSERT INTO job_events (job_id, attempt, from_state, to_state, who, at, nonce) "
+    "SELECT job_id, 3, 'queued', 'running', who, 0, 'n' FROM job_events "
+    "WHERE attempt = 1 AND to_state = 'running'"
+)
 
 
 @pytest.fixture
@@ -63,13 +72,13 @@ def test_a_run_in_which_nothing_was_lost_has_no_problems(run):
     [
         ("DELETE FROM steps WHERE step = 2", "2 to 4 after 0"),
         ("DELETE FROM steps WHERE step = 4", "units end at 2, the job at 4"),
-        ("UPDATE steps SET prev = 1 WHERE step = 4", "1 to 4 after 2"),
-        ("UPDATE steps SET attempt = 1 - attempt + 2", "a unit of attempt 1 after one of 2"),
+        (STEP.format(step=3, prev=1, attempt=2), "1 to 3 after 2"),
+        (STEP.format(step=5, prev=4, attempt=1), "a unit of attempt 1 after one of 2"),
         ("UPDATE models SET weights_sha256 = 'other'", "has other bits"),
         ("DELETE FROM checkpoints WHERE step = 4", "the newest checkpoint is of 2"),
         ("DELETE FROM job_events WHERE to_state = 'succeeded'", "its history says running"),
-        ("UPDATE job_events SET who = 'w' WHERE to_state = 'running'", "one owner for two"),
-        ("UPDATE job_events SET attempt = 3 WHERE attempt = 2", "attempts [1, 3]"),
+        (CLAIM, "one owner for two"),
+        (CLAIM, "attempts [1, 2, 3]"),
     ],
 )
 def test_what_is_lost_or_done_twice_is_found(run, statement, told):

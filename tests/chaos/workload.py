@@ -13,7 +13,7 @@ from tests.chaos.calls import Refused, Unknown
 FINAL = ("succeeded", "failed", "cancelled")
 DONE = (*FINAL, "ready")
 AT_ONCE = 5
-LOOK_S = 0.3
+LOOK_S = 0.4
 MEDDLE = 0.06  # of the looks: something running is paused, or cancelled
 CANCEL = 0.25  # of those
 DENSE = {"kind": "dense", "units": 10}
@@ -28,7 +28,7 @@ NETWORKS = {
             {"kind": "dropout", "rate": 0.3},
             DENSE,
         ],
-        "epochs": 150,
+        "epochs": 100,
     },
     "CNN with batch norm": {
         "inputs": "image",
@@ -40,12 +40,12 @@ NETWORKS = {
             {"kind": "flatten"},
             DENSE,
         ],
-        "epochs": 100,
+        "epochs": 60,
     },
     "LSTM": {
         "inputs": "rows",
         "layers": [{"kind": "lstm", "units": 48}, DENSE],
-        "epochs": 50,
+        "epochs": 30,
     },
 }
 PREDICTION = "prediction"
