@@ -15,6 +15,8 @@ from chainrule.cli.shared import Session, best_line, job_of, metrics_line, or_no
 from chainrule.client.payload import document
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from chainrule.client import Dataset, Job
 
 __all__ = ["train", "watch"]
@@ -45,6 +47,7 @@ TASKS = ["classification", "regression", "reconstruction", "forecast"]
 @click.option("--layers", metavar="SHORT", help="The hidden layers, such as '128 relu, 64 relu'.")
 @click.option("--loss", metavar="NAME", help="By the task.")
 @click.option("--epochs", type=int, metavar="N")
+@click.option("--folds", type=int, metavar="N", help="Cross-validate: a network for each fold too.")
 @click.option("--batch-size", type=int, metavar="N")
 @click.option("--optimizer", metavar="NAME", help="Such as sgd, nesterov, adam, adamw.")
 @click.option("--learning-rate", type=float, metavar="RATE")
@@ -165,6 +168,8 @@ def _report(session: Session, job: Job) -> None:
     for part, metrics in (job.view.get("metrics") or {}).items():
         if metrics:
             session.say(f"  {part:<11}{metrics_line(metrics)}")
+    if found := job.view.get("cross_validation"):
+        session.say(f"  folds      {_mean_line(found)}")
     if job.state == "succeeded" and (best := best_line(job)):
         session.say(f"  best       {best}")
     if job.state == "succeeded" and job.view["kind"] == "training":
@@ -174,6 +179,14 @@ def _report(session: Session, job: Job) -> None:
         session.say(f"  model      {job.view['model_id']}")
     if job.view.get("result"):
         session.say(f"  result     {job.view['result']['dataset_id']}")
+
+
+def _mean_line(found: Mapping[str, Any]) -> str:
+    """Write each mean over the folds with its standard error."""
+    means = {name: mean for name, mean in found["mean"].items() if mean is not None}
+    errors = found["standard_error"]
+    said = "  ".join(f"{name} {mean:.4f} ± {errors[name]:.4f}" for name, mean in means.items())
+    return f"{said} ({len(found['folds'])} folds)"
 
 
 def _dataset(session: Session, source: str, types: dict[str, str]) -> Dataset:
@@ -208,6 +221,8 @@ def _data(options: dict[str, Any]) -> dict[str, Any]:
     inputs = options["inputs"]
     names = [name.strip() for name in inputs.split(",")] if inputs else None
     given = {"inputs": names, "target": options["target"], "task": options["task"]}
+    if options["folds"] is not None:
+        given["split"] = {"kind": "k_fold", "folds": options["folds"]}
     return {name: value for name, value in given.items() if value is not None}
 
 

@@ -71,6 +71,7 @@ def job_view(session: Session, job: Job) -> JobView:
         **rest,
         queue_position=jobs.queue_position(session, job),
         best=job.best,
+        cross_validation=(job.metrics or {}).get("cross_validation"),
         config=job.config,
         transitions=[
             TransitionView(**_transition(event)) for event in jobs.events(session, job.id)
@@ -116,11 +117,14 @@ def thinned(rows: Sequence[EpochMetrics], most: int | None) -> list[EpochMetrics
     return [rows[round(i * (len(rows) - 1) / (most - 1))] for i in range(most)]
 
 
-def epoch_view(row: EpochMetrics) -> EpochView:
-    """Return an epoch's row."""
+def epoch_view(job: Job, row: EpochMetrics) -> EpochView:
+    """Return an epoch's row; the epochs of a cross-validation count through its folds."""
+    of_each = job.config["training"]["epochs"]
+    fold = (row.epoch - 1) // of_each + 1
     return EpochView(
         epoch=row.epoch,
         step=row.step,
+        fold=fold if fold * of_each < job.epochs else None,
         train=row.train,
         validation=row.validation,
         learning_rate=row.learning_rate,
@@ -183,7 +187,7 @@ def _common(job: Job, last: EpochMetrics | None) -> dict[str, Any]:
         "attempt": job.attempt,
         "dataset_id": job.dataset_id,
         "progress": progress_view(job, last),
-        "metrics": job.metrics,
+        "metrics": _measured(job),
         "error": job.error,
         "model_id": job.model_id,
         "created_at": timestamp(job.created_at),
@@ -192,6 +196,13 @@ def _common(job: Job, last: EpochMetrics | None) -> dict[str, Any]:
         "links": {"self": place, **links},
         **more,
     }
+
+
+def _measured(job: Job) -> dict[str, Any] | None:
+    """Return a job's metrics by part."""
+    if job.metrics is None:
+        return None
+    return {part: found for part, found in job.metrics.items() if part != "cross_validation"}
 
 
 def progress_view(job: Job, last: EpochMetrics | None = None) -> ProgressView:
@@ -254,6 +265,8 @@ def _transition(event: JobEvent) -> dict[str, Any]:
 
 def _flat(epoch: EpochView) -> dict[str, Any]:
     row: dict[str, Any] = {"epoch": epoch.epoch, "step": epoch.step}
+    if epoch.fold is not None:
+        row["fold"] = epoch.fold
     for part in ("train", "validation"):
         for name, value in (getattr(epoch, part) or {}).items():
             row[f"{part}_{name}"] = value

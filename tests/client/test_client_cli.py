@@ -85,6 +85,27 @@ def test_a_job_begins_with_the_weights_of_a_model_or_of_a_checkpoint(say, config
     assert "skipped dense_3: the source has no layer dense_3" in err
 
 
+def test_folds_are_told_with_their_mean(say, configured, client, table):
+    words = ("--target", "color", "--layers", "4 tanh", "--epochs", "5", "--folds", "3", "--json")
+    code, out, _ = say("train", table, *words)
+    assert code == 0
+    view = json.loads(out)
+    found = view["cross_validation"]
+    assert [fold["fold"] for fold in found["folds"]] == [1, 2, 3]
+    assert set(view["metrics"]) == {"train", "validation", "test"}
+    assert view["metrics"]["validation"] == found["mean"]
+    job = client.job(view["id"])
+    rows = job.metrics()
+    assert [row["fold"] for row in rows] == [1] * 5 + [2] * 5 + [3] * 5 + [None] * 5
+    for fold in found["folds"]:
+        assert fold["validation"] == rows[5 * fold["fold"] - 1]["validation"]
+    model = client.model(view["model_id"])
+    assert model.view["metrics"]["cross_validation"] == found
+    mean, error = found["mean"]["accuracy"], found["standard_error"]["accuracy"]
+    code, out, _ = say("watch", view["id"])
+    assert f"accuracy {mean:.4f} ± {error:.4f} (3 folds)" in out
+
+
 def test_an_evaluation_is_shown_beside_null_models(say, configured, table, job):
     code, out, err = say("evaluation", job["id"])
     assert (code, err) == (0, "")
