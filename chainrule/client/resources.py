@@ -83,6 +83,9 @@ class Model(Resource):
         headers = {"Content-Type": "application/json"}
         merged: dict[str, Any] = {}
         for start, body in bodies:
+            if start and (self.view.get("preprocessing") or {}).get("window"):
+                detail = "the rows of windows go in one request, these are too many for it"
+                raise ClientError(f"{detail}: upload them, and use predict_dataset")
             try:
                 answer = self._transport.json(
                     "POST", f"{self.path}/predict", content=body, headers=headers, pure=True
