@@ -25,4 +25,5 @@ def current(connection: Connection) -> str | None:
     """Return the revision of a database, or None of one without a schema."""
     if not inspect(connection).has_table("alembic_version"):
         return None
-    return connection.scalar(text("SELECT version_num FROM alembic_version"))
+    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return found
