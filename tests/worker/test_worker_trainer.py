@@ -469,7 +469,7 @@ def test_a_disk_without_room_for_them_is_no_fault_of_the_job(large, trainer):
     assert [frame.kind for frame in frames_of(trainer)][-1] == "full"
 
 
-def test_a_start_that_takes_its_time_is_told_before_it_begins(job):
+def test_a_start_that_takes_its_time_is_told_before_it_begins(job, trainer):
     """The recurrent kernel is orthogonal: that takes 4 n m ** 2 operations, at 1e9 a second."""
     layers = [
         {"kind": "reshape", "target_shape": [8, 8]},
@@ -478,7 +478,8 @@ def test_a_start_that_takes_its_time_is_told_before_it_begins(job):
     ]
     job["config"]["architecture"]["layers"] = layers
     job["config"]["training"] |= {"epochs": 1, "batch_size": 256}
-    ready, told, started, *_ = run(job)
+    trainer.send("train", **job)
+    ready, told, started = (next_frame(trainer) for _ in range(3))
     assert [ready.kind, told.kind, started.kind] == ["ready", "progress", "started"]
     assert told.header["quiet_s"] == 4 * 4800 * 1200**2 / 1e9
 
