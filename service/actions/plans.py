@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from chainrule.errors import Problem, SpecError, step
+from chainrule.evaluation import suspicions
 from chainrule.fitting import kept_vectors
 from chainrule.losses import Objective
 from chainrule.network import BLOCK_BYTES, EVALUATION_ROWS
@@ -27,7 +28,6 @@ from chainrule.spec import (
     summarize,
 )
 from service.actions import architectures, augmenting, datasets, fits, heads, tokens, warm_starts
-from service.actions.suspicions import suspicions
 from service.errors import AdmissionError
 from service.ids import new_id
 from service.store.database import rest
@@ -139,7 +139,7 @@ def plan(session: Session, tenant: str, request: JobRequest, settings: Settings)
         disk_bytes=disk_bytes,
         seconds=_seconds(summary, recipe, len(stages) * training.epochs, steps),
         warm_start=source,
-        suspicions=partial(suspicions, tensors, dataset.schema, config["data"]),
+        suspicions=partial(suspicions, tensors, recipe),
     )
 
 

@@ -280,15 +280,19 @@ def _stage_chunks(chunks: Mapping[str, bytes], uow: UnitOfWork) -> None:
 
 
 def _stage_chunk(session: Session, sha256: str, data: bytes) -> None:
-    """Store one chunk, or renew its time so that no collection takes it before it is attached."""
+    """Store one chunk, or renew its time so that no collection takes it before it is attached.
+
+    One that was stored before is written again: if its bytes were damaged, they no longer are.
+    """
     faults.reach("chunk")
     now = time.time()
     staged_at = session.scalar(select(Chunk.staged_at).where(Chunk.sha256 == sha256))
     if staged_at is not None and now - FRESH_S < staged_at <= now:
         return
     statement = _insert(session)(cast("Table", Chunk.__table__))
+    renewed = {"staged_at": now, "data": statement.excluded.data}
     session.execute(
-        statement.on_conflict_do_update(index_elements=["sha256"], set_={"staged_at": now}),
+        statement.on_conflict_do_update(index_elements=["sha256"], set_=renewed),
         [{"sha256": sha256, "staged_at": now, "data": data}],
     )
 

@@ -104,6 +104,7 @@ def test_a_killed_trainer_costs_no_bit(slots, database, undisturbed):
     assert (job.state, job.attempt, job.crashes) == ("succeeded", 3, 0)
     reasons = [d for d in training_jobs.details(database, job_id) if d.get("code") == "crashed"]
     assert [d["signal"] for d in reasons] == ["SIGKILL"] * 2
+    assert [r["committed_by"] for r in training_jobs.receipts(database, job_id)] == [1, 2]
     training_jobs.check_units(database, job_id)
     model, bundle = training_jobs.model(database, job_id)
     assert (model.weights_sha256, bundle, training_jobs.epochs(database, job_id)) == undisturbed
@@ -134,9 +135,13 @@ def test_a_released_job_goes_on_with_the_same_bits_and_counts_no_crash(
     job = training_jobs.read(database, job_id)
     assert (job.state, job.crashes, job.owner) == ("queued", 0, None)
     assert training_jobs.checkpoints(database, job_id)[-1].step == job.step
+    kept = training_jobs.checkpoints(database, job_id)[-1]
     job = new_slots().run(job_id)
     assert (job.state, job.attempt, job.crashes) == ("succeeded", 2, 0)
     training_jobs.check_units(database, job_id)
+    assert training_jobs.receipts(database, job_id) == [
+        {"step": kept.step, "sha256": kept.blob, "committed_by": 1, "bit_exact": True}
+    ]
     model, bundle = training_jobs.model(database, job_id)
     assert (model.weights_sha256, bundle, training_jobs.epochs(database, job_id)) == undisturbed
 
@@ -201,10 +206,14 @@ def test_a_damaged_checkpoint_is_passed_over_and_its_steps_are_done_again_with_t
     first = new_slots()
     begun(first, job_id, epoch=2)
     first.stop()
-    newest = training_jobs.checkpoints(database, job_id)[-1]
+    *_, older, newest = training_jobs.checkpoints(database, job_id)
     flip_byte(database, newest.blob)
     job = new_slots().run(job_id)
     assert (job.state, job.error) == ("succeeded", None)
+    (receipt,) = training_jobs.receipts(database, job_id)
+    assert (receipt["step"], receipt["sha256"]) == (older.step, older.blob)
+    assert receipt["passed_over"] == [{"step": newest.step, "sha256": newest.blob}]
+    assert (receipt["replays_to"], receipt["bit_exact"]) == (newest.step, True)
     training_jobs.check_units(database, job_id)
     model, bundle = training_jobs.model(database, job_id)
     assert (model.weights_sha256, bundle, training_jobs.epochs(database, job_id)) == undisturbed
