@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from celery.worker import WorkController
 from celery.worker import state as celery_state
 
+from service import faults
 from service.actions import workers
 from service.actions.recovery import Recovery, reap_worker
 from service.broker.app import TRAIN_JOB, make_celery
@@ -132,6 +133,7 @@ class Worker:
 
         @self._celery.task(name=TRAIN_JOB, ignore_result=True)
         def train_job(job_id: str) -> None:
+            faults.reach("rung")
             self._dispatch.offer(job_id)
 
         while celery_state.should_stop is None:

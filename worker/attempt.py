@@ -91,7 +91,7 @@ class Attempt:
             while not self._over:
                 event = self._trainer.next(self._peeked_at + self._timing.peek_s - self._clock())
                 if isinstance(event, Frame):
-                    faults.reach("relay")
+                    faults.reach("relay", event.kind)
                     self._on_frame(event)
                 elif isinstance(event, Ended):
                     self._on_death()
@@ -147,7 +147,7 @@ class Attempt:
             self._end(lambda uow: transitions.fail(uow.session, *self._key, problem))  # T6
         else:
             self._restored = header.pop("restored", None)
-            self._trainer.send(self.message, checkpoint, **header)
+            self._trainer.send(self.message, checkpoint, **header, **faults.hand_over())
 
     # What the trainer says.
 
@@ -316,6 +316,8 @@ class Attempt:
             )
 
         self._deliver(self._staging(frame.payload), succeed)
+        spent = (header["spent"][part] for part in ("learning_s", "saving_s"))
+        log.info("job %s: attempt %d learnt for %.1f s, %.3f s in checkpoints", *self._key, *spent)
 
     def _deliver(self, make: Callable[[], Any], act: Act) -> None:
         """Store what the job was for, and with it the end."""

@@ -71,7 +71,7 @@ class Supervisor:
         if claim is None:
             return False
         log.info("job %s: attempt %d from step %d", claim.job_id, claim.attempt, claim.step)
-        faults.reach("claimed")
+        faults.reach("claimed", claim.kind)
         try:
             attempt = self._attempt(claim, take)
         except (OSError, RuntimeError) as error:  # no process or no thread is to be had

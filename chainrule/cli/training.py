@@ -8,11 +8,21 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.markup import escape
 
-from chainrule.cli.evaluation import verdicts
+from chainrule.cli.evaluation import findings
 from chainrule.cli.layers import architecture_of, chain
 from chainrule.cli.progress import follow, upload
-from chainrule.cli.shared import Session, best_line, job_of, metrics_line, or_not_found, talks, took
+from chainrule.cli.shared import (
+    Session,
+    best_line,
+    job_of,
+    metrics_line,
+    or_not_found,
+    talks,
+    took,
+    warn,
+)
 from chainrule.client.payload import document
+from chainrule.recipe.values import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["train", "watch"]
 
 INTERRUPTED = 130
-MAX_WARNINGS = 5
 TASKS = ["classification", "regression", "reconstruction", "forecast"]
 
 
@@ -89,7 +98,7 @@ def train(session: Session, source: str, stay: bool, output: Path | None, **opti
     job = session.client.train(
         dataset, architecture, _training(options), data=_data(options), name=options["name"]
     )
-    _warn(session, job.view["warnings"])
+    warn(session, job.view["warnings"])
     if not session.as_json:
         _remark(session, dataset, job)
     if stay:
@@ -159,7 +168,8 @@ def _remark(session: Session, dataset: Dataset, job: Job) -> None:
         return
     if column["missing"]:
         name = escape(repr(column["name"]))
-        session.err.print(f"[yellow]dropped[/yellow] {column['missing']:,} rows without {name}")
+        rows = counted(column["missing"], "row")
+        session.err.print(f"[yellow]dropped[/yellow] {rows} without {name}")
 
 
 def _report(session: Session, job: Job) -> None:
@@ -173,8 +183,8 @@ def _report(session: Session, job: Job) -> None:
     if job.state == "succeeded" and (best := best_line(job)):
         session.say(f"  best       {best}")
     if job.state == "succeeded" and job.view["kind"] == "training":
-        for verdict in verdicts(job):
-            session.say(f"  verdict    {escape(verdict)}")
+        for what, text in findings(job):
+            session.say(f"  {what:<11}{escape(text)}")
     if job.view.get("model_id"):
         session.say(f"  model      {job.view['model_id']}")
     if job.view.get("result"):
@@ -199,15 +209,8 @@ def _dataset(session: Session, source: str, types: dict[str, str]) -> Dataset:
         raise click.BadParameter(f"there is no file {source!r}", param_hint="FILE")
     dataset = upload(session, source, types)
     session.say(f"uploaded {escape(source)}: {dataset.rows:,} rows, {dataset.id}")
-    _warn(session, dataset.view["warnings"])
+    warn(session, dataset.view["warnings"])
     return dataset
-
-
-def _warn(session: Session, warnings: list[str]) -> None:
-    for warning in warnings[:MAX_WARNINGS]:
-        session.err.print(f"[yellow]warning[/yellow] {escape(warning)}", soft_wrap=True)
-    if len(warnings) > MAX_WARNINGS:
-        session.err.print(f"[yellow]and {len(warnings) - MAX_WARNINGS} warnings more[/yellow]")
 
 
 def _type(given: str) -> tuple[str, str]:

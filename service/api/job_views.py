@@ -64,8 +64,11 @@ def job_view(session: Session, job: Job) -> JobView:
     """Return a job in full; its newest epoch tells how fast it goes."""
     rest: dict[str, Any] = {"warnings": []}
     if job.kind == "training":
-        rest["warnings"] = advice(job.config, job.recipe, job.steps)
+        said = advice(job.config, job.recipe, job.steps)
+        rest["warnings"] = [*said, *jobs.evaluation_warnings(session, job)]
         rest["warm_start"] = _warm_start(job.config, warm_starts.find(session, job.id))
+    elif job.kind == "prediction":
+        rest["warnings"] = job.config.get("left_out", [])
     return JobView(
         **_common(job, jobs.last_epoch(session, job.id)),
         **rest,

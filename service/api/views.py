@@ -320,12 +320,22 @@ class ModelPage(BaseModel):
     next: str | None
 
 
+class LeftOutView(BaseModel):
+    """A group of too few rows for a window, and how many it has."""
+
+    group: Any
+    rows: int
+
+
 class PredictionView(BaseModel):
     """One prediction for each row, in order, in the target's labels or units.
 
-    Of a network with several outputs each is {output: ...}, of those outputs that have such.
+    Of a network with several outputs each is {output: ...}, of those outputs that have such. Of
+    windows there is one for each of ``groups``; ``left_out`` are those with too few rows.
     """
 
     predictions: list[Any] | dict[str, list[Any]]
     probabilities: list[Any] | dict[str, list[Any]] = []
     classes: list[Any] | dict[str, list[Any]] = []
+    groups: list[Any] = []
+    left_out: list[LeftOutView] = []

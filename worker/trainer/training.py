@@ -8,6 +8,7 @@ import statistics
 import time
 import traceback
 from collections import deque
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,8 @@ from chainrule.warmstart import warm_start
 from worker.trainer.units import Pace
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from worker.frames import Frame
     from worker.trainer.channel import Channel
 
@@ -91,7 +94,8 @@ class Training:
         self._at_epoch_end = False
         self._pace = Pace()
         self._batches: deque[float] = deque(maxlen=RECENT_BATCHES)
-        self._told_at = self._stepped_at = time.monotonic()
+        self._saving_s = 0.0
+        self._begun_at = self._told_at = self._stepped_at = time.monotonic()
 
     def run(self) -> None:
         """Train to the end, or until told to stop; report units on the way."""
@@ -112,7 +116,8 @@ class Training:
                 self._end_unit()
                 self._channel.send("stopped", step=loop.step)
                 return
-        self._channel.wait_committed()
+        with self._saving():
+            self._channel.wait_committed()
         self._end_unit()
         self._finish()
 
@@ -165,8 +170,9 @@ class Training:
         if self._certificate is None:
             place["certificate"] = self._certificate = self._certify()
         if self._fresh:
-            checkpoint = self._loop.checkpoint().to_bytes()
-            self._channel.send_unit("started", checkpoint, **place)
+            with self._saving():
+                checkpoint = self._loop.checkpoint().to_bytes()
+                self._channel.send_unit("started", checkpoint, **place)
         else:
             self._channel.send("started", **place)
         checked = self._certificate
@@ -235,18 +241,26 @@ class Training:
         loop = self._loop
         if loop.step <= self._committed:
             return
-        checkpoint = loop.checkpoint().to_bytes()
-        self._channel.send_unit(
-            "unit",
-            checkpoint,
-            prev=self._committed,
-            step=loop.step,
-            epoch=loop.epoch,
-            loss=self._judged() if self._at_epoch_end and loop.is_last else None,
-            rows=self._epochs,
-        )
+        with self._saving():
+            checkpoint = loop.checkpoint().to_bytes()
+            self._channel.send_unit(
+                "unit",
+                checkpoint,
+                prev=self._committed,
+                step=loop.step,
+                epoch=loop.epoch,
+                loss=self._judged() if self._at_epoch_end and loop.is_last else None,
+                rows=self._epochs,
+            )
         self._committed, self._epochs = loop.step, []
         self._pace.cut(len(checkpoint), self._channel.cost_s)
+
+    @contextmanager
+    def _saving(self) -> Iterator[None]:
+        """Count the time that goes into checkpoints, not into learning."""
+        begun_at = time.monotonic()
+        yield
+        self._saving_s += time.monotonic() - begun_at
 
     def _judged(self) -> float | None:
         """Return what a checkpoint is called the best for: the loss of its epoch."""
@@ -254,6 +268,7 @@ class Training:
         return (last["validation"] or last["train"])["loss"]  # type: ignore[no-any-return]
 
     def _finish(self) -> None:
+        spent = {"learning_s": time.monotonic() - self._begun_at, "saving_s": self._saving_s}
         last = self._loop.finish() or self._last or {}
         metrics: dict[str, Any] = {
             "train": last.get("train"),
@@ -281,6 +296,7 @@ class Training:
             step=self._loop.step,
             early=self._loop.stopped,
             metrics=metrics,
+            spent=spent,
             model={
                 "fingerprint": fingerprint(),
                 "weights_sha256": hashlib.sha256(weights_safetensors(self._loop.net)).hexdigest(),

@@ -41,6 +41,7 @@ __all__ = [
 
 MAX_CRASHES = 3
 MAX_BACKOFF_S = 300.0
+GROWING = 10  # crashes, after which it is MAX_BACKOFF_S
 
 
 def backoff_s(crashes: int) -> float:
@@ -149,7 +150,8 @@ def _crashed(session: Session, fence: Fence, reason: dict[str, Any]) -> str | No
     """End an attempt that died: cancelled or paused if asked for, failed if it was the last."""
     now, reason = time.time(), finite(reason)
     last = and_(~Job.cancel, ~Job.pause, Job.crashes + 1 >= MAX_CRASHES)
-    waits = {crashes: backoff_s(crashes + 1) for crashes in range(MAX_CRASHES)}
+    # As far as back-off grows: one that was paused at its last crash may be resumed.
+    waits = {crashes: backoff_s(crashes + 1) for crashes in range(GROWING)}
     values = {
         Job.state: case(
             (Job.cancel, "cancelled"), (Job.pause, "paused"), (last, "failed"), else_="queued"
