@@ -32,8 +32,7 @@ def descriptors(pid, spare):
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
 
 
-@pytest.mark.parametrize("spare", [1, 2, 4])
-def test_an_api_out_of_descriptors_asks_to_come_again_and_recovers(database_url, tmp_path, spare):
+def test_an_api_out_of_descriptors_asks_to_come_again_and_recovers(database_url, tmp_path):
     """With one to spare a connection is taken, and nothing can be opened to answer it with."""
     with ExitStack() as stack:
         api = Api(stack, tmp_path, database_url).start()
@@ -41,7 +40,7 @@ def test_an_api_out_of_descriptors_asks_to_come_again_and_recovers(database_url,
         request = {"dataset_id": dataset["id"], "data": {"target": "species"}}
         request["architecture"] = network("auto")
         heard = set()
-        with descriptors(api.process.pid, spare):
+        with descriptors(api.process.pid, 1):
             for method, path, body, headers in [
                 ("GET", "/v1/jobs", None, {}),
                 ("POST", "/v1/jobs", request, {}),
@@ -62,4 +61,4 @@ def test_an_api_out_of_descriptors_asks_to_come_again_and_recovers(database_url,
         assert api.call("POST", "/v1/jobs", request)[0] == 202
         assert api.call("POST", "/v1/datasets", flowers(rows=40_000), **CSV)[0] in (200, 201)
         assert api.process.poll() is None, "it is the same process"
-        assert heard, "some requests were heard"
+    assert heard, "some requests were heard"
