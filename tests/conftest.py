@@ -16,6 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
+import structlog
 from sqlalchemy import make_url
 
 from chainrule import kernels
@@ -36,6 +37,9 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    # A traceback with the values of its variables takes seconds to draw: plain ones do.
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[plain])
     if config.getoption("--reference-kernels"):
         kernels.use_reference()
 
