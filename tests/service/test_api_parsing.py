@@ -46,6 +46,16 @@ def parse(api, view):
     )
 
 
+def test_a_large_file_is_at_hand_for_the_workers_of_this_machine(api):
+    answer = api.upload()
+    assert answer.status_code == 202, answer.text
+    folder = api.settings.cache_dir
+    found = {path.name: path.read_bytes() for path in folder.iterdir()} if folder.exists() else {}
+    here = {f"{answer.json['sha256']}.safetensors": flowers()} if api.settings.embedded else {}
+    assert found == here
+    assert list((api.settings.data_dir / "uploads").iterdir()) == []
+
+
 def test_a_large_file_is_accepted_and_parsed_by_a_job(api):
     answer = api.upload(name="large")
     assert answer.status_code == 202, answer.text
@@ -144,6 +154,30 @@ def test_a_cancelled_parsing_fails_the_dataset_until_the_bytes_come_again(api):
     assert "error" not in again.json
     parse(api, again.json)
     assert api.get(view["links"]["self"]).json["state"] == "ready"
+
+
+def test_a_failed_dataset_is_parsed_again_without_its_bytes(api):
+    view = api.upload().json
+    api.post(view["links"]["job"] + "/cancel")
+    answer = api.post(view["links"]["parse"])
+    assert (answer.status_code, answer.json["state"]) == (202, "parsing"), answer.text
+    assert answer.json["id"] == view["id"]
+    assert answer.json["job_id"] != view["job_id"]
+    parse(api, answer.json)
+    again = api.post(view["links"]["parse"])
+    assert (again.status_code, again.json["state"]) == (200, "ready")
+    assert api.post("/v1/datasets/ds_00000000000070008000000000000000/parse").status_code == 404
+
+
+def test_a_file_is_parsed_with_other_types_into_another_dataset(api):
+    view = api.upload().json
+    answer = api.post(view["links"]["parse"], query_string={"types": '{"height": "categorical"}'})
+    assert (answer.status_code, answer.json["types"]) == (202, {"height": "categorical"})
+    assert answer.json["id"] != view["id"]
+    assert answer.json["sha256"] == view["sha256"]
+    assert api.get(view["links"]["self"]).json["types"] == {}
+    refused = api.post(view["links"]["parse"], query_string={"types": '{"height": "colour"}'})
+    assert [one["pointer"] for one in refused.json["errors"]] == ["/types/height"]
 
 
 def test_a_paused_parsing_leaves_the_dataset_as_it_is(api):

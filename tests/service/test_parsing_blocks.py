@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from chainrule.errors import DataError
 from service.parsing import gathering
+from service.parsing.layout import Dialect, records_in
 from service.parsing.sketch import Distinct, hash_numbers
 from tests.table_files import in_blocks, read
 
@@ -50,6 +51,26 @@ def table(columns, rows, seed):
     return file.getvalue().encode()
 
 
+@settings(deadline=None)
+@given(
+    text=st.lists(st.sampled_from([b"a", b"bc" * 30, b",", b",,,", b"\n", b"\r\n", b" "])).map(
+        b"".join
+    ),
+    final=st.booleans(),
+)
+def test_the_fields_of_each_record_are_counted(text, final):
+    found = records_in(text, Dialect(), 7, final=final)
+    lines = text.split(b"\n")
+    if not final or not lines[-1]:
+        lines.pop()
+    assert [text[a:b] for a, b in zip(found.starts, found.ends, strict=True)] == lines
+    assert found.fields.tolist() == [line.count(b",") + 1 for line in lines]
+    assert found.data == text[: int(found.ends[-1]) + 1 if lines else 0]
+    # Where a quote stands in it, each mark is looked at by itself.
+    quoted = records_in(text + b'\n"x"\n', Dialect(), 7, final=True)
+    assert quoted.fields.tolist()[: len(lines)] == found.fields.tolist()
+
+
 def outcome(data, size, format_="csv"):
     with in_blocks(size):
         try:
@@ -78,7 +99,9 @@ def test_numbers_that_turn_into_words_late_are_read_again():
     assert schema["columns"][0]["counts"] == [300, 300]
     assert schema["columns"][1]["type"] == "integer"
     assert np.frombuffer(tensors["n"][1], np.int32).tolist() == [0] * 300 + [1] * 300
-    assert schema["warnings"] == ["598 rows are the same as rows before"]
+    assert schema["warnings"] == [
+        "598 rows are the same as rows before, such as rows[0] and rows[1]; rows[300] and rows[301]"
+    ]
 
 
 def test_words_beyond_all_categories_become_text_in_whatever_block(monkeypatch):
@@ -142,6 +165,7 @@ def test_different_values_are_counted_exactly_up_to_a_limit_and_well_beyond(diff
 
 def test_rows_that_are_alike_are_counted():
     data = b"a,b,c\n1,x,\n1.0,x,NA\n2,x,\n1,y,\n 1 ,x,\n"
-    assert read(data)[0]["warnings"][-1] == "2 rows are the same as rows before"
+    said = "2 rows are the same as rows before, such as rows[0] and rows[1]"
+    assert read(data)[0]["warnings"][-1] == said
     swapped = b"a,b\n1,2\n2,1\n"
     assert read(swapped)[0]["warnings"] == []

@@ -26,8 +26,10 @@ TESTS = (
     "test_store_pausing.py",
     "test_store_guards.py",
     "test_store_parsing.py",
+    "test_store_uploads.py",
 )
 TABLES = {"Job", "JobEvent", "Step", "Model", "Dataset", "Architecture"}
+TABLES |= {"Checkpoint", "Part", "Upload", "UploadPart"}
 SEEDS = 150
 # Terms without which nothing changes, as long as the others are there: each says why.
 EQUIVALENT = {
@@ -75,13 +77,15 @@ def terms(module, source):
 def _is_term(node):
     """Whether a node compares a column: ``Job.x == y``, ``~Job.x``, ``Job.x.in_(y)``."""
     match node:
-        case ast.Compare(left=column):
+        case ast.Compare(left=ast.BinOp(left=column)) | ast.Compare(left=column):
             return _is_column(column)
         case ast.UnaryOp(op=ast.Invert(), operand=ast.Call(func=ast.Attribute(value=column))):
             return _is_column(column)
+        case ast.UnaryOp(op=ast.Invert(), operand=ast.Call(func=ast.Name())):
+            return True  # ``~_live(…)``: no job is in the way
         case ast.UnaryOp(op=ast.Invert(), operand=column):
             return _is_column(column)
-        case ast.Call(func=ast.Attribute(value=column, attr="in_" | "not_in")):
+        case ast.Call(func=ast.Attribute(value=column, attr="in_" | "not_in" | "is_")):
             return _is_column(column)
     return False
 
