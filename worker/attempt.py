@@ -180,6 +180,8 @@ class Attempt:
 
     def _on_unit(self, frame: Frame) -> None:
         self._commit(frame.payload, **_unit(frame.header))
+        spent = (frame.header["learning_s"], frame.header["saving_s"])  # before this unit
+        log.debug("job %s: attempt %d: %.1f s, of which checkpoints %.3f s", *self._key, *spent)
 
     def _on_started(self, frame: Frame) -> None:
         self._expect(frame.header)
@@ -316,8 +318,6 @@ class Attempt:
             )
 
         self._deliver(self._staging(frame.payload), succeed)
-        spent = (header["spent"][part] for part in ("learning_s", "saving_s"))
-        log.info("job %s: attempt %d learnt for %.1f s, %.3f s in checkpoints", *self._key, *spent)
 
     def _deliver(self, make: Callable[[], Any], act: Act) -> None:
         """Store what the job was for, and with it the end."""
