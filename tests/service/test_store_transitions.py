@@ -317,6 +317,15 @@ def test_a_crash_answers_what_was_asked_even_if_it_is_the_last(scene, asked, sta
     assert (row.ended_at is not None) == (state == "cancelled")
 
 
+@pytest.mark.parametrize("crashes", [3, 8, 9, 10, 40])
+def test_a_job_paused_at_its_last_crash_or_later_waits_no_longer_than_backoff(scene, crashes):
+    claim = scene.running()
+    scene.sql("UPDATE jobs SET crashes = :crashes, pause = :yes", crashes=crashes, yes=True)
+    before, wait_s = time.time(), transitions.backoff_s(crashes + 1)
+    assert scene.act(transitions.retry, claim, CRASH) == "paused"
+    assert before + wait_s <= scene.row(claim.job_id).not_before <= time.time() + wait_s
+
+
 def test_a_reaper_ends_only_the_attempt_and_heartbeat_that_it_saw(scene):
     claim = scene.running()
     scene.act(transitions.heartbeat, claim)

@@ -16,6 +16,7 @@ from service.store.transitions.guards import (
     change,
     ended,
     finite,
+    happened,
     leave,
     record,
     settle,
@@ -34,11 +35,13 @@ __all__ = [
     "peek",
     "reap",
     "release",
+    "restored",
     "retry",
 ]
 
 MAX_CRASHES = 3
 MAX_BACKOFF_S = 300.0
+GROWING = 10  # crashes, after which it is MAX_BACKOFF_S
 
 
 def backoff_s(crashes: int) -> float:
@@ -55,6 +58,21 @@ def peek(session: Session, job_id: str, attempt: int) -> Signals | None:
     """Read what T3 would answer, without a write."""
     wanted = select(Job.cancel, Job.pause).where(Fence(job_id, attempt).where)
     return signals(session.execute(wanted).first())
+
+
+def restored(
+    session: Session, job_id: str, attempt: int, receipt: dict[str, Any]
+) -> Signals | None:
+    """T3 with a receipt in the job's history: where an attempt has taken up what earlier ones did.
+
+    None: the attempt is over.
+    """
+    row = change(session, Fence(job_id, attempt).where, {Job.hb: Job.hb + 1})
+    if row is not None and happened(session, job_id) is None:
+        detail = {"restored": receipt}
+        event = JobEvent(job_id=job_id, attempt=attempt, who="worker", detail=detail)
+        record(session, event, "running", "running")
+    return signals(row)
 
 
 def fail(session: Session, job_id: str, attempt: int, error: dict[str, Any]) -> bool:
@@ -132,7 +150,8 @@ def _crashed(session: Session, fence: Fence, reason: dict[str, Any]) -> str | No
     """End an attempt that died: cancelled or paused if asked for, failed if it was the last."""
     now, reason = time.time(), finite(reason)
     last = and_(~Job.cancel, ~Job.pause, Job.crashes + 1 >= MAX_CRASHES)
-    waits = {crashes: backoff_s(crashes + 1) for crashes in range(MAX_CRASHES)}
+    # As far as back-off grows: one that was paused at its last crash may be resumed.
+    waits = {crashes: backoff_s(crashes + 1) for crashes in range(GROWING)}
     values = {
         Job.state: case(
             (Job.cancel, "cancelled"), (Job.pause, "paused"), (last, "failed"), else_="queued"
