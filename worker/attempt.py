@@ -168,7 +168,7 @@ class Attempt:
                 case "stopped":
                     self._end_stopped()
                 case "failed":
-                    self._on_failure(dict(frame.header["error"]))
+                    self._on_failed(dict(frame.header["error"]))
         except (KeyError, TypeError, ValueError) as error:
             log.exception("job %s: attempt %d: a report that cannot be read", *self._key)
             self._crash({"code": "internal", "detail": f"a report that cannot be read: {error!r}"})
@@ -201,7 +201,7 @@ class Attempt:
             asked = transitions.restored(session, *self._key, self._restored)
         return asked
 
-    def _on_failure(self, error: dict[str, Any]) -> None:
+    def _on_failed(self, error: dict[str, Any]) -> None:
         """End with what the job is to blame for; what it is not, another attempt may not meet."""
         if error["code"] == "internal":
             self._crash(error)

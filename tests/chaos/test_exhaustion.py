@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import http.client
-import os
+import itertools
 import resource
+import time
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -22,14 +24,21 @@ CSV = {"Content-Type": "text/csv"}
 
 @contextmanager
 def descriptors(pid, spare):
-    """Let a process have so many file descriptors more than it has now."""
+    """Let a process open so many files more; the limit is one of their numbers, which have gaps."""
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    used = max(int(name) for name in os.listdir(f"/proc/{pid}/fd")) + 1  # noqa: PTH208 names alone
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + spare, before[1]))
+    eventually(lambda: opened(pid) == (time.sleep(0.1) or opened(pid)))  # connections are closed
+    free = (number for number in itertools.count() if number not in opened(pid))
+    limit = next(itertools.islice(free, spare, None))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, before[1]))
     try:
         yield
     finally:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+
+def opened(pid):
+    """The numbers of a process's open files."""
+    return {int(place.name) for place in Path(f"/proc/{pid}/fd").iterdir()}
 
 
 def test_an_api_out_of_descriptors_asks_to_come_again_and_recovers(database_url, tmp_path):
