@@ -565,7 +565,7 @@ SCENES = [
         "worker",
         {f"{PARSING}._heartbeat", f"{PARSING}._on_done", "ready", "done", "parsing", CLAIM},
     ),
-    Scene(broken_file, "worker", {f"{ATTEMPT}._on_failure", "failed"}),
+    Scene(broken_file, "worker", {f"{ATTEMPT}._on_failed", "failed"}),
     Scene(unforeseen_file, "worker", {f"{PARSING}._on_broken", "broken"}),
     Scene(
         predicting,
