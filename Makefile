@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev up demo test test-reference coverage check fix migrate bench bench-data bench-engine bench-h2o bench-memory bench-parse bench-predictions bench-service bench-tables chaos clean faults mutants simulate
+.PHONY: help install install-dev up demo test test-reference coverage check fix migrate bench bench-data bench-engine bench-h2o bench-memory bench-parse bench-predictions bench-recovery bench-service bench-tables chaos clean faults mutants simulate
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -86,6 +86,9 @@ bench-tables: install-dev  ## small tables beside scikit-learn's own pipeline
 
 bench-predictions: install-dev  ## one row predicted, and a million in a job: time and memory
 	$(BIN)/python -m benchmarks.predictions
+
+bench-recovery: install-dev  ## how soon all is well after each fault (BENCH="--only trainer,host --repeat 200")
+	$(BIN)/python -m benchmarks.recovery $(BENCH)
 
 clean:  ## remove what make built
 	rm -rf .venv build dist *.egg-info chainrule/kernels/*.so .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

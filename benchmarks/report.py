@@ -11,7 +11,7 @@ from statistics import geometric_mean
 
 import numpy as np
 
-__all__ = ["Case", "save", "show_means", "write"]
+__all__ = ["RESULTS", "Case", "machine", "save", "show_means", "write"]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -42,7 +42,7 @@ def save(name: str, cases: list[Case], **more: object) -> Path:
     """Print the means and write ``benchmarks/results/NAME.json``, with more beside the cases."""
     geomean = show_means(cases)
     document = {
-        "machine": _machine(),
+        "machine": machine(),
         "cases": [_rounded(asdict(case)) for case in cases],
         "geomean": geomean,
         **more,
@@ -70,7 +70,8 @@ def _rounded(case: dict[str, object]) -> dict[str, object]:
     return {k: round(v, 4) if isinstance(v, float) else v for k, v in case.items()}
 
 
-def _machine() -> dict[str, object]:
+def machine() -> dict[str, object]:
+    """Return what the figures depend on."""
     return {
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)),

@@ -74,7 +74,8 @@ class Model:
 
         Several inputs are {array: values}, by the arrays' names in training. Returns:
         {predictions, probabilities?, classes?}, as the API does, of several outputs each {output:
-        ...}; raw outputs where the model has no recipe.
+        ...}; raw outputs where the model has no recipe. Of windows there is a prediction for each
+        group: {groups, left_out?} say of which, and which have too few rows.
         Raises: DataError, at ``rows[3].age``, ``inputs`` or ``inputs.left``.
         """
         recipe, dtype = self.recipe, self.network.dtype.name
@@ -86,7 +87,8 @@ class Model:
         try:
             y = self.network.predict(x, batch_size)
             if recipe is not None:
-                return recipe.invert(y)
+                told = {} if recipe.window is None or rows is None else recipe.window.told(rows)
+                return {**recipe.invert(y), **told}
         except DataError as error:
             raise _located(error, recipe, "inputs" if rows is None else "rows") from None
         several = isinstance(y, dict)

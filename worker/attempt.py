@@ -299,6 +299,8 @@ class Attempt:
             )
 
         self._deliver(self._staging(frame.payload), succeed)
+        spent = (header["spent"][part] for part in ("learning_s", "saving_s"))
+        log.info("job %s: attempt %d learnt for %.1f s, %.3f s in checkpoints", *self._key, *spent)
 
     def _deliver(self, make: Callable[[], Any], act: Act) -> None:
         """Store what the job was for, and with it the end."""

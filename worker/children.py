@@ -60,8 +60,8 @@ class Child:
         if code is None:
             return None
         self._process = None
-        if self._clock() - self._started_at >= HEALTHY_S:
-            self._failures = 0
+        if code == 0 or self._clock() - self._started_at >= HEALTHY_S:
+            self._failures = 0  # one that ended well was asked to: it is being replaced
         delay_s = BACKOFF_S[min(self._failures, len(BACKOFF_S) - 1)]
         self._failures += 1
         self._due_at = self._clock() + delay_s

@@ -9,13 +9,14 @@ import click
 from chainrule.cli.demo import demo
 from chainrule.cli.evaluation import evaluation
 from chainrule.cli.pack import pack
+from chainrule.cli.predicting import predict
 from chainrule.cli.queries import (
     cancel,
     delete,
     download,
     jobs,
+    models,
     pause,
-    predict,
     resume,
     system,
 )
@@ -56,6 +57,7 @@ def app() -> None:
 
 _ASKING = (
     jobs,
+    models,
     watch,
     evaluation,
     pause,

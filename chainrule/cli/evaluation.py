@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.markup import escape
 
-from chainrule.cli.shared import Session, or_not_found, talks
+from chainrule.cli.shared import Session, or_not_found, talks, warn
 from chainrule.errors import ApiError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Report = Mapping[str, Any]
     Rows = list[list[str]]
 
-__all__ = ["evaluation", "verdicts"]
+__all__ = ["evaluation", "findings"]
 
 MAX_ROWS = 12  # of a table
 MAX_CONFUSED = 12  # classes of a matrix that fits a terminal
@@ -41,13 +41,17 @@ def evaluation(session: Session, source: str) -> int:
     elif report["status"] != "complete":
         session.say(f"{report['status']}: {escape(report['reason'])}")
     else:
+        warn(session, report.get("warnings", []))
         for name, output in report["outputs"].items():
             _show(session, report, name, output)
     return 0 if report["status"] != "failed" else 1
 
 
-def verdicts(job: Job) -> Iterator[str]:
-    """Return a sentence for each output of a job that has succeeded, if it was measured."""
+def findings(job: Job) -> Iterator[tuple[str, str]]:
+    """Return the verdict on each output of a job that has succeeded, and what the rows say.
+
+    Each has a word before it that says what it is; there is none of a job that was not measured.
+    """
     try:
         report = job.evaluation()
     except ApiError as error:
@@ -55,10 +59,12 @@ def verdicts(job: Job) -> Iterator[str]:
             raise
         return
     if report["status"] == "failed":
-        yield report["reason"]
+        yield "verdict", report["reason"]
     for name, output in report["outputs"].items():
         whose = f"{name}: " if len(report["outputs"]) > 1 else ""
-        yield f"{whose}{output['verdict']['text']}"
+        yield "verdict", f"{whose}{output['verdict']['text']}"
+    for warning in report.get("warnings", []):
+        yield "warning", warning
 
 
 def _show(session: Session, report: Report, name: str, output: Report) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 
 from chainrule.client import Client
 from chainrule.errors import ApiError
@@ -18,7 +19,7 @@ from chainrule.errors import ApiError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from chainrule.client import Job
+    from chainrule.client import Job, Model
 
 __all__ = [
     "Session",
@@ -26,12 +27,15 @@ __all__ = [
     "job_of",
     "json_option",
     "metrics_line",
+    "model_of",
     "or_not_found",
     "talks",
     "took",
+    "warn",
 ]
 
 NOT_FOUND = 3
+MAX_WARNINGS = 5
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, on stdout.")
 
@@ -106,6 +110,13 @@ def job_of(session: Session, job_id: str) -> Job:
         return session.client.job(job_id)
 
 
+def model_of(session: Session, source: str) -> Model:
+    """Return a model by its id, or that of a job."""
+    if source.startswith("mdl_"):
+        return session.client.model(source)
+    return session.client.model(session.client.job(source).model().id)
+
+
 def metrics_line(metrics: Mapping[str, Any]) -> str:
     """Write ``{"loss": 0.1234, "accuracy": 0.9}`` as ``loss 0.1234  accuracy 0.9000``."""
     return "  ".join(f"{name} {value:.4f}" for name, value in metrics.items() if value is not None)
@@ -120,6 +131,14 @@ def best_line(job: Job) -> str:
     if stopping and stopping["restore_best"]:
         return ""
     return f"epoch {best['epoch']}, loss {best['loss']:.4f}; the model is the last epoch's"
+
+
+def warn(session: Session, warnings: Sequence[str]) -> None:
+    """Show the first warnings, and how many more there are."""
+    for warning in warnings[:MAX_WARNINGS]:
+        session.err.print(f"[yellow]warning[/yellow] {escape(warning)}", soft_wrap=True)
+    if len(warnings) > MAX_WARNINGS:
+        session.err.print(f"[yellow]and {len(warnings) - MAX_WARNINGS} warnings more[/yellow]")
 
 
 def took(job: Job) -> str:

@@ -8,19 +8,30 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.markup import escape
 
-from chainrule.cli.evaluation import verdicts
+from chainrule.cli.evaluation import findings
 from chainrule.cli.layers import architecture_of, chain
 from chainrule.cli.progress import follow, upload
-from chainrule.cli.shared import Session, best_line, job_of, metrics_line, or_not_found, talks, took
+from chainrule.cli.shared import (
+    Session,
+    best_line,
+    job_of,
+    metrics_line,
+    or_not_found,
+    talks,
+    took,
+    warn,
+)
 from chainrule.client.payload import document
+from chainrule.recipe.values import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from chainrule.client import Dataset, Job
 
 __all__ = ["train", "watch"]
 
 INTERRUPTED = 130
-MAX_WARNINGS = 5
 TASKS = ["classification", "regression", "reconstruction", "forecast"]
 
 
@@ -45,6 +56,7 @@ TASKS = ["classification", "regression", "reconstruction", "forecast"]
 @click.option("--layers", metavar="SHORT", help="The hidden layers, such as '128 relu, 64 relu'.")
 @click.option("--loss", metavar="NAME", help="By the task.")
 @click.option("--epochs", type=int, metavar="N")
+@click.option("--folds", type=int, metavar="N", help="Cross-validate: a network for each fold too.")
 @click.option("--batch-size", type=int, metavar="N")
 @click.option("--optimizer", metavar="NAME", help="Such as sgd, nesterov, adam, adamw.")
 @click.option("--learning-rate", type=float, metavar="RATE")
@@ -86,7 +98,7 @@ def train(session: Session, source: str, stay: bool, output: Path | None, **opti
     job = session.client.train(
         dataset, architecture, _training(options), data=_data(options), name=options["name"]
     )
-    _warn(session, job.view["warnings"])
+    warn(session, job.view["warnings"])
     if not session.as_json:
         _remark(session, dataset, job)
     if stay:
@@ -156,7 +168,8 @@ def _remark(session: Session, dataset: Dataset, job: Job) -> None:
         return
     if column["missing"]:
         name = escape(repr(column["name"]))
-        session.err.print(f"[yellow]dropped[/yellow] {column['missing']:,} rows without {name}")
+        rows = counted(column["missing"], "row")
+        session.err.print(f"[yellow]dropped[/yellow] {rows} without {name}")
 
 
 def _report(session: Session, job: Job) -> None:
@@ -165,15 +178,25 @@ def _report(session: Session, job: Job) -> None:
     for part, metrics in (job.view.get("metrics") or {}).items():
         if metrics:
             session.say(f"  {part:<11}{metrics_line(metrics)}")
+    if found := job.view.get("cross_validation"):
+        session.say(f"  folds      {_mean_line(found)}")
     if job.state == "succeeded" and (best := best_line(job)):
         session.say(f"  best       {best}")
     if job.state == "succeeded" and job.view["kind"] == "training":
-        for verdict in verdicts(job):
-            session.say(f"  verdict    {escape(verdict)}")
+        for what, text in findings(job):
+            session.say(f"  {what:<11}{escape(text)}")
     if job.view.get("model_id"):
         session.say(f"  model      {job.view['model_id']}")
     if job.view.get("result"):
         session.say(f"  result     {job.view['result']['dataset_id']}")
+
+
+def _mean_line(found: Mapping[str, Any]) -> str:
+    """Write each mean over the folds with its standard error."""
+    means = {name: mean for name, mean in found["mean"].items() if mean is not None}
+    errors = found["standard_error"]
+    said = "  ".join(f"{name} {mean:.4f} ± {errors[name]:.4f}" for name, mean in means.items())
+    return f"{said} ({len(found['folds'])} folds)"
 
 
 def _dataset(session: Session, source: str, types: dict[str, str]) -> Dataset:
@@ -186,15 +209,8 @@ def _dataset(session: Session, source: str, types: dict[str, str]) -> Dataset:
         raise click.BadParameter(f"there is no file {source!r}", param_hint="FILE")
     dataset = upload(session, source, types)
     session.say(f"uploaded {escape(source)}: {dataset.rows:,} rows, {dataset.id}")
-    _warn(session, dataset.view["warnings"])
+    warn(session, dataset.view["warnings"])
     return dataset
-
-
-def _warn(session: Session, warnings: list[str]) -> None:
-    for warning in warnings[:MAX_WARNINGS]:
-        session.err.print(f"[yellow]warning[/yellow] {escape(warning)}", soft_wrap=True)
-    if len(warnings) > MAX_WARNINGS:
-        session.err.print(f"[yellow]and {len(warnings) - MAX_WARNINGS} warnings more[/yellow]")
 
 
 def _type(given: str) -> tuple[str, str]:
@@ -208,6 +224,8 @@ def _data(options: dict[str, Any]) -> dict[str, Any]:
     inputs = options["inputs"]
     names = [name.strip() for name in inputs.split(",")] if inputs else None
     given = {"inputs": names, "target": options["target"], "task": options["task"]}
+    if options["folds"] is not None:
+        given["split"] = {"kind": "k_fold", "folds": options["folds"]}
     return {name: value for name, value in given.items() if value is not None}
 
 

@@ -147,6 +147,11 @@ class Client:
         """Return a trained model."""
         return Model(self._transport, self._transport.json("GET", f"/v1/models/{model_id}"))
 
+    def models(self) -> Iterator[Model]:
+        """Yield the models, newest first."""
+        for view in self._items("/v1/models", {}):
+            yield Model(self._transport, view)
+
     def system(self) -> dict[str, Any]:
         """Return the service's versions, kernels and numeric fingerprint."""
         return self._transport.json("GET", "/v1/system")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from chainrule.errors import ApiError, ClientError, UnreachableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Self
 
     from chainrule.client.transport import Transport
@@ -76,6 +77,16 @@ class Dataset(Resource):
         params = {"rows": str(rows)}
         answer: dict[str, Any] = self._transport.json("GET", f"{self.path}/preview", params=params)
         return answer
+
+    def parse_again(self, types: Mapping[str, str] | None = None) -> Dataset:
+        """Have the file parsed again, if that has failed, or with other types of its columns.
+
+        Nothing is sent again; with other types it is another dataset. Return it once it is ready.
+        Raises: as ``wait``.
+        """
+        given = {} if types is None else {"types": json.dumps(dict(types))}
+        view = self._transport.json("POST", f"{self.path}/parse", params=given)
+        return Dataset(self._transport, view).wait()
 
     def wait(
         self,

@@ -30,6 +30,7 @@ __all__ = ["FINAL_STATES", "Dataset", "Job", "Model"]
 
 FINAL_STATES = frozenset({"succeeded", "failed", "cancelled"})
 LONG_POLL_S = 20  # the service holds its answer back for this long
+LONGEST_HOLD_S = 5  # of a job: what is seen of it also changes within an epoch
 SUFFIXES = {"bundle": ".zip"}
 
 
@@ -82,6 +83,9 @@ class Model(Resource):
         headers = {"Content-Type": "application/json"}
         merged: dict[str, Any] = {}
         for start, body in bodies:
+            if start and (self.view.get("preprocessing") or {}).get("window"):
+                detail = "the rows of windows go in one request, these are too many for it"
+                raise ClientError(f"{detail}: upload them, and use predict_dataset")
             try:
                 answer = self._transport.json(
                     "POST", f"{self.path}/predict", content=body, headers=headers, pure=True
@@ -166,23 +170,24 @@ class Job(Resource):
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         heard_at = time.monotonic()
         pause_s, asked_s = FIRST_POLL_S, 0.0
-        changed = True
+        changed = held = True
         while True:
             if changed and on_progress is not None:
                 on_progress(self)
             if self.done:
                 return self
-            if deadline is not None and time.monotonic() >= deadline:
+            left_s = LONGEST_HOLD_S if deadline is None else deadline - time.monotonic()
+            if left_s <= 0:
                 raise TimeoutError(f"{self.id} is {self.state} after {timeout_s} s")
-            time.sleep(max(pause_s, asked_s))
+            pause_s = FIRST_POLL_S if changed or held else min(1.5 * pause_s, LONGEST_POLL_S)
+            time.sleep(max(min(pause_s, left_s), asked_s))
             try:
-                changed, asked_s = self._poll()
+                changed, held, asked_s = self._poll(int(min(left_s, LONGEST_HOLD_S)))
                 heard_at = time.monotonic()
             except (ApiError, UnreachableError) as error:
-                changed = False
+                changed = held = False
                 if not away(error) or time.monotonic() - heard_at > PATIENCE_S:
                     raise
-            pause_s = FIRST_POLL_S if changed else min(1.5 * pause_s, LONGEST_POLL_S)
 
     def cancel(self) -> Self:
         """Ask the job to stop; its last checkpoint is kept."""
@@ -287,17 +292,24 @@ class Job(Resource):
         self._etag = ""
         return self
 
-    def _poll(self) -> tuple[bool, float]:
-        """Read the job; return whether it has changed and how long the service asks to wait (s)."""
+    def _poll(self, hold_s: int = 0) -> tuple[bool, bool, float]:
+        """Read the job, also if the service is to hold the answer back until it changes.
+
+        Returns: whether it has changed, whether the answer was held back until then or for as long
+        as asked, and how long the service asks to wait before the next (s).
+        """
         headers = {"If-None-Match": self._etag} if self._etag else {}
+        if self._etag and hold_s:  # the service must know what there is news of
+            headers["Prefer"] = f"wait={hold_s}"
         response = self._transport.request("GET", self.path, headers=headers)
         asked_s = retry_after_s(response.headers)
+        held = "preference-applied" in response.headers and not asked_s
         if response.status_code == 304:
-            return False, asked_s
+            return False, held, asked_s
         view = self._transport.decode(response)
         changed = view != self.view
         self.view, self._etag = view, response.headers.get("etag", "")
-        return changed, asked_s
+        return changed, held, asked_s
 
 
 def _are_rows(rows: Any) -> bool:

@@ -15,6 +15,7 @@ from chainrule.evaluation.numbers import NumberScores
 from chainrule.evaluation.outputs import ClassOutput, described
 from chainrule.evaluation.reading import Answered, Reader
 from chainrule.evaluation.slices import slices
+from chainrule.evaluation.suspicions import suspicions
 from chainrule.evaluation.verdict import verdict
 from chainrule.spec import summarize
 from chainrule.streams import generator
@@ -61,6 +62,8 @@ def evaluation_report(
         part: {"rows": len(rows), "rows_used": len(reader.parts[part])}
         for part, rows in given.items()
     }
+    tell()
+    found["warnings"] = suspicions(tensors, recipe)
     for name, output in reader.outputs.items():
         tell()
         mine = {part: one[name] for part, one in answered.items()}
@@ -84,6 +87,7 @@ def _head(status: str, reason: str | None) -> dict[str, Any]:
         "confidence": CONFIDENCE,
         "judged": None,
         "rows": {},
+        "warnings": [],
         "outputs": {},
     }
 

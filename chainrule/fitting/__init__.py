@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from chainrule.errors import SpecError
 from chainrule.fitting.augmentation import check_augmentation
+from chainrule.fitting.cross_validation import CrossValidation, fold_summary
 from chainrule.fitting.evaluation import TargetScale, evaluate
 from chainrule.fitting.loop import TrainingLoop
 from chainrule.fitting.reports import EpochReport, StepReport
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from chainrule.spec import TrainingSpec
 
 __all__ = [
+    "CrossValidation",
     "EpochReport",
     "StepReport",
     "TargetScale",
@@ -27,6 +29,7 @@ __all__ = [
     "check_augmentation",
     "evaluate",
     "fit",
+    "fold_summary",
     "kept_vectors",
 ]
 

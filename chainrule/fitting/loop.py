@@ -66,6 +66,8 @@ class TrainingLoop:
     Raises: DataError, if rows do not fit; CheckpointError, if the checkpoint is of another run.
     """
 
+    is_last = True  # of the networks of a run
+
     def __init__(  # noqa: PLR0913
         self,
         net: Network,
@@ -157,6 +159,11 @@ class TrainingLoop:
     def stopped(self) -> bool:
         """Whether early stopping ended the run."""
         return self._stopping.stopped
+
+    @property
+    def epoch_left(self) -> int:
+        """How many steps the epoch still has."""
+        return (self.epoch + 1) * self.steps_per_epoch - self.step
 
     def finish(self) -> Mapping[str, Any] | None:
         """Give the network the weights to keep; the run is over, its scratch memory free.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from chainrule.spec.training import EarlyStoppingSpec
     from chainrule.tape import Array
 
-__all__ = ["Plateau", "Stopping", "judged"]
+__all__ = ["Plateau", "Stopping", "judged", "plain"]
 
 
 def judged(report: EpochReport) -> float:
@@ -136,12 +136,12 @@ class Stopping:
             np.copyto(self.vectors["best_state"], self._net.state)
             self._metrics = {
                 "epoch": report.epoch,
-                "train": _plain(report.train),
-                "validation": _plain(report.validation),
+                "train": plain(report.train),
+                "validation": plain(report.validation),
             }
 
 
-def _plain(metrics: Mapping[str, float] | None) -> dict[str, float | None] | None:
+def plain(metrics: Mapping[str, float] | None) -> dict[str, float | None] | None:
     """Return metrics as JSON knows them: a number that is not finite is null."""
     if metrics is None:
         return None

@@ -275,7 +275,9 @@ def _check_inputs(  # noqa: PLR0913
             continue
         problems.append(Problem(here, detail))
     if not chosen:
-        problems.append(Problem(place, f"must name a {noun} at least"))
+        detail = f"must name {'an' if noun == 'array' else 'a'} {noun} at least"
+        hint = '; "*" takes all but the target' if place == "inputs" else ""
+        problems.append(Problem(place, detail + hint))
     if problems:
         raise SpecError(*problems)
 

@@ -40,11 +40,12 @@ def lacking_classes(
 ) -> dict[Part, list[Label]]:
     """Return the classes that training has no row of, if they were dealt by class each part.
 
-    Raises: SpecError at ``split.kind``, if rows are dealt by classes that there are not.
+    Raises: SpecError at ``split``, if rows are dealt by classes that there are not.
     """
-    by_class = spec.kind == "stratified"
+    by_class = spec.kind == "stratified" or getattr(spec, "stratified", False)
     if by_class and not all(isinstance(target, ClassTarget) for target in targets):
-        raise SpecError.at("split.kind", "stratified goes by classes, the target has none")
+        place = "split.kind" if spec.kind == "stratified" else "split.stratified"
+        raise SpecError.at(place, "stratified goes by classes, the target has none")
     found: dict[Part, list[Label]] = {}
     parts: tuple[Part, ...] = ("train", "validation", "test") if by_class else ("train",)
     for target in targets:

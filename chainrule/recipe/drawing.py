@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from chainrule.kernels import Array
     from chainrule.spec import AnySplit
 
-__all__ = ["Drawn", "check_weights", "draw", "sight", "usable"]
+__all__ = ["Counted", "Drawn", "check_weights", "draw", "sight", "usable"]
+
+
+Counted = Literal["train", "validation", "test", "dropped"]
 
 
 class Drawn(NamedTuple):
@@ -32,6 +35,14 @@ class Drawn(NamedTuple):
     with_target: Array
     inputs: Array
     dropped: dict[str, int]
+
+    def counts(self, everyone: int) -> dict[Counted, int]:
+        """Return how many samples each part has, and how many of all rows are ``dropped``."""
+        train, validation, test = (
+            len(part) for part in (self.split.train, self.split.validation, self.split.test)
+        )
+        dropped = everyone - train - validation - test
+        return {"train": train, "validation": validation, "test": test, "dropped": dropped}
 
 
 def draw(rows: tuple[Array, dict[str, int]], spec: AnySplit, seed: int, seen: Sight) -> Drawn:

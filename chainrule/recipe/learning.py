@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from chainrule.kernels import Array
     from chainrule.recipe.choice import Choice
 
-__all__ = ["fit_reconstruction", "fit_targets"]
+__all__ = ["check_strata", "fit_reconstruction", "fit_targets"]
 
 MAX_CLASSES = 10_000
 FEW_VALUES = 10  # whole numbers with no more distinct values may well be classes
@@ -98,6 +98,22 @@ def _fit_target(
         raise SpecError.at("target", f"column {name!r} has numbers too large to standardise")
     few = _few(column) if is_open else None
     return Learnt(ValueTarget(name=name, mean=mean, std=std, few=few), task, loss)
+
+
+def check_strata(
+    tensors: Mapping[str, Array],
+    choice: Choice,
+    tasks: Mapping[str, Task | None],
+    losses: Mapping[str, LossName | None],
+) -> None:
+    """Raise SpecError at ``split.kind``, if rows are to be dealt by classes that are none."""
+    for output, (name, _) in choice.targets.items():
+        discrete = tensors[name].dtype.kind in "iu"
+        task, _ = _resolve(tasks.get(output), losses.get(output), discrete=discrete)
+        if task != "classification":
+            detail = f"stratified goes by classes, {name!r} is learnt as numbers"
+            hint = 'give "task": "classification", if its values are classes'
+            raise SpecError.at("split.kind", f"{detail}: {hint}")
 
 
 def fit_reconstruction(

@@ -10,16 +10,20 @@ from chainrule.errors import DataError, Problem
 from chainrule.naming import unnamed
 from chainrule.recipe.columns import translation
 from chainrule.recipe.inputs import ArrayInputs, TableInputs
-from chainrule.recipe.values import listed, shown
+from chainrule.recipe.values import counted, listed, shown
+from chainrule.recipe.windows import group_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from chainrule.kernels import Array
     from chainrule.naming import Values
     from chainrule.recipe.recipe import Recipe
+    from chainrule.recipe.windows import Latest
 
 __all__ = ["Reader"]
+
+SHOWN = 5  # groups that a window leaves out
 
 
 class Reader:
@@ -27,7 +31,8 @@ class Reader:
 
     Its codes of categories are its own; columns that the recipe does not name are left alone.
     ``rows`` counts the rows; with a window they are the latest sequences, one for each group in
-    order of first appearance, and ``tensors`` tell which there are.
+    order of first appearance, and ``tensors`` tell which there are. ``groups`` are then the groups'
+    names, if it goes by groups, and ``left_out`` says which rows are in no sequence.
     Raises: DataError, naming each column or array that cannot be read.
     """
 
@@ -49,9 +54,21 @@ class Reader:
             self.rows = _check_arrays(self._arrays, shapes, problems)
         if problems:
             raise DataError(*(Problem("", problem) for problem in problems[:20]))
+        self.groups: list[Any] | None = None
+        self.left_out: list[str] = []
         if self._window is not None:
-            self._places = self._window.latest(self._window.groups_of(tensors, schema))
-            self.rows = len(self._places)
+            groups = self._window.groups_of(tensors, schema)
+            latest = self._window.latest(groups)
+            self._places, self.rows = latest.places, len(latest.places)
+            if (name := self._window.window.group) is not None:
+                self.groups = _group_values(tensors[name], schema, name, latest.heads)
+                short = [row for row, _ in latest.short]
+                words = _group_values(tensors[name], schema, name, np.array(short[:SHOWN], int))
+                self.left_out = [*_short(latest, words, self._window.length)]
+                if nowhere := len(tensors[name]) - len(groups.order):
+                    verb = "has" if nowhere == 1 else "have"
+                    text = f"{counted(nowhere, 'row')} {verb} no {name!r}: they are in no group"
+                    self.left_out.append(text)
 
     def read(self, tensors: Mapping[str, Array], start: int, stop: int, dtype: str) -> Values:
         """Return the features of the rows from ``start`` to before ``stop``.
@@ -85,6 +102,32 @@ class Reader:
             own = [blocks[column.name] for column in one.columns]
             found[key] = one.encode_values(own, count, dtype)
         return unnamed(found)
+
+
+def _group_values(values: Array, schema: Mapping[str, Any], name: str, rows: Array) -> list[Any]:
+    """Return the groups of some rows, as answers name them."""
+    (column,) = (one for one in schema["columns"] if one["name"] == name)
+    found = values[rows].tolist()
+    if column["type"] == "categorical":
+        return [column["categories"][code] for code in found]
+    return group_names(found, "datetime" if column["type"] == "datetime" else "number")
+
+
+def _short(latest: Latest, names: Sequence[Any], length: int) -> Iterator[str]:
+    """Say which groups have too few rows for a window."""
+    if not latest.short:
+        return
+    groups, rows = len(latest.short), sum(size for _, size in latest.short)
+    told = ", ".join(
+        f"{shown(name)} ({counted(size, 'row')})"
+        for name, (_, size) in zip(names, latest.short, strict=False)
+    )
+    more = ", …" if groups > len(names) else ""
+    which = "is" if groups == 1 else "are"
+    yield (
+        f"{counted(groups, 'group')} with {counted(rows, 'row')} {which} too short for a window of "
+        f"{counted(length, 'row')}, and get no prediction: {told}{more}"
+    )
 
 
 def _translations(

@@ -16,7 +16,7 @@ from chainrule.naming import Values, named, unnamed
 from chainrule.recipe.choice import choose
 from chainrule.recipe.classes import Part, count_classes, lacking_classes
 from chainrule.recipe.columns import Column, dropping
-from chainrule.recipe.drawing import check_weights, draw, sight, usable
+from chainrule.recipe.drawing import Counted, check_weights, draw, sight, usable
 from chainrule.recipe.inputs import (
     ArrayInputs,
     Inputs,
@@ -26,10 +26,10 @@ from chainrule.recipe.inputs import (
     options_of,
     read_arrays,
 )
-from chainrule.recipe.learning import fit_reconstruction, fit_targets
+from chainrule.recipe.learning import check_strata, fit_reconstruction, fit_targets
 from chainrule.recipe.split import Split, split_rows
 from chainrule.recipe.targets import ClassTarget, InputTarget, Label, Learnt, Target, ValueTarget
-from chainrule.recipe.windows import WindowRecipe
+from chainrule.recipe.windows import Sampling, WindowRecipe
 from chainrule.spec import AnySplit, DataSpec, parse, split_columns
 from chainrule.spec.base import Document
 from chainrule.spec.training.losses import LossName, Task
@@ -63,7 +63,7 @@ class Recipe(Document):
     split: AnySplit
     split_words: dict[str, list[str]] = Field({}, exclude_if=operator.not_)
     lacking: dict[Part, list[Label]] = Field({}, exclude_if=operator.not_)
-    rows: dict[Literal["train", "validation", "test", "dropped"], int]
+    rows: dict[Counted, int]
     dropped: dict[str, int] = Field({}, exclude_if=operator.not_)
     inputs: Inputs | dict[str, Inputs]
     target: Target | dict[str, Target]
@@ -107,17 +107,18 @@ class Recipe(Document):
         looked_at = (choice.known[name] for name in split_columns(data.split))
         words = {one["name"]: one["categories"] for one in looked_at if "categories" in one}
         tasks = data.task if isinstance(data.task, dict) else dict.fromkeys(outputs, data.task)
+        losses = loss if isinstance(loss, Mapping) else dict.fromkeys(outputs, loss)
+        if data.split.kind == "stratified":
+            check_strata(tensors, choice, tasks, losses)
         window = WindowRecipe.fit(tensors, schema, data)
         if window is not None:
-            drawn = window.draw(tensors, everyone, data.split, seed, targets, drops)
+            drawn = window.draw(Sampling(tensors, everyone, data.split, seed, targets, drops))
         else:
             if is_table and "forecast" in tasks.values():
                 detail = "forecast learns from arrays of sequences, or a table's with data.window"
                 raise SpecError.at("task", detail)
             rows = usable(tensors, schema["kind"], [*targets, *drops], everyone)
             drawn = draw(rows, data.split, seed, sight(tensors, words, targets))
-        split = drawn.split
-        losses = loss if isinstance(loss, Mapping) else dict.fromkeys(outputs, loss)
         if choice.targets:
             learnt_from = drawn.with_target, drawn.goals.train
             learnt = fit_targets(tensors, choice, tasks, losses, learnt_from)
@@ -139,12 +140,7 @@ class Recipe(Document):
             split=data.split,
             split_words=words,
             lacking=lacking_classes(tensors, data.split, drawn.goals, learnt_targets),
-            rows={
-                "train": len(split.train),
-                "validation": len(split.validation),
-                "test": len(split.test),
-                "dropped": everyone - sum(map(len, (split.train, split.validation, split.test))),
-            },
+            rows=drawn.counts(everyone),
             dropped=drawn.dropped if set(drawn.dropped) - {*targets} else {},
             inputs=encoded,
             target=unnamed({output: one.target for output, one in learnt.items()}),
@@ -327,7 +323,7 @@ class Recipe(Document):
         """
         arrays = {k: one for k, one in self._by_input.items() if isinstance(one, ArrayInputs)}
         if not arrays:
-            detail = f"this model takes rows of a table, with {[*self._columns]}"
+            detail = f"this model takes rows of a table, with {[*self.columns]}"
             raise DataError.at("inputs", detail)
         if isinstance(self.inputs, dict):
             return unnamed(read_arrays(arrays, values, dtype))
@@ -365,14 +361,15 @@ class Recipe(Document):
         return {key: size for key, size in found.items() if size is not None}
 
     @property
-    def _columns(self) -> dict[str, Column]:
+    def columns(self) -> dict[str, Column]:
         """The columns of all inputs by name."""
         tables = [one for one in self._by_input.values() if isinstance(one, TableInputs)]
         return {column.name: column for one in tables for column in one.columns}
 
     def _layout(self, window: WindowRecipe, tensors: Mapping[str, Array]) -> Layout:
-        rows = len(tensors[next(iter(self._columns))])
-        return window.lay_out(tensors, rows, self.split, self.seed, self._targets, self._drops)
+        rows = len(tensors[next(iter(self.columns))])
+        asked = (self.split, self.seed, self._targets, self._drops)
+        return window.lay_out(Sampling(tensors, rows, *asked))
 
     def _goals(self, tensors: Mapping[str, Array]) -> Array:
         """Return the rows that hold what training samples learn."""
@@ -388,7 +385,7 @@ class Recipe(Document):
 
     @property
     def _drops(self) -> list[str]:
-        return [column.name for column in self._columns.values() if column.drops]
+        return [column.name for column in self.columns.values() if column.drops]
 
     @property
     def _targets(self) -> list[str]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         AnySplit,
         ColumnSplitSpec,
         HashSplitSpec,
+        KFoldSplitSpec,
         SplitSpec,
         StratifiedSplitSpec,
         TimeSplitSpec,
@@ -172,12 +173,30 @@ def _deal_by_time(rows: Array, spec: TimeSplitSpec, seed: int, sight: Sight) -> 
     return parts
 
 
+def _deal_by_fold(rows: Array, spec: KFoldSplitSpec, seed: int, sight: Sight) -> Array:
+    """Deal the test at even distances, then the rest in turn; in the order of classes if asked."""
+    count, test = len(rows), _count(len(rows), spec.test)
+    if count - test < spec.folds:
+        left = counted(max(count - test, 0), "row")
+        raise SpecError.at("split.folds", f"{spec.folds} folds of {left}, without those to test")
+    order = _shuffled(count, seed)
+    if spec.stratified:
+        order = order[np.argsort(_classes(rows, sight, "split.stratified")[order], kind="stable")]
+    tested = (np.arange(1, test + 1) * count + test - 1) // max(test, 1) - 1
+    parts = np.zeros(count, np.uint8)
+    parts[order[tested]] = TEST
+    if spec.fold is not None:
+        parts[np.delete(order, tested)[spec.fold - 1 :: spec.folds]] = VALIDATION
+    return parts
+
+
 _DEALERS: dict[str, Callable[[Array, Any, int, Sight], Array]] = {
     "random": _deal_at_random,
     "stratified": _deal_by_class,
     "column": _deal_by_column,
     "hash": _deal_by_hash,
     "time": _deal_by_time,
+    "k_fold": _deal_by_fold,
 }
 
 
@@ -202,20 +221,20 @@ def _shuffled(rows: int, seed: int) -> Array:
     return order
 
 
-def _classes(rows: Array, sight: Sight) -> Array:
-    """Return a number for the class of each row, from 0."""
+def _classes(rows: Array, sight: Sight, place: str = "split.kind") -> Array:
+    """Return a number for the class of each row, from 0.  Raises: SpecError at ``place``."""
     if sight.target is None:
-        raise SpecError.at("split.kind", "stratified goes by the classes of one target")
+        raise SpecError.at(place, "stratified goes by the classes of one target")
     values = sight.tensors[sight.target]
     if values.ndim > 1 and values.size > len(values):
         if values.ndim > 2:
-            raise SpecError.at("split.kind", "stratified wants one class for each row")
+            raise SpecError.at(place, "stratified wants one class for each row")
         values = values.argmax(axis=1)
     values = gathered(values.reshape(len(values)), rows)
     found = np.unique(values)
     if len(found) > MAX_STRATA:
         detail = f"stratified goes by classes: {sight.target!r} has {len(found):,} different values"
-        raise SpecError.at("split.kind", detail)
+        raise SpecError.at(place, detail)
     classes = np.empty(len(rows), np.uint16)
     for start in range(0, len(rows), BLOCK_ROWS):
         some = slice(start, start + BLOCK_ROWS)

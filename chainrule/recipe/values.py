@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from datetime import date
@@ -12,6 +13,8 @@ import numpy as np
 from chainrule.errors import DataError, Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from chainrule.kernels import Array
 
 __all__ = [
@@ -20,11 +23,13 @@ __all__ = [
     "counted",
     "is_datetime",
     "listed",
+    "moment",
     "read_datetime",
     "read_number",
     "read_text",
     "shown",
     "to_array",
+    "unknown_name",
 ]
 
 MISSING = frozenset(
@@ -148,6 +153,18 @@ def listed(names: list[str]) -> str:
     """Return names as an error lists them: the first twenty."""
     more = f" and {len(names) - 20:,} more" if len(names) > 20 else ""
     return ", ".join(shown(name) for name in names[:20]) + more
+
+
+def unknown_name(noun: str, name: str, names: Sequence[str]) -> str:
+    """Say that a name is none of some names, and which of them may have been meant."""
+    near = difflib.get_close_matches(name, names, 1)
+    meant = f", did you mean {shown(near[0])}?" if near else ";"
+    return f"there is no {noun} {shown(name)}{meant} the {noun}s are {listed([*names])}"
+
+
+def moment(seconds: float) -> str:
+    """Write seconds since 1970-01-01 UTC as ISO 8601, with a fraction only where there is one."""
+    return str(np.datetime64(round(seconds * 10**6), "us")).removesuffix(".000000") + "Z"
 
 
 def _microseconds(match: re.Match[str]) -> int | None:

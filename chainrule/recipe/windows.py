@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -13,12 +13,12 @@ from chainrule.recipe.layout import Groups, Layout, group_rows, is_there, lay_ou
 from chainrule.recipe.runs import Runs
 from chainrule.recipe.split import Split
 from chainrule.recipe.targets import ValueTarget
-from chainrule.recipe.values import counted, listed, read_datetime, read_number, read_text
+from chainrule.recipe.values import counted, listed, moment, read_datetime, read_number, read_text
 from chainrule.spec.base import Document
 from chainrule.spec.windowing import SlidingWindow, WindowSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from chainrule.kernels import Array
     from chainrule.recipe.inputs import TableInputs
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from chainrule.spec import DataSpec
     from chainrule.spec.training.losses import Task
 
-__all__ = ["WindowRecipe"]
+__all__ = ["Latest", "Sampling", "WindowRecipe", "group_names"]
 
 BLOCK_ROWS = 1 << 16
 KeyType = Literal["number", "category", "datetime"]
@@ -36,6 +36,32 @@ _READ: dict[KeyType, Callable[[object], Any]] = {
     "datetime": read_datetime,
 }
 _TYPES: dict[str, KeyType] = {"categorical": "category", "datetime": "datetime"}
+
+
+class Latest(NamedTuple):
+    """The last rows of each group, in order of first appearance; padding is -1.
+
+    ``heads`` are the numbers of the groups' first rows, ``short`` those of groups that have too few
+    rows, and how many these have. Shapes: places (groups, length), heads (groups,).
+    """
+
+    places: Array
+    heads: Array
+    short: list[tuple[int, int]]
+
+
+class Sampling(NamedTuple):
+    """What windows are drawn from: a table of so many rows, and how these are split.
+
+    ``targets`` must be there in the rows that hold targets, ``drops`` in all that go in.
+    """
+
+    tensors: Mapping[str, Array]
+    rows: int
+    split: Any
+    seed: int
+    targets: Sequence[str]
+    drops: Sequence[str]
 
 
 class WindowRecipe(Document):
@@ -91,41 +117,22 @@ class WindowRecipe(Document):
         """Whether a target is a sequence of values."""
         return isinstance(self.window, SlidingWindow) and isinstance(self.window.horizon, list)
 
-    def draw(  # noqa: PLR0913, PLR0917
-        self,
-        tensors: Mapping[str, Array],
-        rows: int,
-        split: Any,
-        seed: int,
-        targets: Iterable[str],
-        drops: Iterable[str],
-    ) -> Drawn:
+    def draw(self, sampling: Sampling) -> Drawn:
         """Split the windows, and tell which rows are in those to learn from.  Raises: SpecError."""
-        layout = self.lay_out(tensors, rows, split, seed, targets, drops)
+        layout = self.lay_out(sampling)
         goals = Split(*(layout.of_part(number).goal_rows() for number in range(3)))
         return Drawn(layout.split, goals, layout.goal_rows(), layout.of_part(0).rows(), {})
 
-    def lay_out(  # noqa: PLR0913, PLR0917
-        self,
-        tensors: Mapping[str, Array],
-        rows: int,
-        split: Any,
-        seed: int,
-        targets: Iterable[str],
-        drops: Iterable[str],
-    ) -> Layout:
-        """Place the windows of a table that have all they need.
-
-        ``targets`` must be there in the rows that hold targets, ``drops`` in all that go in.
-        Raises: SpecError.
-        """
+    def lay_out(self, sampling: Sampling) -> Layout:
+        """Place the windows of a table that have all they need.  Raises: SpecError."""
+        tensors, rows = sampling.tensors, sampling.rows
         goals, inputs = np.ones(rows, bool), np.ones(rows, bool)
-        for name in targets:
+        for name in sampling.targets:
             goals &= is_there(tensors[name])
-        for name in drops:
+        for name in sampling.drops:
             inputs &= is_there(tensors[name])
         groups = self._groups(tensors, rows)
-        return lay_out(groups, self.window, split, seed, (inputs, goals))
+        return lay_out(groups, self.window, sampling.split, sampling.seed, (inputs, goals))
 
     def input_bytes(self, layout: Layout, row_bytes: int) -> int:
         """Return what ``encode`` takes for all windows, where a row's features take so much."""
@@ -171,33 +178,55 @@ class WindowRecipe(Document):
 
         Shapes: (groups, length, features). Raises: DataError, at ``rows[3].day`` or ``rows``.
         """
+        latest, _ = self._latest_of(rows)
+        return self.fill(latest.places, inputs.read_rows(rows, dtype))
+
+    def told(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return which group of raw rows each sequence is of, and which groups have none.
+
+        Returns: {groups, left_out: [{group, rows}]?}, nothing where a window goes by no group.
+        Raises: as ``read_rows``.
+        """
+        if self.group is None:
+            return {}
+        latest, keys = self._latest_of(rows)
+        names = group_names(keys, self.group)
+        answer: dict[str, Any] = {"groups": [names[row] for row in latest.heads.tolist()]}
+        if latest.short:
+            answer["left_out"] = [{"group": names[row], "rows": size} for row, size in latest.short]
+        return answer
+
+    def _latest_of(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Latest, list[Any]]:
+        """Return the latest rows of each group of raw rows, and each row's group."""
         keys = {key: self._read_key(key, rows) for key in ("group", "order_by")}
-        features = inputs.read_rows(rows, dtype)
+        ranks = {key: _ranks(values, getattr(self, key)) for key, values in keys.items()}
         try:
-            places = self.latest(group_rows(len(rows), **keys))
+            return self.latest(group_rows(len(rows), **ranks)), keys["group"] or []
         except DataError as error:
             raise error.under("rows") from None
-        return self.fill(places, features)
 
-    def latest(self, groups: Groups) -> Array:
-        """Return the last rows of each group, in order of first appearance; padding is -1.
+    def latest(self, groups: Groups) -> Latest:
+        """Return the last rows of each group that has enough of them.
 
-        Shapes: (groups, length). Raises: DataError, if a group is too short.
+        Raises: DataError, if no group has.
         """
-        window, length = self.window, self.length
-        sizes, places = groups.sizes, np.full((len(groups.sizes), length), -1)
+        window, length, sizes = self.window, self.length, groups.sizes
         heads = np.minimum.reduceat(groups.order, groups.starts[:-1]) if len(sizes) else sizes
-        if window.padding is None and sizes.min(initial=length) < length:
-            short = int(np.argmin(sizes))
-            whose = "" if self.group is None else f"the group of row {heads[short]:,} "
-            detail = f"has {counted(int(sizes[short]), 'row')}, a window takes {length:,}"
-            raise DataError.at("", whose + detail)
-        taken = np.minimum(sizes, length)
-        before = (length - taken) * (window.padding != "post")
-        begin = np.arange(len(sizes)) * length + before
-        last = groups.order[_spans(groups.starts[1:] - taken, taken)]
+        appearance = np.argsort(heads)
+        enough = sizes[appearance] >= (length if window.padding is None else 1)
+        short = [(int(heads[one]), int(sizes[one])) for one in appearance[~enough]]
+        if not enough.any():
+            whose = "" if self.group is None else "none of the groups has enough rows: the longest "
+            rows = counted(int(sizes.max(initial=0)), "row")
+            raise DataError.at("", f"{whose}has {rows}, a window takes {length:,}")
+        chosen = appearance[enough]
+        taken = np.minimum(sizes[chosen], length)
+        begin = np.arange(len(chosen)) * length
+        begin += (length - taken) * (window.padding != "post")
+        places = np.full((len(chosen), length), -1)
+        last = groups.order[_spans(groups.starts[1:][chosen] - taken, taken)]
         places.reshape(-1)[_spans(begin, taken)] = last
-        return places[np.argsort(heads)]
+        return Latest(places, heads[chosen], short)
 
     def fill(self, places: Array, features: Array) -> Array:
         """Return the features at some places, -1 being padding.  Shapes: (groups, length, n)."""
@@ -208,7 +237,8 @@ class WindowRecipe(Document):
     def groups_of(self, tensors: Mapping[str, Array], schema: Mapping[str, Any]) -> Groups:
         """Return the groups of another dataset's rows.
 
-        Raises: DataError, if it lacks a column to group or order by, or values in it.
+        Rows without a group are in none.
+        Raises: DataError, if it lacks a column to group or order by, or values to order by.
         """
         known = {column["name"]: column for column in schema.get("columns", [])}
         problems = []
@@ -220,7 +250,7 @@ class WindowRecipe(Document):
                 problems.append(f"has no column {name!r}, the model's window.{key}")
             elif known[name]["type"] == "text":
                 problems.append(f"column {name!r} has too many different words to be read")
-            elif not (there := is_there(tensors[name])).all():
+            elif key == "order_by" and not (there := is_there(tensors[name])).all():
                 row = int(np.argmin(there))
                 problems.append(f"column {name!r}, the window's {key}, is empty in row {row}")
         if problems:
@@ -236,8 +266,8 @@ class WindowRecipe(Document):
 
     def _read_key(
         self, key: Literal["group", "order_by"], rows: Sequence[Mapping[str, Any]]
-    ) -> Array | None:
-        """Return what rows are grouped or ordered by, as values that compare as the file's."""
+    ) -> list[Any] | None:
+        """Return what rows are grouped or ordered by: words, numbers, or seconds since 1970."""
         name, type_ = getattr(self.window, key), getattr(self, key)
         if name is None:
             return None
@@ -255,9 +285,25 @@ class WindowRecipe(Document):
             if value is None or value != value:  # noqa: PLR0124 NaN is a missing number
                 raise DataError.at(place + step(name), f"must have a value: the window's {key}")
             values.append(value)
-        if type_ == "category":
-            return np.unique(values, return_inverse=True)[1]
-        return np.array(values, np.float64)
+        return values
+
+
+def _ranks(values: list[Any] | None, type_: KeyType | None) -> Array | None:
+    """Return keys as numbers that compare alike."""
+    if values is None:
+        return None
+    if type_ == "category":
+        return np.unique(values, return_inverse=True)[1]
+    return np.array(values, np.float64)
+
+
+def group_names(keys: Sequence[Any], type_: KeyType) -> list[Any]:
+    """Return groups as answers name them: words, numbers, or times as ISO 8601."""
+    if type_ == "datetime":
+        return [moment(seconds) for seconds in keys]
+    if type_ == "number":
+        return [int(one) if float(one).is_integer() else float(one) for one in keys]
+    return list(keys)
 
 
 def _key_type(known: Mapping[str, Any], name: str | None, place: str) -> KeyType | None:

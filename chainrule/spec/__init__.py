@@ -12,15 +12,17 @@ from chainrule.spec.splits import (
     AnySplit,
     ColumnSplitSpec,
     HashSplitSpec,
+    KFoldSplitSpec,
     SplitSpec,
     StratifiedSplitSpec,
     TimeSplitSpec,
     split_columns,
+    stage_rows,
 )
 from chainrule.spec.summary import starting, summarize
 from chainrule.spec.training import OptimizerSpec, ScheduleSpec, TrainingSpec, WarmStartSpec
 from chainrule.spec.training.losses import LossSpec, Task, default_loss
-from chainrule.spec.windows import Windows, makes_mask, windows
+from chainrule.spec.windows import Windows, makes_mask, stage_steps, windows
 
 __all__ = [
     "INPUT",
@@ -32,6 +34,7 @@ __all__ = [
     "Document",
     "HashSplitSpec",
     "InputSpec",
+    "KFoldSplitSpec",
     "LayerSpec",
     "LossSpec",
     "Node",
@@ -58,6 +61,8 @@ __all__ = [
     "nodes",
     "parse",
     "split_columns",
+    "stage_rows",
+    "stage_steps",
     "starting",
     "step_values",
     "summarize",

@@ -118,6 +118,9 @@ def _one_of(complaints: list[Mapping[str, Any]]) -> str:
 
 
 def _detail(complaint: Mapping[str, Any]) -> str:
+    if complaint["type"] == "model_attributes_type" and isinstance(complaint["input"], str):
+        example = json.dumps({"kind": complaint["input"][:40]}, ensure_ascii=False)
+        return f"must be an object, such as {example}"
     template = _DETAILS.get(complaint["type"])
     if template:
         return template.format(got=complaint.get("input"), **complaint.get("ctx", {}))

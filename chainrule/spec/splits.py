@@ -1,4 +1,4 @@
-"""Which rows are kept from training: at random, by class, by a column's values, a key, or time."""
+"""Which rows are kept from training: at random, by class, column, key or time, or all in turn."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ __all__ = [
     "AnySplit",
     "ColumnSplitSpec",
     "HashSplitSpec",
+    "KFoldSplitSpec",
     "Name",
     "Share",
     "SplitSpec",
     "StratifiedSplitSpec",
     "TimeSplitSpec",
     "split_columns",
+    "stage_rows",
 ]
 
 Name = Annotated[str, Field(min_length=1, max_length=1000)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Value = int | float | str
+MAX_FOLDS = 20
 
 
 class _Shares(Document):
@@ -98,6 +101,41 @@ class ColumnSplitSpec(Document):
         return [self.column]
 
 
+class KFoldSplitSpec(Document):
+    """Cross-validation: each fold validates a network that learns from the others, in turn.
+
+    A last network, the model, learns from all of them. Rows are dealt to the folds, which differ by
+    one row at most, by the job's seed.
+    """
+
+    kind: Literal["k_fold"]
+    folds: int = Field(5, ge=2, le=MAX_FOLDS, description="How many.")
+    test: Share = Field(0.1, description="Share of the rows in no fold, measured once, at the end.")
+    stratified: bool = Field(False, description="Give each fold its share of each class.")
+    fold: int | None = Field(
+        None,
+        ge=1,
+        description="The only one that validates, so that one network learns from the others.",
+    )
+
+    @model_validator(mode="after")
+    def _has_the_fold(self) -> KFoldSplitSpec:
+        if self.fold is not None and self.fold > self.folds:
+            raise ValueError(f"fold {self.fold} is none of {self.folds} folds")
+        return self
+
+
+def stage_rows(split: Any, rows: int) -> list[int]:
+    """Return how many of the rows in training each network of a job learns from, in order.
+
+    That is one network, unless folds take turns.
+    """
+    if not isinstance(split, KFoldSplitSpec) or split.fold is not None:
+        return [rows]
+    sizes = [rows // split.folds + (fold < rows % split.folds) for fold in range(split.folds)]
+    return [*(rows - size for size in sizes), rows]
+
+
 def _kind(value: object) -> object:
     """Take shares alone for those of a random split."""
     return {"kind": "random", **value} if isinstance(value, dict) else value
@@ -109,7 +147,12 @@ def split_columns(split: Any) -> list[str]:
 
 
 AnySplit = Annotated[
-    SplitSpec | StratifiedSplitSpec | ColumnSplitSpec | HashSplitSpec | TimeSplitSpec,
+    SplitSpec
+    | StratifiedSplitSpec
+    | ColumnSplitSpec
+    | HashSplitSpec
+    | TimeSplitSpec
+    | KFoldSplitSpec,
     Field(discriminator="kind"),
     BeforeValidator(_kind),
 ]

@@ -6,17 +6,21 @@ the recurrent states that the one before ended with, and gradients stop at its b
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from chainrule.errors import SpecError
+from chainrule.spec.graph import nodes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from chainrule.spec.architecture import ArchitectureSpec
     from chainrule.spec.graph import Node
     from chainrule.spec.layers import Shape
     from chainrule.spec.training import TrainingSpec
 
-__all__ = ["Windows", "makes_mask", "windows"]
+__all__ = ["Windows", "makes_mask", "stage_steps", "windows"]
 
 
 class Windows(NamedTuple):
@@ -101,3 +105,12 @@ def makes_mask(node: Node) -> bool:
 
 def _refused(detail: str) -> SpecError:
     return SpecError.at("bptt_steps", detail)
+
+
+def stage_steps(rows: Sequence[int], spec: ArchitectureSpec, training: TrainingSpec) -> list[int]:
+    """Return how many steps each network of a job has, which learns from so many rows.
+
+    Raises: as ``windows``.
+    """
+    updates = windows(spec, nodes(spec), training).updates
+    return [training.epochs * math.ceil(each / training.batch_size) * updates for each in rows]

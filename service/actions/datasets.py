@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -19,6 +20,7 @@ from service.actions.paging import Page, newest
 from service.errors import ConflictError, NotFoundError, UnreadyError
 from service.ids import new_id
 from service.store import blobs, transitions
+from service.store.blobs import StagedBlob
 from service.store.file_cache import FileCache
 from service.store.tables import Dataset, Job
 
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from service.actions.once import Once
     from service.broker.bell import Bell
     from service.parsing import Parser
-    from service.store.blobs import StagedBlob
     from service.store.database import Database, UnitOfWork
 
     Tensors = dict[str, np.ndarray[Any, Any]]
@@ -46,6 +47,7 @@ __all__ = [
     "find",
     "get",
     "list_page",
+    "parse_again",
     "parsing_jobs",
     "ready",
     "tensors",
@@ -122,6 +124,25 @@ def adopt(
         return _enqueue(intake, upload, lambda: staged, once)
     with _written(intake, staged) as path:
         return _parse(intake, upload, path, lambda: staged, once)
+
+
+def parse_again(
+    intake: Intake,
+    tenant: str,
+    dataset_id: str,
+    types: dict[str, str] | None = None,
+    once: Once = plainly,
+) -> tuple[Dataset, bool]:
+    """Make a dataset of the file of another one, which has failed or has other ``types`` (or None).
+
+    It is that one itself, if its types are the same.  Raises: as ``adopt``; NotFoundError.
+    """
+    with intake.database.read() as session:
+        row = get(session, tenant, dataset_id)
+        names = tuple(blobs.chunks(session, row.blob))
+    kept: dict[str, str] = json.loads(row.types)
+    upload = Upload(tenant, row.name, row.format, kept if types is None else types)
+    return adopt(intake, upload, StagedBlob(row.sha256, row.bytes, names), once)
 
 
 def _known(intake: Intake, upload: Upload, sha256: str, once: Once) -> tuple[Dataset, bool] | None:

@@ -34,6 +34,7 @@ __all__ = [
     "delete",
     "enqueue",
     "evaluation",
+    "evaluation_warnings",
     "events",
     "get",
     "last_epoch",
@@ -223,6 +224,14 @@ def evaluation(session: Session, tenant: str, job_id: str) -> dict[str, Any]:
     Raises: NotFoundError, also while the job has not succeeded, or if it ended otherwise.
     """
     return _report(session, tenant, job_id, Job.evaluation, "it is made at the end")
+
+
+def evaluation_warnings(session: Session, job: Job) -> list[str]:
+    """Return what the evaluation of a job, if there is one, found to say against its data."""
+    if job.state != "succeeded":
+        return []
+    of_job = select(Job.evaluation["warnings"]).where(Job.id == job.id)
+    return list(session.scalar(of_job) or ())
 
 
 def _report(session: Session, tenant: str, job_id: str, column: Any, made: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from chainrule.errors import Problem, SpecError, step
+from chainrule.evaluation import suspicions
 from chainrule.fitting import kept_vectors
 from chainrule.losses import Objective
 from chainrule.network import BLOCK_BYTES, EVALUATION_ROWS
@@ -22,12 +23,12 @@ from chainrule.spec import (
     forward_scratch,
     nodes,
     parse,
+    stage_rows,
+    stage_steps,
     starting,
     summarize,
-    windows,
 )
 from service.actions import architectures, augmenting, datasets, heads, tokens, warm_starts
-from service.actions.suspicions import suspicions
 from service.errors import AdmissionError
 from service.ids import new_id
 from service.store.database import rest
@@ -101,7 +102,8 @@ def plan(session: Session, tenant: str, request: JobRequest, settings: Settings)
     training = _training(request.training, recipe, tensors)
     architecture, summary = _complete(given, recipe, training)
     _check_tokens(architecture, recipe, tensors)
-    steps = training.epochs * _steps_per_epoch(architecture, recipe, training)
+    stages = stage_rows(data.split, recipe.rows["train"])
+    steps = _steps(stages, architecture, training)
     encoded, disk_bytes = _encoded(recipe, tensors, training)
     memory_bytes = encoded + _memory(architecture, summary, recipe, training)
     memory_bytes += augmenting.memory_bytes(data, architecture, training)
@@ -130,13 +132,13 @@ def plan(session: Session, tenant: str, request: JobRequest, settings: Settings)
         recipe=recipe.to_json(),
         summary=summary,
         rows={str(part): count for part, count in recipe.rows.items()},
-        epochs=training.epochs,
+        epochs=len(stages) * training.epochs,
         steps=steps,
         memory_bytes=memory_bytes,
         disk_bytes=disk_bytes,
-        seconds=_seconds(summary, recipe, training, steps),
+        seconds=_seconds(summary, recipe, len(stages) * training.epochs, steps),
         warm_start=source,
-        suspicions=partial(suspicions, tensors, dataset.schema, config["data"]),
+        suspicions=partial(suspicions, tensors, recipe),
     )
 
 
@@ -151,12 +153,14 @@ def _source(
         raise error.under("training.warm_start") from None
 
 
-def _steps_per_epoch(spec: ArchitectureSpec, recipe: Recipe, training: TrainingSpec) -> int:
+def _steps(stages: list[int], spec: ArchitectureSpec, training: TrainingSpec) -> int:
+    if len(stages) > 1 and training.warm_start is not None:
+        detail = "may have learnt from the rows of a fold before: not with split.kind k_fold"
+        raise SpecError.at("training.warm_start", detail)
     try:
-        cut = windows(spec, nodes(spec), training)
+        return sum(stage_steps(stages, spec, training))
     except SpecError as error:
         raise error.under("training") from None
-    return math.ceil(recipe.rows["train"] / training.batch_size) * cut.updates
 
 
 def _fit(
@@ -327,9 +331,9 @@ def admit(steps: int, memory_bytes: int, most_bytes: int) -> None:
         raise AdmissionError(*problems)
 
 
-def _seconds(summary: dict[str, Any], recipe: Recipe, training: TrainingSpec, steps: int) -> float:
+def _seconds(summary: dict[str, Any], recipe: Recipe, epochs: int, steps: int) -> float:
     """Guess the time: backward costs twice the forward pass, and each step something by itself."""
-    samples = training.epochs * (recipe.rows["train"] + recipe.rows["validation"] / 3)
+    samples = epochs * (recipe.rows["train"] + recipe.rows["validation"] / 3)
     flops = 3 * int(summary["flops_per_sample"]) * samples
     return round(flops / FLOPS_PER_S + steps * STEP_S, 3)
 

@@ -72,7 +72,7 @@ def plan(
         tensors = {}
         if recipe.window is not None:  # how many groups there are, only their rows tell
             tensors = datasets.tensors(session, dataset, settings.cache_dir)
-        rows = Reader(recipe, dataset.schema, tensors).rows
+        reader = Reader(recipe, dataset.schema, tensors)
     except DataError as error:
         places = (Problem("dataset_id", problem.detail) for problem in error.problems)
         raise SpecError(*places) from None
@@ -86,6 +86,7 @@ def plan(
         + VALUE_BYTES * block_rows * values
         + max(BLOCK_BYTES, 8 * forward_scratch(nodes(spec)).per_row)
     )
+    rows = reader.rows
     admit(rows, memory_bytes, settings.max_job_memory_bytes)
     name = request.name or f"{model.name} on {dataset.name}"
     return Plan(
@@ -101,6 +102,7 @@ def plan(
             "dataset_id": dataset.id,
             "format": request.format,
             "block_rows": block_rows,
+            **({"left_out": reader.left_out} if reader.left_out else {}),
         },
         recipe={},
         summary={},

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.errors import SpecError
+from chainrule.recipe.values import moment
 from service.store import blobs
 
 if TYPE_CHECKING:
@@ -84,11 +85,6 @@ def _shown(values: Array, column: dict[str, Any]) -> list[Any]:
         case "integer":
             return [None if math.isnan(one) else int(one) for one in values.tolist()]
         case "datetime":
-            return [None if math.isnan(one) else _moment(one) for one in values.tolist()]
+            return [None if math.isnan(one) else moment(one) for one in values.tolist()]
         case _:
             return [None if math.isnan(one) else one for one in values.tolist()]
-
-
-def _moment(seconds: float) -> str:
-    """Write seconds since 1970-01-01 UTC as ISO 8601, with a fraction only where there is one."""
-    return str(np.datetime64(round(seconds * 10**6), "us")).removesuffix(".000000") + "Z"

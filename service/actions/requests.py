@@ -8,9 +8,18 @@ from pydantic import Field, model_validator
 
 from chainrule.spec import ArchitectureSpec, DataSpec, Document, TrainingSpec
 
-__all__ = ["ColumnName", "ColumnType", "JobRequest", "PredictionRequest", "UploadRequest"]
+__all__ = [
+    "ColumnName",
+    "ColumnType",
+    "GivenType",
+    "JobRequest",
+    "PredictionRequest",
+    "UploadRequest",
+]
 
 ColumnType = Literal["integer", "number", "categorical", "text", "datetime"]
+# What a client may say of a column: numbers also by how they are written.
+GivenType = Literal[ColumnType, "decimal_comma", "decimal_point"]
 ColumnName = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
@@ -30,7 +39,7 @@ class UploadRequest(Document):
 
     name: str = Field("dataset", min_length=1, max_length=200)
     format: Literal["csv", "tsv", "ndjson", "parquet", "npz", "npy", "idx", "json"]
-    types: dict[ColumnName, ColumnType] = Field({}, max_length=10_000)
+    types: dict[ColumnName, GivenType] = Field({}, max_length=10_000)
     bytes: int = Field(ge=1, le=2**50)
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
 

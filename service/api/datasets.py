@@ -10,7 +10,7 @@ from pydantic import Field
 from chainrule.spec import Document, parse
 from service.actions import datasets, previews
 from service.actions.datasets import Upload
-from service.actions.requests import ColumnName, ColumnType  # noqa: TC001 pydantic reads them
+from service.actions.requests import ColumnName, GivenType  # noqa: TC001 pydantic reads them
 from service.actions.uploads import types_of
 from service.api import strict_json
 from service.api.context import parts, tenant
@@ -48,6 +48,12 @@ class UploadQuery(Query):
     types: str | None = Field(None, max_length=20_000)
 
 
+class ParseQuery(Query):
+    """How to read a file again; without ``types`` as before."""
+
+    types: str | None = Field(None, max_length=20_000)
+
+
 class PreviewQuery(Query):
     """How many rows to show."""
 
@@ -57,7 +63,14 @@ class PreviewQuery(Query):
 class Types(Document):
     """The types of columns, by their names."""
 
-    types: dict[ColumnName, ColumnType]
+    types: dict[ColumnName, GivenType]
+
+
+def _types(given: str | None) -> dict[str, str] | None:
+    """Read the types of columns.  Raises: SpecError at ``types``."""
+    if not given:
+        return None
+    return {**parse(Types, {"types": strict_json.loads(given)}).types}
 
 
 @bp.post("")
@@ -82,9 +95,9 @@ def create_dataset(query: UploadQuery) -> Any:
     """
     p = parts()
     once = Once(uploaded)
-    types = parse(Types, {"types": strict_json.loads(query.types)}).types if query.types else {}
+    types = _types(query.types) or {}
     with spooled(request, p.settings) as body:
-        upload = Upload(tenant(), query.name, body.format, dict(types))
+        upload = Upload(tenant(), query.name, body.format, types)
         datasets.create(p.intake, upload, body.path, body.sha256, once)
     return once.response
 
@@ -123,6 +136,26 @@ def preview_dataset(dataset_id: str, query: PreviewQuery) -> Any:
         if dataset.schema["kind"] == "table":
             return PreviewView(rows=previews.table(session, dataset, query.rows))
         return PreviewView(arrays=previews.arrays(session, dataset, query.rows))
+
+
+@bp.post("/<ds:dataset_id>/parse")
+@bp.input(ParseQuery, location="query", arg_name="query")
+@bp.output(DatasetView, 201)
+@bp.doc(
+    responses={
+        200: "It is parsed so already, or is being",
+        202: "It is large: a job parses it, and the dataset is ready once that has succeeded",
+    }
+)
+def parse_dataset(dataset_id: str, query: ParseQuery) -> Any:
+    """Parse the file of a dataset again: one that has failed, or with other types of its columns.
+
+    With other types it is another dataset, and this one stays; all else is as for an upload.
+    """
+    p, once = parts(), Once(uploaded)
+    types = _types(query.types)
+    datasets.parse_again(p.intake, tenant(), dataset_id, types, once)
+    return once.response
 
 
 @bp.delete("/<ds:dataset_id>")
@@ -171,7 +204,12 @@ def dataset_views(
 
 def _view(dataset: Dataset, job: Job | None, *, full: bool) -> DatasetView:
     place = url_for("datasets.read_dataset", dataset_id=dataset.id)
-    links = {"self": place, "content": f"{place}/content", "preview": f"{place}/preview"}
+    links = {
+        "self": place,
+        "content": f"{place}/content",
+        "parse": f"{place}/parse",
+        "preview": f"{place}/preview",
+    }
     more: dict[str, Any] = {"warnings": []}
     if dataset.state == "ready":
         schema = dataset.schema

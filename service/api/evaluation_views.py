@@ -134,8 +134,8 @@ class RowsView(BaseModel):
 class EvaluationView(BaseModel):
     """How well a network has learnt, on the rows of each part, beside null models.
 
-    ``judged``: the part that is shown in detail, test where there is one. ``reason``: why there is
-    no report.
+    ``judged``: the part that is shown in detail, test where there is one. ``warnings``: what the
+    rows say against it, such as an input that is the target. ``reason``: why there is no report.
     """
 
     version: int
@@ -144,6 +144,7 @@ class EvaluationView(BaseModel):
     confidence: float
     judged: Part | None
     rows: dict[Part, RowsView]
+    warnings: list[str] = []
     outputs: dict[str, OutputView]
 
 

@@ -64,13 +64,17 @@ def job_view(session: Session, job: Job) -> JobView:
     """Return a job in full; its newest epoch tells how fast it goes."""
     rest: dict[str, Any] = {"warnings": []}
     if job.kind == "training":
-        rest["warnings"] = advice(job.config, job.recipe, job.steps)
+        said = advice(job.config, job.recipe, job.steps)
+        rest["warnings"] = [*said, *jobs.evaluation_warnings(session, job)]
         rest["warm_start"] = _warm_start(job.config, warm_starts.find(session, job.id))
+    elif job.kind == "prediction":
+        rest["warnings"] = job.config.get("left_out", [])
     return JobView(
         **_common(job, jobs.last_epoch(session, job.id)),
         **rest,
         queue_position=jobs.queue_position(session, job),
         best=job.best,
+        cross_validation=(job.metrics or {}).get("cross_validation"),
         config=job.config,
         transitions=[
             TransitionView(**_transition(event)) for event in jobs.events(session, job.id)
@@ -116,11 +120,14 @@ def thinned(rows: Sequence[EpochMetrics], most: int | None) -> list[EpochMetrics
     return [rows[round(i * (len(rows) - 1) / (most - 1))] for i in range(most)]
 
 
-def epoch_view(row: EpochMetrics) -> EpochView:
-    """Return an epoch's row."""
+def epoch_view(job: Job, row: EpochMetrics) -> EpochView:
+    """Return an epoch's row; the epochs of a cross-validation count through its folds."""
+    of_each = job.config["training"]["epochs"]
+    fold = (row.epoch - 1) // of_each + 1
     return EpochView(
         epoch=row.epoch,
         step=row.step,
+        fold=fold if fold * of_each < job.epochs else None,
         train=row.train,
         validation=row.validation,
         learning_rate=row.learning_rate,
@@ -183,7 +190,7 @@ def _common(job: Job, last: EpochMetrics | None) -> dict[str, Any]:
         "attempt": job.attempt,
         "dataset_id": job.dataset_id,
         "progress": progress_view(job, last),
-        "metrics": job.metrics,
+        "metrics": _measured(job),
         "error": job.error,
         "model_id": job.model_id,
         "created_at": timestamp(job.created_at),
@@ -192,6 +199,13 @@ def _common(job: Job, last: EpochMetrics | None) -> dict[str, Any]:
         "links": {"self": place, **links},
         **more,
     }
+
+
+def _measured(job: Job) -> dict[str, Any] | None:
+    """Return a job's metrics by part."""
+    if job.metrics is None:
+        return None
+    return {part: found for part, found in job.metrics.items() if part != "cross_validation"}
 
 
 def progress_view(job: Job, last: EpochMetrics | None = None) -> ProgressView:
@@ -254,6 +268,8 @@ def _transition(event: JobEvent) -> dict[str, Any]:
 
 def _flat(epoch: EpochView) -> dict[str, Any]:
     row: dict[str, Any] = {"epoch": epoch.epoch, "step": epoch.step}
+    if epoch.fold is not None:
+        row["fold"] = epoch.fold
     for part in ("train", "validation"):
         for name, value in (getattr(epoch, part) or {}).items():
             row[f"{part}_{name}"] = value

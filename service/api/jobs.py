@@ -189,7 +189,7 @@ def read_metrics(job_id: str, query: MetricsQuery) -> Any:
     with parts().database.read() as session:
         job = jobs.get(session, tenant(), job_id)
         epochs = [
-            epoch_view(row) for row in thinned(jobs.metrics(session, job.id), query.max_points)
+            epoch_view(job, row) for row in thinned(jobs.metrics(session, job.id), query.max_points)
         ]
     if request.accept_mimetypes.best_match(["application/json", "text/csv"]) == "text/csv":
         return Response(epochs_csv(epochs), mimetype="text/csv")

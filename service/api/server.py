@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import signal
 import time
 from tempfile import NamedTemporaryFile
@@ -31,7 +32,8 @@ __all__ = ["Server"]
 MAX_HEADER_BYTES = 32 * 1024
 MAX_CONNECTIONS = 2000  # idle ones cost little; the default of 100 is soon used up
 IDLE_S = 30
-GRACE_S = 1.5  # what a request in flight may still take, once the process is told to end
+GRACE_S = 4.5  # what a request in flight may still take, once the process is told to end
+LINGER_S = 1.0  # and how long who is connected may still begin one
 
 
 class NoSpace(Error):  # noqa: N818 as waitress names the others
@@ -105,7 +107,14 @@ class Task(WSGITask):
     """Answers a request; the connection stays open after an answer that has no body, such as 304.
 
     waitress closes after every answer without a length.  Source: RFC 9112, section 6.3.
+    A process that is to end says so with its answer: the client's next request goes elsewhere.
     """
+
+    def build_response_header(self) -> bytes:
+        channel: Any = self.channel
+        if channel.server.draining and len(channel.requests) == 1:
+            self.request.headers["CONNECTION"] = "close"  # type: ignore[attr-defined]
+        return super().build_response_header()
 
     def set_close_on_finish(self) -> None:
         request: Any = self.request
@@ -131,6 +140,7 @@ class Server:
         listening: socket.socket,
         settings: Settings,
         at_end: Callable[[], object] = lambda: None,
+        grace_s: float = GRACE_S,
     ) -> None:
         """``at_end`` ends what would keep requests in flight, when the server is told to stop."""
         server = cast(  # its types leave out what its own run() uses
@@ -150,8 +160,10 @@ class Server:
         )
         self._waitress = server
         self._waitress.channel_class = Channel
+        self._waitress.draining = False
         self._stopping = False
         self._at_end = at_end
+        self._grace_s = grace_s
 
     def stop(self) -> None:
         """End ``run`` soon.  Safe to call from any thread, and from a signal handler."""
@@ -165,16 +177,39 @@ class Server:
             signal.signal(number, lambda *_: self.stop())
 
     def run(self) -> None:
-        """Serve; then accept nothing more, and give the requests in flight a moment to end."""
+        """Serve; then accept nothing more, and leave nobody who is connected without an answer."""
         while not self._stopping:
             self._turn(1.0)
-        self._at_end()
-        self._waitress.accepting = False
-        deadline = time.monotonic() + GRACE_S
-        while self._busy() and time.monotonic() < deadline:
-            self._turn(0.05)
+        self._drain()
         self._waitress.task_dispatcher.shutdown(timeout=0.1)
         wasyncore.close_all(self._waitress._map, ignore_all=True)  # noqa: SLF001 as its own close()
+
+    def _drain(self) -> None:
+        """Answer what is asked on the connections that there are, each a last time.
+
+        A connection may have been made for a request that is not yet here, or be kept by a client
+        that knows nothing of our end: closed at once, it would answer that request with a reset.
+        Source: nginx, keepalive_min_timeout.
+        """
+        self._waitress.draining = True
+        self._at_end()
+        self._accept_the_last()
+        began = time.monotonic()
+        while self._waitress.active_channels:
+            self._turn(0.05)
+            spent_s = time.monotonic() - began
+            if spent_s >= self._grace_s or (spent_s >= LINGER_S and not self._busy()):
+                break
+
+    def _accept_the_last(self) -> None:
+        """Take up who has connected already; the next is another process's, if one listens too."""
+        waiting = select.poll()
+        waiting.register(self._waitress.socket, select.POLLIN)
+        for _ in range(MAX_CONNECTIONS):
+            if not waiting.poll(0):
+                break
+            self._waitress.handle_accept()
+        wasyncore.dispatcher.close(self._waitress)
 
     def _turn(self, timeout: float) -> None:
         loop_map = self._waitress._map  # noqa: SLF001 as its own run()
@@ -182,4 +217,4 @@ class Server:
 
     def _busy(self) -> bool:
         channels = self._waitress.active_channels.values()
-        return any(c.requests or c.total_outbufs_len for c in channels)
+        return any(c.requests or c.request or c.total_outbufs_len for c in channels)

@@ -178,11 +178,29 @@ class WarmStartView(BaseModel):
     unused: list[str]
 
 
+class FoldView(BaseModel):
+    """What a fold's network measured in the epoch that it kept, ``validation`` on the fold."""
+
+    fold: int
+    epoch: int
+    train: Metrics
+    validation: Metrics
+
+
+class CrossValidationView(BaseModel):
+    """How the networks of the folds fared, with mean and standard error of the mean."""
+
+    folds: list[FoldView]
+    mean: Metrics
+    standard_error: Metrics
+
+
 class JobView(JobItem):
-    """A job in full."""
+    """A job in full.  ``metrics.validation`` of a cross-validation is the folds' mean."""
 
     queue_position: int | None
     best: dict[str, Any] | None
+    cross_validation: CrossValidationView | None = None
     config: dict[str, Any]
     warnings: list[str]
     warm_start: WarmStartView | None = None
@@ -214,10 +232,11 @@ class PlanView(BaseModel):
 
 
 class EpochView(BaseModel):
-    """What one epoch measured."""
+    """What one epoch measured.  ``fold``: that of a cross-validation, null for its last network."""
 
     epoch: int
     step: int
+    fold: int | None = None
     train: Metrics
     validation: Metrics | None
     learning_rate: float | None
@@ -301,12 +320,22 @@ class ModelPage(BaseModel):
     next: str | None
 
 
+class LeftOutView(BaseModel):
+    """A group of too few rows for a window, and how many it has."""
+
+    group: Any
+    rows: int
+
+
 class PredictionView(BaseModel):
     """One prediction for each row, in order, in the target's labels or units.
 
-    Of a network with several outputs each is {output: ...}, of those outputs that have such.
+    Of a network with several outputs each is {output: ...}, of those outputs that have such. Of
+    windows there is one for each of ``groups``; ``left_out`` are those with too few rows.
     """
 
     predictions: list[Any] | dict[str, list[Any]]
     probabilities: list[Any] | dict[str, list[Any]] = []
     classes: list[Any] | dict[str, list[Any]] = []
+    groups: list[Any] = []
+    left_out: list[LeftOutView] = []

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["LONGEST_S", "POLL_S", "Waiting", "preferred_wait_s"]
 
 T = TypeVar("T")
-POLL_S = 0.2
+FIRST_POLL_S, POLL_S = 0.02, 0.2  # soon at first: many a job takes no longer
 LONGEST_S = 60
 WAIT = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?:$|[,;])", re.IGNORECASE)
 
@@ -74,11 +74,12 @@ class Waiting:
         seen, give_up = look(), time.monotonic() + wait_s
         if done(seen) or wait_s <= 0:
             return seen, True
+        pause_s = FIRST_POLL_S
         with self._place() as found:
             while found and not done(seen) and (left := give_up - time.monotonic()) > 0:
-                if not self.pause(min(POLL_S, left)):
+                if not self.pause(min(pause_s, left)):
                     break
-                seen = look()
+                seen, pause_s = look(), min(1.5 * pause_s, POLL_S)
         return seen, found
 
     @contextmanager

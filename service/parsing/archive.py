@@ -33,7 +33,11 @@ _ENTRY = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 _STORED, _DEFLATED = 0, 8
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
-_ZIP64 = 0xFFFFFFFF
+_END64 = struct.Struct("<4sQ2H2L4Q")
+_LOCATOR = struct.Struct("<4sLQL")
+_EXTRA = struct.Struct("<2H")
+_FULL = 0xFFFFFFFF  # a field of 32 bits that is told elsewhere, in 64
+_ZIP64 = 0x0001  # the extra field that tells it
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,11 @@ def members(data: bytes | mmap) -> list[Member]:
     for _ in range(count):
         if offset + _ENTRY.size > end:
             raise _bad("its directory is cut short")
-        entry = _ENTRY.unpack_from(data, offset)
-        lengths = entry[10:13]
-        name = data[offset + _ENTRY.size : offset + _ENTRY.size + lengths[0]]
+        fields = _ENTRY.unpack_from(data, offset)
+        lengths = fields[10:13]
+        name_end = offset + _ENTRY.size + lengths[0]
+        name = data[offset + _ENTRY.size : name_end]
+        entry = _widened(fields, data[name_end : name_end + lengths[1]], name)
         member = _member(data, entry, name)
         if member.name in {other.name for other in found}:
             raise _bad(f"{member.name!r} is in it twice")
@@ -124,9 +130,11 @@ def _find_directory(data: bytes | mmap) -> tuple[int, int, int]:
         what = "is cut short or no zip archive" if data[:2] == b"PK" else "is no zip archive"
         raise DataError.at(FILE, f"{what}: an NPZ file is what numpy.savez writes")
     _, disk, first_disk, here, count, size, offset, comment = _END.unpack_from(data, end)
-    if _ZIP64 in (size, offset) or 0xFFFF in (count, here):
-        raise _bad("it is in the zip64 format")
-    if disk or first_disk or here != count or end + _END.size + comment != len(data):
+    if end + _END.size + comment != len(data):
+        raise _bad("its end record does not add up")
+    if _FULL in (size, offset) or 0xFFFF in (count, here):
+        end, disk, first_disk, here, count, size, offset = _end64(data, end)
+    if disk or first_disk or here != count:
         raise _bad("its end record does not add up")
     if offset + size != end:
         raise _bad("its directory is not where it says")
@@ -137,11 +145,42 @@ def _find_directory(data: bytes | mmap) -> tuple[int, int, int]:
     return count, offset, end
 
 
+def _end64(data: bytes | mmap, end: int) -> tuple[int, ...]:
+    """Return where the end record of 64 bits begins, and what it says."""
+    at = end - _LOCATOR.size
+    if at < _END64.size or data[at : at + 4] != b"PK\6\7":
+        raise _bad("its end record does not add up")
+    _, disk, place, disks = _LOCATOR.unpack_from(data, at)
+    if disk or disks > 1 or place != at - _END64.size or data[place : place + 4] != b"PK\6\6":
+        raise _bad("its end record of zip64 is not where it says")
+    record = _END64.unpack_from(data, place)
+    if record[1] != _END64.size - 12:  # what follows its first two fields
+        raise _bad("its end record of zip64 does not add up")
+    return (place, *record[4:])
+
+
+def _widened(entry: tuple[Any, ...], extra: bytes, raw_name: bytes) -> tuple[Any, ...]:
+    """Return an entry with the sizes and the place that its extra field of zip64 tells."""
+    wanted = [index for index in (9, 8, 16) if entry[index] == _FULL]
+    at = 0
+    while wanted and at + _EXTRA.size <= len(extra):
+        kind, size = _EXTRA.unpack_from(extra, at)
+        at += _EXTRA.size
+        if kind == _ZIP64 and size >= 8 * len(wanted) and at + size <= len(extra):
+            told = struct.unpack_from(f"<{len(wanted)}Q", extra, at)
+            found = dict(zip(wanted, told, strict=True))
+            return tuple(found.get(index, value) for index, value in enumerate(entry))
+        at += size
+    if wanted:
+        raise _bad(f"the entry of {_name(raw_name)!r} is not valid")
+    return entry
+
+
 def _member(data: bytes | mmap, entry: tuple[Any, ...], raw_name: bytes) -> Member:
     """Check one entry of the directory against the header in front of its data."""
     _, _, _, flags, method, _, _, crc, packed, unpacked = entry[:10]
     name = _name(raw_name)
-    if entry[0] != b"PK\1\2" or _ZIP64 in (packed, unpacked, entry[16]):
+    if entry[0] != b"PK\1\2":
         raise _bad(f"the entry of {name!r} is not valid")
     if flags & _ENCRYPTED:
         raise _bad(f"{name!r} is encrypted")

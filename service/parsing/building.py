@@ -11,10 +11,18 @@ import numpy as np
 import polars as pl
 
 from chainrule.errors import DataError, Problem, step
-from chainrule.recipe.values import counted, listed, shown
-from service.parsing.columns import datetime_column, number_column, text_column, warn
+from chainrule.recipe.values import shown, unknown_name
+from service.parsing.alike import Rough, alike_by_chance, repeats, rough_repeats, roughly
+from service.parsing.columns import (
+    datetime_column,
+    identifies,
+    number_column,
+    text_column,
+    warn,
+)
 from service.parsing.datetimes import seconds_of
-from service.parsing.gathering import TYPES, Column, read_texts
+from service.parsing.gathering import TYPES, Column, Texts, read_texts
+from service.parsing.marks import DECLARED, Marks, ambiguous
 from service.parsing.result import FILE
 from service.parsing.sketch import RowHashes
 from service.parsing.spool import Spool, Tensor, map_tensor, write_prepared
@@ -50,7 +58,7 @@ class Block:
 class Source(Protocol):
     """A file that gives its rows in blocks, as often as it is asked."""
 
-    decimal: str  # the mark before the fraction of a number that is written as text
+    marks: Marks  # of numbers that are written as text
 
     @property
     def warnings(self) -> list[str]:
@@ -73,7 +81,7 @@ def build(source: Source, prepared: Path, types: Mapping[str, str]) -> dict[str,
     """
     _check_types(types)
     with closing(Spool(prepared)) as spool, closing(RowHashes(prepared)) as hashes:
-        table = _Table(spool, hashes, source.decimal, types)
+        table = _Table(spool, hashes, source.marks, types)
         for block in _ahead(source.blocks(table.columns, again=False)):
             table.add(block)
         if changed := table.contradicted():
@@ -99,12 +107,12 @@ def _ahead(blocks: Iterator[Block]) -> Iterator[Block]:
 
 class _Table:
     def __init__(
-        self, spool: Spool, hashes: RowHashes, decimal: str, types: Mapping[str, str]
+        self, spool: Spool, hashes: RowHashes, marks: Marks, types: Mapping[str, str]
     ) -> None:
         self.columns: dict[str, Column] = {}
         self._spool = spool
         self._hashes = hashes
-        self._decimal = decimal
+        self._marks = marks
         self._types = types
         self._rows = 0
 
@@ -115,17 +123,7 @@ class _Table:
                 self.columns[name] = self._new(name, len(self.columns))
                 self.columns[name].skip(self._rows)
         total = np.zeros(block.rows, np.uint64)
-        loose = [
-            name
-            for name, series in block.columns.items()
-            if series.dtype == pl.String and self.columns[name].loose
-        ]
-        texts = {}
-        if loose:
-            found = read_texts(
-                pl.DataFrame([block.columns[name].alias(name) for name in loose]), self._decimal
-            )
-            texts = dict(zip(loose, found, strict=True))
+        texts = self._numbers(block)
         for position, (name, column) in enumerate(self.columns.items()):
             series = block.columns.get(name)
             if series is None:
@@ -139,6 +137,18 @@ class _Table:
         self._rows += block.rows
         if self._rows > MAX_ROWS:
             raise DataError.at(FILE, f"has more than {MAX_ROWS:,} rows")
+
+    def _numbers(self, block: Block) -> dict[str, Texts]:
+        """Read the texts of a block whose numbers are wanted, all of the same marks at once."""
+        alike: dict[Marks, list[str]] = {}
+        for name, series in block.columns.items():
+            if series.dtype == pl.String and self.columns[name].loose:
+                alike.setdefault(self.columns[name].marks, []).append(name)
+        found: dict[str, Texts] = {}
+        for marks, names in alike.items():
+            frame = pl.DataFrame([block.columns[name].alias(name) for name in names])
+            found |= zip(names, read_texts(frame, marks), strict=True)
+        return found
 
     def contradicted(self) -> dict[str, Column]:
         """Return anew the columns that turned out to be no numbers, as words."""
@@ -193,16 +203,35 @@ class _Table:
                 columns.append(described)
                 warnings += said
                 warn(described, self._rows, warnings)
-        if same := self._hashes.duplicates():
-            which = "is the same as a row" if same == 1 else "are the same as rows"
-            warnings.append(f"{counted(same, 'row')} {which} before")
+                warnings += _doubted(self.columns[described["name"]])
+        warnings += repeats(self._hashes)
+        warnings += self._almost(prepared, places, columns)
         return {"kind": "table", "rows": self._rows, "columns": columns, "warnings": warnings}
+
+    def _almost(
+        self, prepared: Path, places: Mapping[str, int], described: list[dict[str, Any]]
+    ) -> list[str]:
+        """Tell of rows that are the same where small differences and ids do not count."""
+        loose, chance = list[Rough](), 1.0
+        for position, one in enumerate(described):
+            name, words = one["name"], one.get("categories")
+            is_id = identifies(one, self._rows)
+            if not is_id:
+                chance *= alike_by_chance(self._rows, one["unique"] + bool(one["missing"]))
+            if name in places:
+                dtype = np.float64 if words is None else np.int32
+                values = map_tensor(prepared, places[name], self._rows, dtype)
+                loose += roughly(position, one, values, ignored=is_id)
+        return rough_repeats(self._hashes, loose, chance)
 
     def _new(self, name: str, position: int) -> Column:
         limit = max(1024, min(_MOST_DISTINCT, _DISTINCT_IN_ALL // (position + 1)))
-        wanted = self._types.get(name)
+        given = self._types.get(name)
+        marks, wanted = self._marks, given
+        if given in DECLARED:
+            marks, wanted = DECLARED[given], "number"
         forced = "number" if wanted == "integer" else wanted
-        column = Column(name, self._spool, limit, self._decimal, forced)
+        column = Column(name, self._spool, limit, marks, forced)
         column.wanted = wanted
         return column
 
@@ -218,13 +247,23 @@ class _Table:
     def _check_names(self) -> None:
         unknown = [name for name in self._types if name not in self.columns]
         if unknown:
-            there = listed([*self.columns])
+            names = [*self.columns]
             raise DataError(
                 *(
-                    Problem(f"types{step(name)}", f"there is no column {shown(name)}; {there}")
+                    Problem(f"types{step(name)}", unknown_name("column", name, names))
                     for name in unknown[:MAX_PROBLEMS]
                 )
             )
+
+
+def _doubted(column: Column) -> Iterator[str]:
+    """Ask about words that are numbers, if only it were known what their marks mean."""
+    first = column.firsts.get("number")
+    if column.wanted is not None or column.decided() not in ("categorical", "text"):
+        return
+    if first is not None and ambiguous(first.text):
+        asked = f"column {column.name!r} is read as words: is {shown(first.text)} a number?"
+        yield f'{asked} Give its type, "decimal_point" or "decimal_comma"'
 
 
 def _add_typed(column: Column, series: pl.Series, place: Callable[[int], str]) -> Array:

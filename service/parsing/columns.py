@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from chainrule.kernels import Array
 
-__all__ = ["datetime_column", "number_column", "text_column", "warn"]
+__all__ = ["datetime_column", "identifies", "number_column", "text_column", "warn"]
 
 MAX_WHOLE = 2**53  # beyond it a float64 no longer tells neighbours apart
 ID_ROWS = 20  # fewer rows than this say nothing about a column's being an id
@@ -90,8 +90,6 @@ def warn(column: dict[str, Any], rows: int, warnings: list[str]) -> None:
     """Say what a person would want to know before training on a column."""
     place, unique, missing = f"column {column['name']!r}", column["unique"], column["missing"]
     estimated = column.get("unique_estimated", False)
-    different = unique >= rows * NEARLY if estimated else unique == rows
-    running = column["type"] == "integer" and column["max"] - column["min"] == rows - 1
     if unique == 0:
         warnings.append(f"{place} has no values")
     elif unique == 1 and rows > 1:
@@ -99,10 +97,18 @@ def warn(column: dict[str, Any], rows: int, warnings: list[str]) -> None:
     elif column["type"] == "text":
         values = ("about " if estimated else "") + counted(unique, "different value")
         warnings.append(f"{place} is text with {values}: it cannot be used")
-    elif different and rows >= ID_ROWS and (running or column["type"] == "categorical"):
+    elif identifies(column, rows):
         warnings.append(f"{place} has a different value in every row: an id teaches nothing")
     if unique and missing > rows * MOSTLY_MISSING:
         warnings.append(f"{place} has no value in {missing:,} of {rows:,} rows")
+
+
+def identifies(column: dict[str, Any], rows: int) -> bool:
+    """Tell whether a column is an id: a word of its own in each row, or the rows' numbers."""
+    unique, estimated = column["unique"], column.get("unique_estimated", False)
+    different = unique >= rows * NEARLY if estimated else unique == rows
+    running = column["type"] == "integer" and column["max"] - column["min"] == rows - 1
+    return different and rows >= ID_ROWS and (running or column["type"] == "categorical")
 
 
 def _sums(numbers: Array) -> tuple[int, float, float, float, bool]:

@@ -17,6 +17,7 @@ import numpy as np
 from chainrule.errors import DataError
 from chainrule.recipe.values import BLANKS, MISSING, read_number
 from service.parsing.layout import Dialect, records_in
+from service.parsing.marks import Marks, grouped_marks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,7 @@ __all__ = ["detect"]
 
 SAMPLE_BYTES = 1 << 16
 _RECORDS = 200
+_ANNOUNCED = re.compile(rb"sep=(.)\r?\n")
 _NAMES = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
 _COMMA_NUMBER = re.compile(r"[+-]?[0-9]*,[0-9]+(?:[eE][+-]?[0-9]+)?")
 _POINT_NUMBER = re.compile(r"[+-]?[0-9]*\.[0-9]+(?:[eE][+-]?[0-9]+)?")
@@ -37,6 +39,11 @@ def detect(text: bytes, delimiters: Sequence[str], *, whole: bool) -> tuple[Dial
     ``text``: the beginning, or the ``whole`` of it.  ``delimiters``: what may separate fields; the
     first does, unless only another one gives a table.
     """
+    announced = _ANNOUNCED.match(text)
+    if announced and (told := announced[1].decode()) in delimiters:
+        dialect, warnings = detect(text[announced.end() :], told, whole=whole)
+        said = f"the first line says that fields are separated by {_NAMES[told]}"
+        return replace(dialect, announced=True), [said, *warnings]
     usual = Dialect(delimiter=delimiters[0])
     dialect, warnings = usual, []
     fitting = [
@@ -54,11 +61,15 @@ def detect(text: bytes, delimiters: Sequence[str], *, whole: bool) -> tuple[Dial
     if dialect.delimiter != usual.delimiter:
         warnings.insert(0, f"fields are separated by {_NAMES[dialect.delimiter]}, not by commas")
     records = _sampled(text, dialect, whole=whole)
-    if dialect.delimiter != "," and (example := _decimal_comma(records)):
-        dialect = replace(dialect, decimal=",")
+    if found := grouped_marks(_columns(records)):
+        marks, example = found
+        dialect = replace(dialect, marks=marks)
+        warnings.append(marks.told(example))
+    elif dialect.delimiter != "," and (example := _decimal_comma(records)):
+        dialect = replace(dialect, marks=Marks(","))
         point = example.replace(",", ".")
         warnings.append(f"numbers have a decimal comma: {example} is read as {point}")
-    if records and not _has_header(records, dialect.decimal):
+    if records and not _has_header(records, dialect.marks):
         dialect = replace(dialect, header=False)
         names = "column_1" if len(records[0]) == 1 else f"column_1 to column_{len(records[0])}"
         warnings.append(f"the first line is data and no header: the names are {names}")
@@ -94,6 +105,13 @@ def _sampled(text: bytes, dialect: Dialect, *, whole: bool) -> list[list[str]]:
     return [[cell.strip(BLANKS) for cell in row] for row in reader if row]
 
 
+def _columns(records: list[list[str]]) -> list[list[str]]:
+    """Return the cells below the first record, column by column, without missing ones."""
+    body = [row for row in records[1:] if len(row) == len(records[0])]
+    columns = zip(*body, strict=True)
+    return [[cell for cell in column if cell not in MISSING] for column in columns]
+
+
 def _decimal_comma(records: list[list[str]]) -> str:
     """Return a number with a decimal comma, if there are such and none with a point.
 
@@ -106,28 +124,30 @@ def _decimal_comma(records: list[list[str]]) -> str:
     return next((cell for cell in found if not _THOUSANDS.fullmatch(cell)), "")
 
 
-def _has_header(records: list[list[str]], decimal: str) -> bool:
+def _has_header(records: list[list[str]], marks: Marks) -> bool:
     """Tell whether the first record is names: not if it is data like all that follow.
 
     Whole numbers may be names, such as years, but not where all names are.
     """
     first, others = records[0], records[1:]
-    numbers = [_is_number(cell, decimal) for cell in first]
+    numbers = [_is_number(cell, marks) for cell in first]
     if not any(numbers):
         return True
     if all(number or cell in MISSING for number, cell in zip(numbers, first, strict=True)):
         return False
     for place, cell in enumerate(first):
         below = [row[place] for row in others if len(row) == len(first)]
-        seen = [_is_number(one, decimal) for one in below if one not in MISSING]
+        seen = [_is_number(one, marks) for one in below if one not in MISSING]
         if seen and all(seen) and not numbers[place] and cell not in MISSING:
             return True  # a word over numbers
     names = [cell for cell, number in zip(first, numbers, strict=True) if number]
     return bool(others) and all(name.isdecimal() for name in names) and len({*first}) == len(first)
 
 
-def _is_number(cell: str, decimal: str) -> bool:
-    if decimal == ",":
+def _is_number(cell: str, marks: Marks) -> bool:
+    if marks.thousands and re.match(marks.grammar, cell):
+        cell = cell.replace(marks.thousands, "")
+    if marks.decimal == ",":
         cell = cell.replace(",", ".")
     try:
         return not math.isnan(read_number(cell))

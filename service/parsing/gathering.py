@@ -11,6 +11,7 @@ import polars as pl
 from chainrule.errors import DataError, step
 from chainrule.recipe.values import BLANKS, MISSING
 from service.parsing.datetimes import parse_datetimes
+from service.parsing.marks import DECLARED
 from service.parsing.sketch import MISSING_HASH, Distinct, hash_numbers
 from service.parsing.spool import Spool, Tensor
 
@@ -18,14 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chainrule.kernels import Array
+    from service.parsing.marks import Marks
 
 __all__ = ["Cell", "Column", "Texts", "read_texts", "to_numbers"]
 
-TYPES = ("integer", "number", "categorical", "text", "datetime")
+TYPES = ("integer", "number", "categorical", "text", "datetime", *DECLARED)
 SHARE = 0.9  # of the values that are not missing: so many numbers make a column of numbers
 MAX_CATEGORIES = 10_000
 MAX_LABEL_CHARACTERS = 1000
-_FRACTIONAL = r"[0-9][.,eE]|[.,][0-9]"
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,10 @@ class Column:
     """
 
     def __init__(
-        self, name: str, spool: Spool, limit: int, decimal: str, forced: str | None = None
+        self, name: str, spool: Spool, limit: int, marks: Marks, forced: str | None = None
     ) -> None:
         self.name = name
+        self.marks = marks
         self.forced = forced
         self.wanted: str | None = None  # the type that the client has named
         self.mode = forced
@@ -73,7 +75,6 @@ class Column:
         self.distinct = Distinct(limit)
         self.tensor: Tensor | None = None
         self._spool = spool
-        self._decimal = decimal
         self._label_hashes = np.array([MISSING_HASH])  # the last: of a missing value
         self._label_kinds: dict[str, Array] = {}
 
@@ -135,7 +136,7 @@ class Column:
         if self.mode == "categorical":
             return self._add_words(series, place)
         if read is None:
-            read = _read_one(series, self._decimal)
+            read = _read_one(series, self.marks)
         if self.mode == "text":
             return self._add_text(read, place)
         if self.mode is None:
@@ -224,7 +225,7 @@ class Column:
             if self.forced is not None:
                 raise DataError.at(f"types{step(self.name)}", _too_many(self.name, long=long))
             self._give_up_words()
-            return self._add_text(_read_one(series, self._decimal), place)
+            return self._add_text(_read_one(series, self.marks), place)
         labels.update(zip(fresh, range(known, known + len(fresh)), strict=True))
         if fresh:
             self._learn(fresh)
@@ -247,7 +248,7 @@ class Column:
     def _learn(self, fresh: list[str]) -> None:
         """Remember what new labels are; a missing one, the last, is whatever is wanted."""
         texts = pl.Series(fresh, dtype=pl.String)
-        numbers = to_numbers(texts, self._decimal)
+        numbers = to_numbers(texts, self.marks)
         kinds = {
             "number": numbers.is_not_null().to_numpy(),
             "datetime": ~np.isnan(parse_datetimes(texts)),
@@ -261,7 +262,7 @@ class Column:
     def _straighten(self, numbers: Array, read: Texts, *, regular: bool) -> None:
         """Decide how the next cells may be read at once."""
         self.fractional = self.fractional or read.fractional
-        if self.mode != "number" or not regular:
+        if self.mode != "number" or not regular or self.marks.thousands:
             self.straight = None
         elif self.fractional:
             self.straight = pl.Float64()
@@ -299,16 +300,16 @@ class Column:
         return np.where(there, hashes, MISSING_HASH)
 
 
-def to_numbers(texts: pl.Series, decimal: str) -> pl.Series:
+def to_numbers(texts: pl.Series, marks: Marks) -> pl.Series:
     """Return what texts are as numbers, null where they are none."""
-    return texts.to_frame("t").select(_number(pl.col("t"), decimal)).to_series()
+    return texts.to_frame("t").select(marks.number(pl.col("t"))).to_series()
 
 
-def read_texts(frame: pl.DataFrame, decimal: str) -> list[Texts]:
+def read_texts(frame: pl.DataFrame, marks: Marks) -> list[Texts]:
     """Read columns of text all at once: ten thousand one by one would take half a minute."""
     texts = frame.select(pl.all().str.strip_chars(BLANKS))
-    numbers = texts.select(_number(pl.all(), decimal))
-    fractional = texts.select(pl.all().str.contains(_FRACTIONAL).any()).row(0)
+    numbers = texts.select(marks.number(pl.all()))
+    fractional = texts.select(pl.all().str.contains(marks.fractional).any()).row(0)
     found = []
     for text, number, fraction in zip(texts, numbers, fractional, strict=True):
         if number.null_count() > text.null_count():
@@ -319,15 +320,8 @@ def read_texts(frame: pl.DataFrame, decimal: str) -> list[Texts]:
     return found
 
 
-def _number(texts: pl.Expr, decimal: str) -> pl.Expr:
-    if decimal == ",":
-        written = pl.when(~texts.str.contains(".", literal=True)).then(texts)
-        texts = written.str.replace(",", ".", literal=True)
-    return texts.cast(pl.Float64, strict=False).fill_nan(None)
-
-
-def _read_one(series: pl.Series, decimal: str) -> Texts:
-    return read_texts(series.to_frame("t"), decimal)[0]
+def _read_one(series: pl.Series, marks: Marks) -> Texts:
+    return read_texts(series.to_frame("t"), marks)[0]
 
 
 def _too_many(name: str, *, long: bool) -> str:

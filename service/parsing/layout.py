@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chainrule.errors import DataError
+from service.parsing.marks import PLAIN, Marks
 from service.parsing.result import FILE, check_name
 
 if TYPE_CHECKING:
@@ -41,12 +42,13 @@ _LF, _CR = b"\n\r"
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a file writes its table.  ``decimal`` is the mark before the fraction of a number."""
+    """How a file writes its table.  ``announced``: a line before it tells the delimiter."""
 
     delimiter: str = ","
     quote: str = '"'
     header: bool = True
-    decimal: str = "."
+    marks: Marks = PLAIN
+    announced: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from chainrule.recipe.values import shown
 from service.parsing import layout
 from service.parsing.building import Block
 from service.parsing.layout import MAX_COLUMNS, MAX_RECORD_BYTES
+from service.parsing.marks import PLAIN
 from service.parsing.result import FILE, check_name
 from service.parsing.text import TextFile
 
@@ -30,7 +31,7 @@ _LARGEST = 2**62
 class NdjsonFile:
     """A file of JSON objects, to be read as often as it takes.  Raises: DataError."""
 
-    decimal = "."
+    marks = PLAIN
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ import polars as pl
 from chainrule.errors import DataError, step
 from service.parsing.building import Block
 from service.parsing.layout import MAX_COLUMNS
+from service.parsing.marks import PLAIN
 from service.parsing.result import FILE, check_name
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 class ParquetFile:
     """A Parquet file, to be read as often as it takes.  Raises: DataError."""
 
-    decimal = "."
+    marks = PLAIN
 
     def __init__(self, path: Path, progress: Callable[[float], object] | None = None) -> None:
         self._path = path

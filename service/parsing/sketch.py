@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MISSING_HASH", "Distinct", "RowHashes", "hash_numbers"]
 
-_CHUNK = 1 << 20
-
 
 def hash_numbers(numbers: Array) -> Array:
     """Return 64 well mixed bits for each number: other bits for other numbers.
@@ -91,8 +89,13 @@ class RowHashes:
     """A hash of each row, in a file of their own: 64 bits, summed over the columns."""
 
     def __init__(self, path: Path) -> None:
+        self.folder = path.parent
         # It has no name: nothing is left, whatever happens.
-        self._file = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115  # closed by close()
+        self._file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115  # closed by close()
+        self._rows = 0
+
+    def __len__(self) -> int:
+        return self._rows
 
     def mixed(self, column: int, hashes: Array) -> Array:
         """Return what a column adds to the rows' hashes: nothing, where a value is missing.
@@ -106,18 +109,16 @@ class RowHashes:
     def append(self, hashes: Array) -> None:
         """Add rows.  Raises: OSError."""
         self._file.write(hashes.data)
+        self._rows += len(hashes)
 
     def refine(self, first: int, hashes: Array) -> None:
         """Add a column's part to the rows from ``first`` on."""
         self._mapped()[first : first + len(hashes)] += hashes
 
-    def duplicates(self) -> int:
-        """Return how many rows are like one before them; the hashes are of no use afterwards."""
-        rows = self._mapped()
-        rows.sort()
-        starts = range(0, max(0, len(rows) - 1), _CHUNK)
-        pieces = (rows[start : start + _CHUNK + 1] for start in starts)
-        return sum(int(np.count_nonzero(piece[1:] == piece[:-1])) for piece in pieces)
+    def of_rows(self, start: int, stop: int) -> Array:
+        """Return the hashes of some rows."""
+        hashes: Array = np.array(self._mapped()[start:stop])
+        return hashes
 
     def close(self) -> None:
         """Give the room back."""

@@ -45,7 +45,7 @@ class CsvFile:
         progress: Callable[[float], object] | None = None,
         repairs: Sequence[str] = (),
     ) -> None:
-        self.decimal = dialect.decimal
+        self.marks = dialect.marks
         self._path = path
         self._dialect = dialect
         self._encoding = encoding
@@ -69,12 +69,15 @@ class CsvFile:
     def blocks(self, columns: Mapping[str, Column], *, again: bool) -> Iterator[Block]:
         """Yield all rows; a column's ``straight`` says how its cells may be read."""
         self._blank_lines, names, any_rows = 0, list[str](), False
+        announced = self._dialect.announced
         with TextFile(self._path, self._encoding, None if again else self._progress) as file:
             for found in find_records(file, self._dialect, layout.BLOCK_BYTES):
                 blank = found.blank
                 self._blank_lines += int(np.count_nonzero(blank))
                 rows = np.flatnonzero(~blank)
                 start = 0
+                if announced and rows.size:
+                    announced, start, rows = False, int(rows[0]) + 1, rows[1:]
                 if not names and rows.size:
                     names = self._names = self._head(found, int(rows[0]))
                     if self._dialect.header:
@@ -138,7 +141,7 @@ class CsvFile:
                 separator=self._dialect.delimiter,
                 quote_char=self._dialect.quote if self._dialect.quote.encode() in body else None,
                 null_values=sorted(self._markers) or None,
-                decimal_comma=self.decimal == ",",
+                decimal_comma=self.marks.decimal == ",",
             )
         except pl.exceptions.ComputeError:
             if not numbers:

@@ -8,6 +8,7 @@ import sys
 import zipfile
 
 import numpy as np
+import polars as pl
 import pytest
 
 from chainrule.cli.app import run
@@ -83,6 +84,27 @@ def test_a_job_begins_with_the_weights_of_a_model_or_of_a_checkpoint(say, config
     assert code == 0
     assert "skipped dense_2: kernel: (8, 4) here, (8, 2) in the source" in err
     assert "skipped dense_3: the source has no layer dense_3" in err
+
+
+def test_folds_are_told_with_their_mean(say, configured, client, table):
+    words = ("--target", "color", "--layers", "4 tanh", "--epochs", "5", "--folds", "3", "--json")
+    code, out, _ = say("train", table, *words)
+    assert code == 0
+    view = json.loads(out)
+    found = view["cross_validation"]
+    assert [fold["fold"] for fold in found["folds"]] == [1, 2, 3]
+    assert set(view["metrics"]) == {"train", "validation", "test"}
+    assert view["metrics"]["validation"] == found["mean"]
+    job = client.job(view["id"])
+    rows = job.metrics()
+    assert [row["fold"] for row in rows] == [1] * 5 + [2] * 5 + [3] * 5 + [None] * 5
+    for fold in found["folds"]:
+        assert fold["validation"] == rows[5 * fold["fold"] - 1]["validation"]
+    model = client.model(view["model_id"])
+    assert model.view["metrics"]["cross_validation"] == found
+    mean, error = found["mean"]["accuracy"], found["standard_error"]["accuracy"]
+    code, out, _ = say("watch", view["id"])
+    assert f"accuracy {mean:.4f} ± {error:.4f} (3 folds)" in out
 
 
 def test_an_evaluation_is_shown_beside_null_models(say, configured, table, job):
@@ -215,7 +237,7 @@ def test_a_doubtful_target_is_remarked_on(say, configured, tmp_path):
     path.write_text("x,yes\n" + "".join(f"{i}.5,{i % 2}\n" for i in range(40)) + "3.5,\n")
     words = ["train", path, "--target", "yes", "--epochs", "1", "--detach"]
     err = say(*words)[2]
-    assert "dropped 1 rows without 'yes'" in err
+    assert "dropped 1 row without 'yes'" in err
     assert "'yes' has 2 distinct whole numbers and is learnt as a number" in err
     assert "warning" not in say(*words, "--task", "classification")[2]
 
@@ -248,6 +270,38 @@ def test_a_file_is_predicted_in_a_job(say, configured, job, table, tmp_path):
     watched = say("watch", view["id"])[1]
     assert "prediction of 200 rows" in watched
     assert view["result"]["dataset_id"] in watched
+
+
+@pytest.mark.parametrize("name", ["other.csv", "other.parquet"])
+def test_a_file_that_is_not_plain_is_read_by_the_service(say, configured, job, tmp_path, name):
+    plain, other = tmp_path / "plain.csv", tmp_path / name
+    frame = pl.DataFrame({"x": [1.25, None, 0.5], "y": [0.5, -1.5, 3.0]})
+    frame.write_csv(plain)
+    if name.endswith("csv"):
+        text = plain.read_text().replace(",", ";").replace(".", ",")
+        other.write_text("sep=;\n" + text)
+    else:
+        frame.write_parquet(other)
+    here = say("predict", job["model_id"], plain)
+    code, out, err = say("predict", job["model_id"], other)
+    assert (code, out) == (here[0], here[1])
+    assert re.fullmatch(r"job_\w+ predicts 3 rows\n", err)
+    answers = [say("predict", job["model_id"], path, "--json") for path in (plain, other)]
+    first, second = (json.loads(answer[1]) for answer in answers)
+    assert first.keys() == second.keys()
+    assert (first["predictions"], first["classes"]) == (second["predictions"], second["classes"])
+    np.testing.assert_allclose(first["probabilities"], second["probabilities"], rtol=1e-6)
+    assert say("download", job["model_id"], "-o", tmp_path / "model.zip")[0] == 0
+    code, _, err = say("predict", tmp_path / "model.zip", other)
+    assert (code, "give the model's id in the place of its bundle" in err) == (2, True)
+
+
+def test_models_lists_what_was_learnt(say, configured, job):
+    code, out, _ = say("models")
+    assert code == 0
+    assert re.search(rf"{job['model_id']}  .*test accuracy \d\.\d{{4}}", out)
+    code, out, _ = say("models", "--json", "--limit", "1")
+    assert (code, len(json.loads(out))) == (0, 1)
 
 
 def test_what_a_batch_prediction_lacks_is_a_usage_error(say, configured, job, table, tmp_path):

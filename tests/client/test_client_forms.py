@@ -94,7 +94,8 @@ def test_an_npz_holds_one_array_or_one_named_inputs(tmp_path):
     kind, inputs = read_rows(path)
     assert kind == "inputs"
     assert inputs.shape == (2, 3)
-    assert read_rows(path, "other")[1].shape == (2,)
+    other = {"inputs": {"kind": "arrays", "name": "other"}}
+    assert read_rows(path, other)[1].shape == (2,)
     np.savez(path, a=np.ones(2), b=np.zeros(2))
     with pytest.raises(DataError, match="one array"):
         read_rows(path)
@@ -103,13 +104,14 @@ def test_an_npz_holds_one_array_or_one_named_inputs(tmp_path):
 def test_several_arrays_are_read_by_the_names_of_the_training(tmp_path):
     path = tmp_path / "rows.npz"
     np.savez(path, left=np.ones((2, 3)), right=np.zeros(2), other=np.zeros(7))
-    kind, inputs = read_rows(path, ["left", "right"])
+    recipe = {"inputs": {"a": {"name": "left"}, "b": {"name": "right"}, "c": {"name": "left"}}}
+    kind, inputs = read_rows(path, recipe)
     assert (kind, {name: array.shape for name, array in inputs.items()}) == (
         "inputs",
         {"left": (2, 3), "right": (2,)},
     )
     with pytest.raises(DataError, match=r"must hold the arrays \['left', 'up'\]"):
-        read_rows(path, ["left", "up"])
+        read_rows(path, {"inputs": {"a": {"name": "left"}, "b": {"name": "up"}}})
     text = '{"inputs": {"left": [[1]], "right": [2]}}'
     path = write(tmp_path / "rows.json", text)
     assert read_rows(path) == ("inputs", {"left": [[1]], "right": [2]})

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from chainrule import Client
 from chainrule.cli.stack import Stack
 from chainrule.errors import ApiError, ClientError, UnreachableError
 from tests.graph_jobs import pair_job, pairs
+from tests.waiting import eventually
 
 NETWORK = {
     "layers": [
@@ -186,6 +188,30 @@ def test_a_cancelled_job_ends_and_says_why_it_has_no_model(client, table):
     assert job.wait(timeout_s=30).state == "cancelled"
     with pytest.raises(ClientError, match="no model: cancelled"):
         job.model()
+
+
+def test_a_wait_has_the_service_hold_its_answers_back(client, table):
+    job = client.train(client.upload(table), NETWORK, ENDLESS, data=COLOR)
+    job.pause()
+    eventually(lambda: job.refresh().state == "paused")
+    job, other = client.job(job.id), client.job(job.id)
+    asked, ended_at = [], []
+
+    def cancel():
+        other.cancel()
+        ended_at.append(time.monotonic())
+
+    def note(request):
+        if request.method == "GET":
+            asked.append(request.headers.get("prefer"))
+            if asked[-1]:  # it waits now
+                threading.Timer(1.0, cancel).start()
+
+    client._transport._http.event_hooks["request"].append(note)
+    assert job.wait(timeout_s=60).state == "cancelled"
+    assert time.monotonic() - ended_at[0] < 3
+    assert asked[0] is None, "it does not yet know what there is news of"
+    assert set(asked[1:]) == {"wait=5"}
 
 
 def test_every_change_of_a_job_is_heard_of_as_it_comes(client, table):

@@ -215,7 +215,10 @@ def test_the_request_comes_back_with_everything_decided():
         ),
         ({"target": "pay", "inputs": "pay"}, "inputs: 'pay' is the target"),
         ({"target": "pay", "inputs": ["age", "age"]}, "inputs[1]: 'age' is named twice"),
-        ({"target": "pay", "inputs": []}, "inputs: must name a column at least"),
+        (
+            {"target": "pay", "inputs": []},
+            'inputs: must name a column at least; "*" takes all but the target',
+        ),
         (
             {"target": "city", "task": "regression"},
             "target: column 'city' holds text, regression wants numbers"

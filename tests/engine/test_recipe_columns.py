@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from datetime import UTC, datetime
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -291,10 +292,10 @@ def test_a_time_is_read_as_python_reads_it(when, zone):
     seconds = read_datetime(when.isoformat())
     whole = when.replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)
     microseconds = (whole.days * 86400 + whole.seconds) * 10**6 + whole.microseconds
-    assert seconds == float(microseconds) / 1e6
+    assert seconds == float(Fraction(microseconds, 10**6))
     sign = "-" if zone < 0 else "+"
     shifted = f"{when.isoformat(' ')}{sign}{abs(zone) // 60:02}:{abs(zone) % 60:02}"
-    assert read_datetime(shifted) == float(microseconds - zone * 60 * 10**6) / 1e6
+    assert read_datetime(shifted) == float(Fraction(microseconds - zone * 60 * 10**6, 10**6))
 
 
 @pytest.mark.parametrize(

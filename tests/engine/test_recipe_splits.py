@@ -119,6 +119,9 @@ def test_a_class_too_rare_for_a_part_is_told_of():
 def test_a_stratified_split_wants_classes():
     data = table(40, x=list(range(40)), y=[float(i % 2) for i in range(40)])
     assert refused(data, {"kind": "stratified"}).startswith("split.kind: stratified goes by class")
+    said = refused(data, {"kind": "stratified"})
+    assert said.endswith('give "task": "classification", if its values are classes')
+    assert "'y' is learnt as numbers" in said
     few = table(4, x=[1, 2, 3, 4], y=["a", "b", "c", "d"])
     assert "a class keeps one at least" in refused(few, {"kind": "stratified"})
 

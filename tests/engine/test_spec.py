@@ -256,3 +256,12 @@ def test_any_json_is_read_or_refused_with_a_place(document):
 )
 def test_a_pointer_keeps_names_whole(path, pointer):
     assert Problem(path, "").pointer == pointer
+
+
+def test_a_kind_alone_where_an_object_is_wanted_is_shown_as_one():
+    with pytest.raises(SpecError) as error:
+        parse(DataSpec, {"split": "stratified", "preprocessing": {"number": "robust"}})
+    assert [(one.path, one.detail) for one in error.value.problems] == [
+        ("split", 'must be an object, such as {"kind": "stratified"}'),
+        ("preprocessing.number", "must be an object"),
+    ]

@@ -368,7 +368,8 @@ def test_what_a_prediction_lacks_is_named():
             recipe.apply_rows(rows)
         return str(error.value)
 
-    assert refused(row, row) == "rows: the group of row 0 has 2 rows, a window takes 3"
+    short = "rows: none of the groups has enough rows: the longest has 2 rows, a window takes 3"
+    assert refused(row, row) == short
     assert refused({**row, "shop": None}) == "rows[0].shop: must have a value: the window's group"
     assert (
         refused({"shop": "a", "price": 1, "sales": 2})
@@ -496,3 +497,33 @@ def test_the_last_value_of_a_window_is_a_null_model():
     (null,) = [one for one in output["null_models"] if one["kind"] == "last_value"]
     mse = null["parts"]["test"]["mse"]["value"]
     assert mse == pytest.approx(np.mean(np.square(errors)))
+
+
+def test_groups_that_are_too_short_are_told_and_the_others_answered():
+    window = {"length": 3, "group": "shop", "order_by": "day"}
+    recipe = fit(shops(60), target="sales", window=window, split=NOTHING_ASIDE)
+    names = ["b", "a", "c", "b", "b", "a", "b"]
+    rows = [{"shop": n, "day": i, "price": 1, "sales": 2} for i, n in enumerate(names)]
+    assert recipe.window.told(rows) == {
+        "groups": ["b"],
+        "left_out": [{"group": "a", "rows": 2}, {"group": "c", "rows": 1}],
+    }
+    (found,) = recipe.apply_rows(rows)
+    (alone,) = recipe.apply_rows([row for row in rows if row["shop"] == "b"])
+    assert found.tobytes() == alone.tobytes()
+    assert recipe.window.told(rows[:1] + rows[3:5]) == {"groups": ["b"]}
+
+
+def test_a_dataset_of_short_groups_is_read_and_each_row_accounted_for():
+    window = {"length": 3, "group": "shop", "order_by": "day"}
+    recipe = fit(shops(60), target="sales", window=window, split=NOTHING_ASIDE)
+    tensors, schema = shops(60)
+    codes = np.array([1] * 5 + [0] * 2 + [2] * 1 + [-1] * 4, np.int32)
+    tensors = {name: values[:12] for name, values in tensors.items()} | {"shop": codes}
+    reader = Reader(recipe, {**schema, "rows": 12}, tensors)
+    assert (reader.rows, reader.groups) == (1, [WORDS[1]])
+    assert reader.left_out == [
+        "2 groups with 3 rows are too short for a window of 3 rows, and get no prediction: "
+        f"{WORDS[0]!r} (2 rows), {WORDS[2]!r} (1 row)",
+        "4 rows have no 'shop': they are in no group",
+    ]

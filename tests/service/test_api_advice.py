@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 
-from tests.api_testing import network
+from tests.api_testing import flowers, network, trained
 
 NPZ = "application/x-npz"
 
@@ -264,3 +264,29 @@ def test_shards_and_threads_without_work_are_pointed_out(api):
     training = {"batch_size": 1024, "shards": cores + 1, "threads": cores + 1}
     (warning,) = api.submit(training=training)["warnings"]
     assert warning == f"training.threads: {cores + 1}, this machine has {cores} cores for them"
+
+
+def test_an_input_that_tells_the_target_is_told_of_before_and_at_the_end(api):
+    head, *lines = flowers(90).decode().splitlines()
+    leaking = "\n".join([f"{head},code", *(f"{line},{line[-1]}{line[-1]}" for line in lines), ""])
+    asked = {
+        "dataset_id": api.upload(leaking.encode()).json["id"],
+        "data": {"inputs": ["width", "code"], "target": "species"},
+    }
+    request = api.job_request(**asked)
+    (said,) = api.post("/v1/jobs?validate_only=true", json=request).json["warnings"]
+    assert said.startswith("data.inputs: 'code' alone tells 'species'")
+    assert api.submit(**asked)["warnings"] == []  # nobody waits for it
+    job = trained(api, **asked)
+    assert job["warnings"] == [said]
+    assert api.get(job["links"]["self"] + "/evaluation").json["warnings"] == [said]
+    honest = trained(api)
+    assert honest["warnings"] == []
+
+
+def test_a_type_of_a_column_that_is_not_there_names_the_one_that_was_meant(api):
+    answer = api.upload(types='{"heights": "number"}')
+    (error,) = answer.json["errors"]
+    assert error["pointer"] == "/types/heights"
+    meant = "there is no column 'heights', did you mean 'height'? the columns are 'length', 'width'"
+    assert error["detail"].startswith(meant)

@@ -13,6 +13,7 @@ import pytest
 
 from service.api import events
 from service.api.server import Server
+from service.api.waiting import Waiting
 from service.store import transitions
 from tests.api_testing import trained, training
 from tests.waiting import eventually
@@ -293,6 +294,20 @@ def test_prefer_wait_holds_the_answer_until_the_state_or_the_epoch_changes(api):
     answer = api.get(f"/v1/jobs/{job_id}", headers={"Prefer": "wait=30"})
     assert answer.json["state"] == "succeeded"
     assert time.monotonic() - started < 5
+
+
+def test_who_waits_looks_often_at_first_and_five_times_a_second_later():
+    pauses = []
+
+    class Clocked(Waiting):
+        def pause(self, seconds):
+            pauses.append(seconds)
+            return len(pauses) < 10
+
+    Clocked(1).until(lambda: None, lambda _seen: False, 60.0)
+    assert pauses[0] == 0.02
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == 0.2
 
 
 def test_a_client_that_is_behind_does_not_wait(api):

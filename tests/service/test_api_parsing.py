@@ -146,6 +146,30 @@ def test_a_cancelled_parsing_fails_the_dataset_until_the_bytes_come_again(api):
     assert api.get(view["links"]["self"]).json["state"] == "ready"
 
 
+def test_a_failed_dataset_is_parsed_again_without_its_bytes(api):
+    view = api.upload().json
+    api.post(view["links"]["job"] + "/cancel")
+    answer = api.post(view["links"]["parse"])
+    assert (answer.status_code, answer.json["state"]) == (202, "parsing"), answer.text
+    assert answer.json["id"] == view["id"]
+    assert answer.json["job_id"] != view["job_id"]
+    parse(api, answer.json)
+    again = api.post(view["links"]["parse"])
+    assert (again.status_code, again.json["state"]) == (200, "ready")
+    assert api.post("/v1/datasets/ds_00000000000070008000000000000000/parse").status_code == 404
+
+
+def test_a_file_is_parsed_with_other_types_into_another_dataset(api):
+    view = api.upload().json
+    answer = api.post(view["links"]["parse"], query_string={"types": '{"height": "categorical"}'})
+    assert (answer.status_code, answer.json["types"]) == (202, {"height": "categorical"})
+    assert answer.json["id"] != view["id"]
+    assert answer.json["sha256"] == view["sha256"]
+    assert api.get(view["links"]["self"]).json["types"] == {}
+    refused = api.post(view["links"]["parse"], query_string={"types": '{"height": "colour"}'})
+    assert [one["pointer"] for one in refused.json["errors"]] == ["/types/height"]
+
+
 def test_a_paused_parsing_leaves_the_dataset_as_it_is(api):
     view = api.upload().json
     assert api.post(view["links"]["job"] + "/pause").json["state"] == "paused"

@@ -6,14 +6,17 @@ import json
 import socket
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from service.api.server import GRACE_S, Server
+from service.api.server import LINGER_S, Server
 from service.settings import Settings
+from tests.waiting import eventually
+
+GRACE_S = 1.5
 
 
 def settings(tmp_path: Path) -> Settings:
@@ -38,7 +41,7 @@ def unchanged(_environ, start_response):
 @contextmanager
 def running(tmp_path, application=echo, settings_=None):
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = Server(application, listening, settings_ or settings(tmp_path))
+        server = Server(application, listening, settings_ or settings(tmp_path), grace_s=GRACE_S)
         thread = threading.Thread(target=server.run)
         thread.start()
         try:
@@ -161,6 +164,73 @@ def test_stopping_waits_for_the_request_in_flight(tmp_path):
         client.join(2)
         assert not thread.is_alive()
         assert answers[0].endswith(b"\r\n0")
+
+
+ASK = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def rest(connection):
+    """All that still comes until the server closes."""
+    return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def last_answer(connection):
+    """What comes until the server closes: one good answer, which says that it is the last."""
+    head, _, body = rest(connection).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n"), head
+    assert head.count(b"Connection: close") == 1
+    return body
+
+
+@pytest.mark.parametrize("requests", ["none", "half", "one", "one and a half"])
+def test_stopping_answers_a_request_that_is_not_yet_here(requests, tmp_path):
+    """Of one who has been answered, or not, and is in the middle of the next request, or not."""
+    sent = ASK * requests.startswith("one") + ASK[:-20] * requests.endswith("half")
+    with running(tmp_path) as (server, address, thread):
+        with socket.create_connection(address, timeout=5) as connection:
+            connection.sendall(sent)
+            first = b""
+            while sent.startswith(ASK) and not first.endswith(b"\r\n\r\n0"):
+                first += connection.recv(65536)
+            assert b"onnection: close" not in first
+            eventually(lambda: server._waitress.active_channels)
+            server.stop()
+            eventually(lambda: server._waitress.draining)
+            connection.sendall((ASK + ASK if first else ASK)[len(sent) :])
+            assert last_answer(connection) == b"0"
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+def test_stopping_answers_who_has_connected_and_was_not_yet_accepted(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as listening, ExitStack() as stack:
+        server = Server(echo, listening, settings(tmp_path))
+        address = listening.getsockname()
+        clients = [
+            stack.enter_context(socket.create_connection(address, timeout=5)) for _ in range(20)
+        ]
+        server.stop()
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        for client in clients:
+            client.sendall(ASK)
+        assert [last_answer(client) for client in clients] == [b"0"] * 20
+        thread.join(5)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address, timeout=5)
+
+
+def test_stopping_waits_a_moment_only_for_one_that_asks_nothing(tmp_path):
+    with running(tmp_path) as (server, address, thread):
+        with socket.create_connection(address, timeout=5) as connection:
+            connection.sendall(ASK)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+            started = time.monotonic()
+            server.stop()
+            assert rest(connection) == b""
+        thread.join(5)
+        assert not thread.is_alive()
+        assert LINGER_S <= time.monotonic() - started < GRACE_S
 
 
 def test_stopping_does_not_wait_for_a_request_that_never_ends(tmp_path):

@@ -78,7 +78,9 @@ def test_numbers_that_turn_into_words_late_are_read_again():
     assert schema["columns"][0]["counts"] == [300, 300]
     assert schema["columns"][1]["type"] == "integer"
     assert np.frombuffer(tensors["n"][1], np.int32).tolist() == [0] * 300 + [1] * 300
-    assert schema["warnings"] == ["598 rows are the same as rows before"]
+    assert schema["warnings"] == [
+        "598 rows are the same as rows before, such as rows[0] and rows[1]; rows[300] and rows[301]"
+    ]
 
 
 def test_words_beyond_all_categories_become_text_in_whatever_block(monkeypatch):
@@ -142,6 +144,7 @@ def test_different_values_are_counted_exactly_up_to_a_limit_and_well_beyond(diff
 
 def test_rows_that_are_alike_are_counted():
     data = b"a,b,c\n1,x,\n1.0,x,NA\n2,x,\n1,y,\n 1 ,x,\n"
-    assert read(data)[0]["warnings"][-1] == "2 rows are the same as rows before"
+    said = "2 rows are the same as rows before, such as rows[0] and rows[1]"
+    assert read(data)[0]["warnings"][-1] == said
     swapped = b"a,b\n1,2\n2,1\n"
     assert read(swapped)[0]["warnings"] == []

@@ -114,7 +114,7 @@ REPAIRED = {
     "mostly missing": ("csv", b"n,w\n1,\n2,NA\n3,x\n", 3, "column 'w' has no value in 2 of 3 rows"),
     "a constant": ("csv", b"n,w\n1,a\n2,a\n", 2, "column 'w' has the same value in every row"),
     "huge integers": ("csv", b"n,w\n9007199254740993,a\n2,b\n", 2, "beyond 2^53 are rounded"),
-    "the same row twice": ("csv", GOOD + b"1,a\n", 3, "1 row is the same as a row before"),
+    "the same row twice": ("csv", GOOD + b"1,a\n", 3, "1 row is the same as a row before, such as"),
     "blank lines of JSON": ("ndjson", b'\n{"n": 1}\n\n{"n": 2}\n', 2, "blank lines left out: 2"),
     "nulls": ("parquet", parquet(n=[1, 2], w=[None, None]), 2, "column 'w' has no values"),
 }

@@ -91,6 +91,95 @@ def test_a_point_among_decimal_commas_is_no_number():
 def test_thousands_are_not_taken_for_fractions():
     schema, _ = read_csv(b"x;y\n1,234;a\n5,678;b\n")
     assert schema["columns"][0]["categories"] == ["1,234", "5,678"]
+    assert schema["warnings"][-1] == (
+        "column 'x' is read as words: is '1,234' a number? Give its type, "
+        '"decimal_point" or "decimal_comma"'
+    )
+
+
+GROUPED = [
+    (b"x;n;k\n1.234,5;7;a\n12;1.000;b\n-1.234.567,25;;c\n0,5;3;d\n", "1.234,5 is read as 1234.5"),
+    (b'x,n,k\n"1,234.5",7,a\n12,"1,000",b\n"-1,234,567.25",,c\n0.5,3,d\n', "1,234.5 is read as"),
+]
+
+
+@pytest.mark.parametrize(("data", "told"), GROUPED, ids=["comma", "point"])
+@pytest.mark.parametrize("size", [16, 1 << 22])
+def test_thousands_are_read_where_they_are_certain(data, told, size):
+    with in_blocks(size):
+        schema, tensors = read_csv(data)
+    assert tensors["x"].tolist() == [1234.5, 12, -1234567.25, 0.5]
+    assert tensors["n"].tolist()[:2] == [7, 1000]
+    assert types(schema) == ["number", "integer", "categorical"]
+    (said,) = [one for one in schema["warnings"] if "between thousands" in one]
+    assert told in said
+
+
+def test_several_commas_are_thousands_and_several_points_may_be_a_code():
+    schema, tensors = read_csv(b'x,k\n"1,234,567",a\n"12,345,678",b\n')
+    assert tensors["x"].tolist() == [1234567, 12345678]
+    assert (
+        "numbers have commas between thousands: 1,234,567 is read as 1234567" in schema["warnings"]
+    )
+    schema, _ = read_csv(b"x,k\n101.200.300,a\n101.200.301,b\n")
+    assert types(schema)[0] == "categorical"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"x;y\n1.234,5;0.5\n2.345,5;1.5\n",  # a point that is no thousand's
+        b'x;y\n1.234,5;"1,234.5"\n2.345,5;"2,345.5"\n',  # both ways
+        b"x;y\n1.234,5;a\nabout 2.000,5;b\n",  # not all are numbers
+    ],
+)
+def test_thousands_that_are_not_certain_stay_words(data):
+    schema, _ = read_csv(data)
+    assert types(schema)[0] == "categorical"
+    assert not [one for one in schema["warnings"] if "between thousands" in one]
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [("decimal_comma", [1.234, 5.678, 0.5]), ("decimal_point", None)],
+)
+def test_a_column_is_read_as_it_is_said_to_be_written(kind, values):
+    data = b"x;y\n1,234;1.5\n5,678;2.5\n0,5;3.5\n"
+    if values is None:
+        with pytest.raises(DataError, match=r"types.x: line 4, column 'x': '0,5' is not a number"):
+            read_csv(data, {"x": kind})
+        return
+    schema, tensors = read_csv(data, {"x": kind})
+    assert tensors["x"].tolist() == values
+    assert tensors["y"].tolist() == [1.5, 2.5, 3.5]
+    assert types(schema) == ["number", "number"]
+
+
+def test_thousands_of_json_text_are_read_as_they_are_said_to_be_written():
+    data = b'{"x": "1.234,5"}\n{"x": "2"}\n{"x": null}\n'
+    _, tensors = read(data, "ndjson", {"x": "decimal_comma"})
+    assert tensors["x"].tolist()[:2] == [1234.5, 2]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("size", [8, 1 << 22])
+def test_excels_first_line_tells_the_delimiter(end, size):
+    data = end.join([b"sep=;", b"a,b;c", b"1;2", b"3;x"]) + end
+    with in_blocks(size):
+        schema, tensors = read_csv(data)
+    assert [column["name"] for column in schema["columns"]] == ["a,b", "c"]
+    assert tensors["a,b"].tolist() == [1, 3]
+    assert schema["warnings"][0] == "the first line says that fields are separated by semicolons"
+    with pytest.raises(DataError, match="line 4: has 1 field, the header has 2"):
+        read_csv(end.join([b"sep=;", b"a;b", b"1;2", b"3", b""]))
+
+
+def test_excels_first_line_goes_before_data_without_a_header():
+    _, tensors = read_csv(b"sep=,\n1,2\n3,4\n")
+    assert {name: values.tolist() for name, values in tensors.items()} == {
+        "column_1": [1, 3],
+        "column_2": [2, 4],
+    }
 
 
 @pytest.mark.parametrize(

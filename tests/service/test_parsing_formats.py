@@ -248,7 +248,7 @@ def test_the_client_may_say_what_a_column_is(types, expected):
         ({"w": "datetime"}, "types.w: line 2, column 'w': 'a' is not a date or time"),
         ({"n": "datetime"}, "types.n: line 2, column 'n': '1' is not a date or time"),
         ({"x": "integer"}, "types.x: rows[0]: 0.5 is not a whole number"),
-        ({"z": "text"}, "types.z: there is no column 'z'"),
+        ({"z": "text"}, "types.z: there is no column 'z'; the columns are"),
         ({"x": "float"}, "types.x: must be one of integer, number, categorical"),
     ],
 )

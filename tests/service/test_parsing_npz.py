@@ -227,14 +227,59 @@ def test_other_methods_of_packing_are_refused():
     assert "packed by method 14" in message(data)
 
 
-def test_zip64_is_refused():
+def zip64(data):
+    """Write an archive's sizes and places as archives do that are too large for 32 bits."""
+    end = data.rfind(b"PK\5\6")
+    _, _, _, _, count, _, at, _ = struct.unpack("<4s4H2LH", data[end : end + 22])
+    directory = b""
+    for _ in range(count):
+        entry = [*struct.unpack("<4s6H3L5H2L", data[at : at + 46])]
+        names = entry[10], entry[11], entry[12]
+        name = data[at + 46 : at + 46 + names[0]]
+        at += 46 + sum(names)
+        wide = struct.pack("<2H3Q", 1, 24, entry[9], entry[8], entry[16])
+        entry[8] = entry[9] = entry[16] = 0xFFFFFFFF
+        other = struct.pack("<2H2s", 0xCAFE, 2, b"xy")
+        entry[11], entry[12] = len(other) + len(wide), 0
+        directory += struct.pack("<4s6H3L5H2L", *entry) + name + other + wide
+    start = struct.unpack("<L", data[end + 16 : end + 20])[0]
+    record = struct.pack(
+        "<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, len(directory), start
+    )
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, start + len(directory), 1)
+    last = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, *[0xFFFFFFFF] * 2, 0)
+    return data[:start] + directory + record + locator + last
+
+
+def test_zip64_is_read():
+    arrays = {"x": np.arange(12.0).reshape(4, 3), "y": np.arange(4)}
+    data = zip64(saved(np.savez_compressed, **arrays))
+    with zipfile.ZipFile(io.BytesIO(data)) as archive_:  # so does Python
+        assert [one.file_size > 48 for one in archive_.infolist()] == [True, True]
+    found = read(data)
+    assert {name: array.tolist() for name, array in found.items()} == {
+        name: array.tolist() for name, array in arrays.items()
+    }
+
+
+def test_zip64_that_does_not_add_up_is_refused():
     data = bytearray(archive(("x.npy", npy())))
     entry = data.rfind(b"PK\1\2")
     data[entry + 20 : entry + 28] = b"\xff" * 8
     assert "is not valid" in message(bytes(data))
     end = data.rfind(b"PK\5\6")
     data[end + 16 : end + 20] = b"\xff" * 4
-    assert "zip64" in message(bytes(data))
+    assert "does not add up" in message(bytes(data))
+    wide = bytearray(zip64(archive(("x.npy", npy()))))
+    locator = wide.rfind(b"PK\6\7")
+    wide[locator + 8] ^= 1
+    assert "zip64 is not where it says" in message(bytes(wide))
+
+
+def test_every_cut_of_a_zip64_archive_is_an_error():
+    whole = zip64(saved(x=np.arange(12.0)))
+    for size in range(len(whole)):
+        message(whole[:size])
 
 
 @pytest.mark.parametrize("data", [b"", b"PK", b"a,b\n1,2\n", b"PK\5\6" + b"\0" * 18])

@@ -40,6 +40,8 @@ class Slots:
         return attempts[0]._trainer if attempts else None
 
     def begin(self, job_id):
+        """Offer a job to the slot once it would hear of it: while it waits, or has another."""
+        eventually(lambda: self.dispatch.free or self.supervisor._attempts)
         self.dispatch.offer(job_id)
 
     def run(self, job_id):

@@ -1,6 +1,7 @@
 """The small parts that ``up`` and the worker are made of."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -16,6 +17,8 @@ from worker import valkey
 from worker.children import BACKOFF_S, HEALTHY_S, Child, end_all
 from worker.rounds import Rounds
 
+UNTIL_ASKED = "import signal, sys; signal.signal(15, lambda *_: sys.exit(0)); signal.pause()"
+SLEEP_UNTIL_ASKED = [sys.executable, "-c", UNTIL_ASKED]
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 
@@ -111,18 +114,29 @@ def test_a_child_that_lived_long_is_back_at_once():
     assert not child.alive
 
 
+def test_a_child_that_ended_well_is_back_at_once_however_often():
+    child = Child("it", SLEEP_UNTIL_ASKED, os.environ)
+    for _ in range(3):
+        child.keep()
+        eventually(lambda: _has_sigterm(child.pid, "SigCgt:"))
+        child.signal(signal.SIGTERM)
+        assert "exit code 0; started again" in eventually(child.keep)
+    end_all([child], 1.0)
+
+
 def test_a_child_that_ignores_the_end_is_killed():
     stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(600)"
     child = Child("it", [sys.executable, "-c", stubborn], os.environ)
     child.keep()
-    eventually(lambda: _ignores_sigterm(child.pid))
+    eventually(lambda: _has_sigterm(child.pid, "SigIgn:"))
     end_all([child], 0.2)
     assert not child.alive
 
 
-def _ignores_sigterm(pid):
+def _has_sigterm(pid, kind):
+    """Whether a process ignores SIGTERM (SigIgn) or has a handler for it (SigCgt)."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("SigIgn:"):
+        if line.startswith(kind):
             return bool(int(line.split()[1], 16) & (1 << 14))
     return False
 

@@ -1,3 +1,5 @@
+import pytest
+
 from worker.trainer.units import Pace
 
 
@@ -47,10 +49,20 @@ def test_the_end_of_an_epoch_is_waited_for_when_it_is_near_but_not_for_ever():
     assert due_after(*pace_at(), left_s=0.4) == 1.6
 
 
-def test_a_unit_lasts_fifty_times_its_commit_between_one_and_ten_seconds():
+def test_a_unit_lasts_fifty_times_its_commit_and_a_second_at_least():
     assert due_after(*pace_at(cost_s=0.001)) == 1.0
     assert due_after(*pace_at(cost_s=0.1)) == 5.0
-    assert due_after(*pace_at(cost_s=0.5)) == 10.0
+
+
+@pytest.mark.parametrize("cost_s", [0.1, 0.25, 0.5, 2.0])
+@pytest.mark.parametrize("left_s", [0.4, 100.0])
+def test_a_kill_before_the_next_commit_loses_ten_seconds_at_most(cost_s, left_s):
+    tenth = 0.1  # how exactly it is looked at
+    assert due_after(*pace_at(cost_s=cost_s), left_s=left_s) + cost_s <= 10.0 + tenth
+
+
+def test_a_commit_that_takes_for_ever_leaves_a_second_to_learn_in():
+    assert due_after(*pace_at(cost_s=60.0)) == 1.0
 
 
 def test_a_large_checkpoint_is_committed_more_seldom_than_every_ten_seconds():

@@ -62,7 +62,8 @@ def answered(slots, model_id, dataset_id):
     with database.read() as session:
         row = datasets.get(session, training_jobs.TENANT, done.result["dataset_id"])
     file = b"".join(datasets.content(database, row)).decode()
-    return [float(one["prediction"]) for one in csv.DictReader(io.StringIO(file))]
+    lines = [*csv.DictReader(io.StringIO(file))]
+    return [one["group"] for one in lines], [float(one["prediction"]) for one in lines]
 
 
 def test_a_job_counts_windows_and_its_model_forecasts_each_group(slots, database):
@@ -83,20 +84,24 @@ def test_a_job_counts_windows_and_its_model_forecasts_each_group(slots, database
         {**{n: tensors[n][i] for n in ("day", "price", "sales")}, "shop": SHOPS[tensors["shop"][i]]}
         for i in order
     ]
-    told = chainrule.load(bundle).predict(rows)["predictions"]
+    answer = chainrule.load(bundle).predict(rows)
+    assert answer["groups"] == [*SHOPS[::-1]]
+    told = answer["predictions"]
     alone = [
         chainrule.load(bundle).predict([r for r in rows if r["shop"] == shop][-6:])["predictions"]
         for shop in SHOPS[::-1]
     ]
     np.testing.assert_allclose(told, np.ravel(alone), rtol=1e-6)
     shuffled = training_jobs.store(database, {n: t[order] for n, t in tensors.items()}, schema)
-    np.testing.assert_allclose(answered(slots, model.id, shuffled), told, rtol=1e-6)
+    groups, found = answered(slots, model.id, shuffled)
+    assert groups == answer["groups"]
+    np.testing.assert_allclose(found, told, rtol=1e-6)
 
 
 def test_a_dataset_with_too_few_rows_for_a_window_is_refused(slots, database):
     model_id = slots.run(submit(database, epochs=1)).model_id
     few = training_jobs.store(database, *sales(days=5))
-    with pytest.raises(chainrule.SpecError, match="the group of row 0 has 5 rows, a window takes"):
+    with pytest.raises(chainrule.SpecError, match="the longest has 5 rows, a window takes 6"):
         answered(slots, model_id, few)
 
 

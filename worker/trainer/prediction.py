@@ -43,7 +43,7 @@ class Prediction:
             raise CheckpointError("the model has no recipe")
         self._tensors = open_tensors(Path(header["dataset"]))
         self._reader = Reader(self._model.recipe, header["schema"], self._tensors)
-        self._table = Table(self._model, header["format"])
+        self._table = Table(self._model, header["format"], self._reader.groups)
         self._block_rows: int = header["block_rows"]
         self._step: int = header["step"]
 
@@ -75,7 +75,7 @@ class Prediction:
         network = self._model.network
         try:
             x = self._reader.read(self._tensors, start, stop, network.dtype.name)
-            content, tensors = self._table.block(network.predict(x))
+            content, tensors = self._table.block(network.predict(x), start)
         except DataError as error:
             raise _counted_from(start, error) from None
         return (content if start else self._table.header(self._reader.rows) + content), tensors

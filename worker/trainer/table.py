@@ -50,16 +50,25 @@ class Table:
     A file of another format, parquet, is made of the tensors alone.
 
     ``prediction`` is a class, or numbers in the target's units; ``probability`` follows where there
-    is one. Several outputs are ``left.prediction`` and so on.
+    is one. Several outputs are ``left.prediction`` and so on. Before them stands ``group``, where
+    each row has one of ``groups``.
     """
 
-    def __init__(self, model: Model, format: str) -> None:  # noqa: A002 the API's word
+    def __init__(
+        self,
+        model: Model,
+        format: str,  # noqa: A002 the API's word
+        groups: list[Any] | None = None,
+    ) -> None:
         if model.recipe is None:
             raise ValueError("a model without a recipe has no answers")
         self._recipe, self._format = model.recipe, format
         shapes = model.network.output_shapes
         nothing = {name: np.zeros((1, *shape)) for name, shape in shapes.items()}
+        self._groups = groups
         self._fields = _fields(self._recipe.invert(unnamed(nothing)), [*shapes], format)
+        if groups is not None:
+            self._fields.insert(0, _group(groups, format))
 
     @property
     def columns(self) -> list[dict[str, Any]]:
@@ -89,13 +98,17 @@ class Table:
             return file.getvalue()
         return b""
 
-    def block(self, raw: Any) -> tuple[bytes, list[bytes]]:
+    def block(self, raw: Any, start: int = 0) -> tuple[bytes, list[bytes]]:
         """Return rows of raw outputs as the file has them, and each column as a tensor.
+
+        ``start`` is the number of the first, by which its group is found.
 
         A tensor holds float64, or int32 numbers of its words. Shapes: raw (rows, ...).
         Raises: DataError at ``[row]``, if an output is not finite.
         """
         answer = self._recipe.invert(raw)
+        if self._groups is not None:
+            answer["group"] = self._groups[start : start + len(_first(raw))]
         values = [_values(field, answer) for field in self._fields]
         tensors = [
             np.ascontiguousarray(column).tobytes()
@@ -140,6 +153,19 @@ def _fields(answer: dict[str, Any], outputs: list[str], format_: str) -> list[_F
             tail = np.shape(shares)[1:]
             name = f"{prefix}probability"
             found.append(_Field(name, "probabilities", output, tail, classes, None, "<f8"))
+    return found
+
+
+def _group(groups: list[Any], format_: str) -> _Field:
+    words = None
+    if isinstance(groups[0], str):
+        words = {word: _safe(word) if format_ == "csv" else word for word in dict.fromkeys(groups)}
+    return _Field("group", "group", "", (), None, words, np.array(groups).dtype.str)
+
+
+def _first(raw: Any) -> Array:
+    """Return the outputs of a network, of several those of the first."""
+    found: Array = next(iter(raw.values())) if isinstance(raw, dict) else raw
     return found
 
 

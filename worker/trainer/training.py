@@ -8,6 +8,7 @@ import statistics
 import time
 import traceback
 from collections import deque
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +17,29 @@ from chainrule.certificate import certify, uncertified
 from chainrule.checkpoint import Checkpoint
 from chainrule.evaluation import evaluation_report, unevaluated
 from chainrule.fingerprint import fingerprint
-from chainrule.fitting import EpochReport, TrainingLoop, evaluate
+from chainrule.fitting import CrossValidation, EpochReport, TrainingLoop, evaluate, fold_summary
 from chainrule.mapping import open_tensors
 from chainrule.network import EVALUATION_ROWS, Network
 from chainrule.recipe import Recipe
 from chainrule.recipe.encoding import encode
-from chainrule.spec import ArchitectureSpec, TrainingSpec, nodes, parse, starting, summarize
+from chainrule.recipe.folds import fold_recipe
+from chainrule.spec import (
+    ArchitectureSpec,
+    DataSpec,
+    TrainingSpec,
+    nodes,
+    parse,
+    stage_rows,
+    stage_steps,
+    starting,
+    summarize,
+)
 from chainrule.warmstart import warm_start
 from worker.trainer.units import Pace
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from worker.frames import Frame
     from worker.trainer.channel import Channel
 
@@ -55,25 +69,23 @@ class Training:
         training = parse(TrainingSpec, self._config["training"])
         self._precision = training.precision
         self._batch_size: int = training.batch_size
-        spec = parse(ArchitectureSpec, self._config["architecture"])
+        self._spec = spec = parse(ArchitectureSpec, self._config["architecture"])
         self._batch_s = self._first_guess_s(spec)
         self._dealing_s = sum(self._recipe.rows.values()) / SLOWEST_ROWS_PER_S
         starting_s = max(self._dealing_s, starting(nodes(spec)).flops / SLOWEST_FLOPS_PER_S)
         if starting_s > WORTH_TELLING_S:
             channel.send("progress", quiet_s=starting_s)
         self._split = self._recipe.indices(self._tensors)
-        self._net = Network(spec, training.seed, training.precision)
+        self._stages = stage_rows(self._recipe.split, self._recipe.rows["train"])
         self._warm_start: dict[str, Any] | None = header["warm_start"]
+        self._source: bytes | None = None  # what the first network begins with
         checkpoint = self._begin(frame.payload)
-        self._loop = TrainingLoop(
-            self._net,
-            self._rows(self._split.train),
-            training,
-            validation=self._rows(self._split.validation) if len(self._split.validation) else None,
-            checkpoint=checkpoint,
-            target_scale=self._recipe.target_scale,
-            augmentation=self._config["data"].get("augmentation", ()),
-        )
+        self._loop: TrainingLoop | CrossValidation
+        if len(self._stages) > 1:
+            steps = stage_steps(self._stages, spec, training)
+            self._loop = CrossValidation(self._stage, steps, training, checkpoint)
+        else:
+            self._loop = self._stage(0, training, checkpoint)
         self._certificate: dict[str, Any] | None = header["certificate"]
         self._replay: dict[str, Any] | None = header["replay"]
         self._fresh = checkpoint is None and self._replay is None
@@ -82,7 +94,8 @@ class Training:
         self._at_epoch_end = False
         self._pace = Pace()
         self._batches: deque[float] = deque(maxlen=RECENT_BATCHES)
-        self._told_at = self._stepped_at = time.monotonic()
+        self._saving_s = 0.0
+        self._begun_at = self._told_at = self._stepped_at = time.monotonic()
 
     def run(self) -> None:
         """Train to the end, or until told to stop; report units on the way."""
@@ -93,7 +106,7 @@ class Training:
                 self._note_epoch(report)
             else:
                 self._note_batch()
-                if loop.step == (loop.epoch + 1) * loop.steps_per_epoch:
+                if not loop.epoch_left:
                     continue  # the epoch's own report comes next and belongs to the same unit
             if self._replay is not None:
                 self._check_replay(self._replay)
@@ -103,20 +116,49 @@ class Training:
                 self._end_unit()
                 self._channel.send("stopped", step=loop.step)
                 return
-        self._channel.wait_committed()
+        with self._saving():
+            self._channel.wait_committed()
         self._end_unit()
         self._finish()
 
     def _begin(self, payload: bytes) -> Checkpoint | None:
-        """Return the checkpoint to go on from; without one, take over the weights to begin with."""
-        source = self._warm_start
-        if source is None or not source["begins"]:
+        """Return the checkpoint to go on from; without one, note the weights to begin with."""
+        if self._warm_start is None or not self._warm_start["begins"]:
             return Checkpoint.from_bytes(payload) if payload else None
-        if source["architecture"] is None:
-            warm_start(self._net, payload)
-        else:
-            warm_start(self._net, Checkpoint.from_bytes(payload), source["architecture"])
+        self._source = payload
         return None
+
+    def _stage(
+        self, number: int, training: TrainingSpec, checkpoint: Checkpoint | None
+    ) -> TrainingLoop:
+        """Return the loop of a network: of a fold, or at last the one to keep."""
+        recipe, split = self._recipe, self._split
+        if number < len(self._stages) - 1:
+            self._channel.send("progress", quiet_s=max(QUIET_S, self._quiet_s()))
+            preprocessing = parse(DataSpec, self._config["data"]).preprocessing
+            recipe, split = fold_recipe(recipe, self._tensors, preprocessing, number + 1)
+        net = Network(self._spec, training.seed, training.precision)
+        self._take_over(net)
+        return TrainingLoop(
+            net,
+            self._rows(recipe, split.train),
+            training,
+            validation=self._rows(recipe, split.validation) if len(split.validation) else None,
+            checkpoint=checkpoint,
+            target_scale=recipe.target_scale,
+            augmentation=self._config["data"].get("augmentation", ()),
+        )
+
+    def _take_over(self, net: Network) -> None:
+        """Give a network the weights that the job begins with, if there are any."""
+        if self._warm_start is None or self._source is None:
+            return
+        if self._warm_start["architecture"] is None:
+            warm_start(net, self._source)
+        else:
+            source = Checkpoint.from_bytes(self._source)
+            warm_start(net, source, self._warm_start["architecture"])
+        self._source = None
 
     def _start(self) -> None:
         """Announce the job; a fresh one commits its initial weights, so that it always has some.
@@ -128,8 +170,9 @@ class Training:
         if self._certificate is None:
             place["certificate"] = self._certificate = self._certify()
         if self._fresh:
-            checkpoint = self._loop.checkpoint().to_bytes()
-            self._channel.send_unit("started", checkpoint, **place)
+            with self._saving():
+                checkpoint = self._loop.checkpoint().to_bytes()
+                self._channel.send_unit("started", checkpoint, **place)
         else:
             self._channel.send("started", **place)
         checked = self._certificate
@@ -142,7 +185,7 @@ class Training:
         if wanted == "off":
             return uncertified("off", loop.objective, "the job has gradient_check: off")
         try:
-            return certify(self._net.spec, loop.objective, loop.training.seed)
+            return certify(self._loop.net.spec, loop.objective, loop.training.seed)
         except Exception as error:  # what only reports is not to end the job
             if wanted == "enforce":
                 raise
@@ -156,9 +199,7 @@ class Training:
             return False
         if self._at_epoch_end:
             return self._pace.is_due_after_epoch()
-        loop = self._loop
-        left = (loop.epoch + 1) * loop.steps_per_epoch - loop.step
-        return self._pace.is_due_within_epoch(left * self._batch_s)
+        return self._pace.is_due_within_epoch(self._loop.epoch_left * self._batch_s)
 
     def _check_replay(self, replay: dict[str, Any]) -> None:
         """Learn again what was committed but cannot be read back; the same bits must come out."""
@@ -200,18 +241,26 @@ class Training:
         loop = self._loop
         if loop.step <= self._committed:
             return
-        checkpoint = loop.checkpoint().to_bytes()
-        self._channel.send_unit(
-            "unit",
-            checkpoint,
-            prev=self._committed,
-            step=loop.step,
-            epoch=loop.epoch,
-            loss=self._judged() if self._at_epoch_end else None,
-            rows=self._epochs,
-        )
+        with self._saving():
+            checkpoint = loop.checkpoint().to_bytes()
+            self._channel.send_unit(
+                "unit",
+                checkpoint,
+                prev=self._committed,
+                step=loop.step,
+                epoch=loop.epoch,
+                loss=self._judged() if self._at_epoch_end and loop.is_last else None,
+                rows=self._epochs,
+            )
         self._committed, self._epochs = loop.step, []
         self._pace.cut(len(checkpoint), self._channel.cost_s)
+
+    @contextmanager
+    def _saving(self) -> Iterator[None]:
+        """Count the time that goes into checkpoints, not into learning."""
+        begun_at = time.monotonic()
+        yield
+        self._saving_s += time.monotonic() - begun_at
 
     def _judged(self) -> float | None:
         """Return what a checkpoint is called the best for: the loss of its epoch."""
@@ -219,16 +268,20 @@ class Training:
         return (last["validation"] or last["train"])["loss"]  # type: ignore[no-any-return]
 
     def _finish(self) -> None:
+        spent = {"learning_s": time.monotonic() - self._begun_at, "saving_s": self._saving_s}
         last = self._loop.finish() or self._last or {}
-        metrics = {
+        metrics: dict[str, Any] = {
             "train": last.get("train"),
             "validation": last.get("validation"),
             "test": self._test(),
         }
+        if isinstance(self._loop, CrossValidation):
+            metrics["cross_validation"] = found = fold_summary(self._loop.folds)
+            metrics["validation"] = found["mean"]
         evaluation = self._evaluate()
         source = self._warm_start
         bundle = write_bundle(
-            self._net,
+            self._loop.net,
             recipe=self._recipe,
             # By its hash, not by its id: equal jobs give equal bytes.
             warm_start=source and {"sha256": source["blob"], **source["receipt"]},
@@ -243,9 +296,10 @@ class Training:
             step=self._loop.step,
             early=self._loop.stopped,
             metrics=metrics,
+            spent=spent,
             model={
                 "fingerprint": fingerprint(),
-                "weights_sha256": hashlib.sha256(weights_safetensors(self._net)).hexdigest(),
+                "weights_sha256": hashlib.sha256(weights_safetensors(self._loop.net)).hexdigest(),
                 "evaluation": evaluation,
             },
         )
@@ -257,7 +311,7 @@ class Training:
         self._told_at = time.monotonic()
         try:
             return evaluation_report(
-                self._net, self._recipe, self._tensors, self._split, self._tell_of_evaluation
+                self._loop.net, self._recipe, self._tensors, self._split, self._tell_of_evaluation
             )
         except Exception as error:  # what only reports is not to end the job
             traceback.print_exc()
@@ -274,10 +328,10 @@ class Training:
     def _test(self) -> dict[str, float | None] | None:
         if not len(self._split.test):
             return None
-        x, y, *weights = self._rows(self._split.test)
-        rows = max(self._loop.training.batch_size, self._net.block_rows(EVALUATION_ROWS))
+        x, y, *weights = self._rows(self._recipe, self._split.test)
+        rows = max(self._loop.training.batch_size, self._loop.net.block_rows(EVALUATION_ROWS))
         found = evaluate(
-            self._net,
+            self._loop.net,
             x,
             y,
             self._loop.objective,
@@ -287,7 +341,7 @@ class Training:
         )
         return _finite(found)
 
-    def _rows(self, indices: Any) -> tuple[Any, ...]:
+    def _rows(self, recipe: Recipe, indices: Any) -> tuple[Any, ...]:
         """Return rows as the network takes them; while that takes long, say that it goes on."""
         told_at = time.monotonic()
 
@@ -298,7 +352,7 @@ class Training:
                 self._channel.send("progress", quiet_s=max(QUIET_S, self._quiet_s()))
 
         where, precision = self._folder, self._precision
-        return encode(self._recipe, self._tensors, indices, precision, folder=where, tell=tell)
+        return encode(recipe, self._tensors, indices, precision, folder=where, tell=tell)
 
     def _quiet_s(self) -> float:
         """Say for how long the supervisor may hear nothing without suspecting a hang.
@@ -306,7 +360,8 @@ class Training:
         A batch is one silence, the evaluation of all rows that are kept aside another, and the
         order of an epoch's rows a third.
         """
-        kept_aside = max(len(self._split.validation), len(self._split.test))
+        fold = self._stages[-1] - min(self._stages)
+        kept_aside = max(len(self._split.validation), len(self._split.test), fold)
         batches_s = self._batch_s * max(PATIENCE, 3 * kept_aside / self._batch_size)
         return batches_s + self._dealing_s
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["Pace"]
 
 SHORTEST_S = 1.0
-LONGEST_S = 10.0
+LONGEST_S = 10.0  # of work that a kill may lose: from one cut to the commit of the next
 NEAR_S = 0.5
 COST_SHARE = 50  # a unit lasts this many times its commit: 2 % of the run go into commits
 LARGE_BYTES = 35 << 20  # from here on, the share matters more than losing at most 10 s
@@ -45,4 +45,5 @@ class Pace:
         self._cut_at = self._clock()
         self._length_s = max(SHORTEST_S, COST_SHARE * cost_s)
         if checkpoint_bytes <= LARGE_BYTES:
-            self._length_s = min(self._length_s, LONGEST_S)
+            longest_s = max(SHORTEST_S, LONGEST_S - NEAR_S - cost_s)
+            self._length_s = min(self._length_s, longest_s)

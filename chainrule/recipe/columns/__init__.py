@@ -5,7 +5,13 @@ from __future__ import annotations
 from chainrule.recipe.columns.category import CategoryColumn
 from chainrule.recipe.columns.cells import Problems
 from chainrule.recipe.columns.datetime import DatetimeColumn
-from chainrule.recipe.columns.fitting import Column, dropping, fit_column, resolved
+from chainrule.recipe.columns.fitting import (
+    Column,
+    dropping,
+    fit_column,
+    refit_column,
+    resolved,
+)
 from chainrule.recipe.columns.number import NumberColumn, NumberTable
 from chainrule.recipe.columns.translating import translation
 
@@ -18,6 +24,7 @@ __all__ = [
     "Problems",
     "dropping",
     "fit_column",
+    "refit_column",
     "resolved",
     "translation",
 ]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from chainrule.kernels import Array
     from chainrule.recipe.columns.cells import Source
 
-__all__ = ["Column", "dropping", "fit_column", "resolved"]
+__all__ = ["Column", "dropping", "fit_column", "refit_column", "resolved"]
 
 Column = Annotated[NumberColumn | CategoryColumn | DatetimeColumn, Field(discriminator="kind")]
 
@@ -103,6 +103,32 @@ def fit_column(
     if kind == "number":
         return fit_number(name, values, options, source, by_code)
     return fit_datetime(name, values, options, source, by_code, place)
+
+
+def refit_column(
+    column: NumberColumn | CategoryColumn | DatetimeColumn,
+    tensor: Array,
+    train: Array,
+    spec: PreprocessingSpec,
+) -> NumberColumn | CategoryColumn | DatetimeColumn:
+    """Learn a column's statistics from other rows; which features it has stays as it is."""
+    options: Any = spec.columns.get(column.name) or getattr(spec, column.kind)
+    values = gathered(tensor, train)
+    if isinstance(column, CategoryColumn):
+        there = packed(values)
+        if options.missing.kind != "mode" or not len(there):
+            return column
+        found, counts = np.unique(there, return_counts=True)
+        frequent = column.of_tensor(found[[counts.argmax()]])
+        return column.model_copy(update={"missing": int(frequent[0])})
+    values = column.of_tensor(values)
+    if isinstance(column, NumberColumn):
+        number = fit_number(column.name, values, options, column.source, column.by_code)
+        return number.model_copy(update={"indicator": column.indicator})
+    date = fit_datetime(
+        column.name, values, options, column.source, column.by_code, "preprocessing"
+    )
+    return date.model_copy(update={"parts": column.parts, "indicator": column.indicator})
 
 
 def _numbers(column: Mapping[str, Any], kind: str, place: str) -> list[float]:

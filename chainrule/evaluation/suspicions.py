@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from chainrule.recipe.targets import ClassTarget, ValueTarget
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    Array = np.ndarray[Any, Any]
+    from chainrule.kernels import Array
+    from chainrule.recipe import Recipe
 
 __all__ = ["suspicions"]
 
@@ -20,29 +23,29 @@ KNOWN = 0.99  # of what the target's own distribution leaves open
 LOPSIDED = 0.9  # of the rows are of one class
 
 
-def suspicions(
-    tensors: Mapping[str, Array], schema: Mapping[str, Any], data: Mapping[str, Any]
-) -> list[str]:
-    """Return warnings about a table and a job's rendered ``data``, each with its place."""
-    target, inputs = data.get("target"), data.get("inputs")
-    if schema["kind"] != "table" or not isinstance(target, str) or not isinstance(inputs, list):
+def suspicions(tensors: Mapping[str, Array], recipe: Recipe) -> list[str]:
+    """Return warnings about a table's rows as inputs and target of a job, each with its place.
+
+    Nothing is said of windows, whose inputs are not of the target's row, and of several outputs.
+    """
+    target = recipe.target
+    if recipe.window or not recipe.takes_rows or not isinstance(target, ClassTarget | ValueTarget):
         return []
-    rows = np.linspace(0, schema["rows"] - 1, min(MAX_ROWS, schema["rows"])).astype(np.int64)
-    goal = np.unique(rows)
-    wanted = tensors[target][goal].astype(np.float64)
-    there = ~np.isnan(wanted) & (wanted >= 0 if tensors[target].dtype.kind == "i" else True)
-    goal, wanted = goal[there], wanted[there]
-    if len(goal) < MIN_ROWS:
+    everyone = len(tensors[target.name])
+    rows = np.unique(np.linspace(0, everyone - 1, min(MAX_ROWS, everyone)).astype(np.int64))
+    wanted = tensors[target.name][rows]
+    there = ~np.isnan(wanted) if wanted.dtype.kind == "f" else wanted >= 0
+    rows, wanted = rows[there], wanted[there].astype(np.float64)
+    if len(rows) < MIN_ROWS:
         return []
-    classes = data.get("task") == "classification"
-    kinds = {column["name"]: column["type"] for column in schema["columns"]}
+    classes = isinstance(target, ClassTarget)
     found = [
-        f"data.inputs: {name!r} alone tells {target!r} almost always: would it be known beforehand?"
-        for name in inputs
-        if kinds.get(name) not in (None, "text")
-        and _tells(tensors[name][goal].astype(np.float64), wanted, classes=classes)
+        f"data.inputs: {name!r} alone tells {target.name!r} almost always: "
+        "would it be known beforehand?"
+        for name in recipe.columns
+        if _tells(tensors[name][rows].astype(np.float64), wanted, classes=classes)
     ]
-    return [*found, *(_lopsided(target, wanted) if classes else ())]
+    return [*found, *(_lopsided(target.name, wanted) if classes else ())]
 
 
 def _tells(feature: Array, wanted: Array, *, classes: bool) -> bool:

@@ -1,0 +1,1 @@
+"""How soon all is well again after each fault, and what that costs: ``make bench-recovery``."""
