@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev up demo test test-reference coverage check fix migrate bench bench-data bench-engine bench-h2o bench-memory bench-parse bench-predictions bench-recovery bench-service bench-tables chaos clean faults mutants simulate
+.PHONY: help install install-dev up demo test test-reference coverage check fix migrate bench bench-data bench-engine bench-h2o bench-memory bench-parse bench-predictions bench-recovery bench-service bench-tables chaos clean faults lost-commits mutants simulate
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -26,7 +26,8 @@ demo: install  ## train, download and check a digits classifier, end to end
 	$(BIN)/chainrule demo
 
 test: install-dev  ## run the tests, two at a time (PYTEST="-k name" for a few)
-	$(BIN)/pytest --numprocesses 2 --dist loadfile $(PYTEST)
+	$(BIN)/python -m compileall -q chainrule service worker migrations
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 test-reference: install-dev  ## run the engine's tables of cases without the compiled kernels
 	$(BIN)/pytest --numprocesses 2 --reference-kernels tests/engine/test_cases.py tests/engine/test_kind_parity.py
@@ -37,8 +38,11 @@ simulate: install-dev  ## play 20,000 seeded schedules of the state machine (SEE
 mutants: install-dev  ## take each term out of each guard of the state machine, and see who notices
 	$(BIN)/python -m tests.simulation.mutants
 
-faults: install-dev  ## fail at every fault point in every way, in real processes
+faults: install-dev  ## fail at every fault point in every way, in real processes (FAULTS="--engine postgres")
 	$(BIN)/python -m tests.chaos.fault_points $(FAULTS)
+
+lost-commits: install-dev  ## lose or garble what PostgreSQL says to 1,000 COMMITs (COMMITS="--times n")
+	$(BIN)/python -m tests.chaos.lost_commits $(COMMITS)
 
 chaos: install-dev  ## kill real processes and compare the bits (CHAOS="--kills 100 --engine postgres --seed 1")
 	$(BIN)/python -m tests.chaos $(CHAOS)

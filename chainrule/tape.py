@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -20,12 +21,20 @@ __all__ = ["Array", "Backward", "Gradient", "Move", "Tape", "aligned"]
 # Takes the gradient in a layer's output, returns the one in its input.
 Backward = Callable[[Array], Array]
 
+_PAGE = 4096  # bytes
+_APART = 11 * LINE
+_vectors = count()
+
 
 def aligned(size: int, dtype: DTypeLike) -> Array:
-    """Return a zeroed vector that starts on a cache line: no result then hangs on where it lies."""
+    """Return a zeroed vector that starts on a cache line: no result then hangs on where it lies.
+
+    Each starts at another place in its page. A processor takes a read for one of what was just
+    written at the same place of another page, and waits: Adam then takes half as long again.
+    """
     n_bytes = size * np.dtype(dtype).itemsize
-    memory = np.zeros(n_bytes + LINE, np.uint8)
-    start = -memory.ctypes.data % LINE
+    memory = np.zeros(n_bytes + _PAGE, np.uint8)
+    start = (next(_vectors) * _APART - memory.ctypes.data) % _PAGE
     return memory[start : start + n_bytes].view(dtype)
 
 

@@ -13,10 +13,6 @@ import threading
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy.exc import SQLAlchemyError
-
 from chainrule import kernels
 from chainrule.config import environment
 from chainrule.errors import ChainruleError
@@ -28,11 +24,11 @@ from service.api.spool import spool_folder, sweep
 from service.app import create_app
 from service.broker.app import make_celery
 from service.broker.bell import Bell
-from service.errors import IncompatibleError, UnavailableError
+from service.errors import UnavailableError
 from service.parsing import Parser
 from service.settings import Settings
+from service.store import schema
 from service.store.database import Database
-from service.store.migrate import alembic_config
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +66,7 @@ def _serve(settings: Settings, fd: int | None, stack: ExitStack) -> None:
     _allow_connections()
     database = Database(settings.database_url)
     stack.callback(database.dispose)
-    _check_schema(database)
+    schema.check(database)
     keys.ensure_key(database, settings)  # the configured key, or one of its own
     listening = stack.enter_context(closing(_listen(settings, fd)))
     parser = stack.enter_context(closing(Parser()))
@@ -110,26 +106,6 @@ def _listen(settings: Settings, fd: int | None) -> socket.socket:
         return socket.socket(fileno=fd)
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
-
-
-def _check_schema(database: Database) -> None:
-    """Refuse to serve on a schema that is behind; a later one was made to work with this code.
-
-    Raises: IncompatibleError.
-    """
-    try:
-        with database.engine.connect() as connection:
-            scripts = ScriptDirectory.from_config(alembic_config(connection))
-            found = set(MigrationContext.configure(connection).get_current_heads())
-    except SQLAlchemyError as error:
-        raise UnavailableError(f"the database does not answer: {type(error).__name__}") from error
-    known = {script.revision for script in scripts.walk_revisions()}
-    heads = set(scripts.get_heads())
-    if found != heads and found <= known:
-        wanted = (
-            f"is at {', '.join(sorted(found)) or 'nothing'}, this code needs {', '.join(heads)}"
-        )
-        raise IncompatibleError(f"the database's schema {wanted}: run `make migrate` first")
 
 
 if __name__ == "__main__":

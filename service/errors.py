@@ -10,6 +10,7 @@ __all__ = [
     "AdmissionError",
     "ConflictError",
     "CorruptError",
+    "ExhaustedError",
     "IncompatibleError",
     "NotFoundError",
     "ReusedKeyError",
@@ -18,6 +19,7 @@ __all__ = [
     "TooLargeError",
     "UnavailableError",
     "UnreadyError",
+    "exhausted",
     "no_space",
 ]
 
@@ -72,7 +74,20 @@ class StorageFullError(UnavailableError):
         super().__init__("the disk is full, or takes nothing more; what is stored can be read")
 
 
+class ExhaustedError(UnavailableError):
+    """There is no descriptor or process to be had, which may pass."""
+
+    def __init__(self) -> None:
+        super().__init__("the service can open no further file just now; try again")
+
+
 def no_space(error: BaseException) -> bool:
     """Say whether the system had no room for a file: a full disk, a quota, a limit on its size."""
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     return isinstance(error, OSError) and error.errno in full
+
+
+def exhausted(error: BaseException) -> bool:
+    """Say whether the system had no descriptor, process or memory to give, which may pass."""
+    scarce = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
+    return isinstance(error, OSError) and error.errno in scarce

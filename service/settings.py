@@ -104,7 +104,7 @@ def _database(text: str) -> str:
 
 
 def _fault(text: str) -> str:
-    if not re.fullmatch(r"[a-z]+:[1-9][0-9]{0,5}:(kill|raise|space|lost)", text):
+    if not re.fullmatch(r"[a-z]+(@[A-Za-z0-9_.]+)?:[1-9][0-9]{0,5}:(kill|raise|space|lost)", text):
         raise ValueError
     return text
 

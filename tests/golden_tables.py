@@ -55,7 +55,7 @@ def columns(**options):
 
 
 EVERY = {"price": SMALL, "count": COUNTS, "city": CITIES, "day": DAYS, "zip": ZIPS}
-TABLES: dict[str, tuple[dict[str, list[Any]], dict[str, Any]]] = {
+TABLES: dict[str, tuple[Any, Any]] = {
     "defaults": (EVERY, {}),
     "huge-and-tiny": ({"a": PRICES, "b": COUNTS}, {}),
     "min-max": (EVERY, number(scaling="min_max", missing="median", indicator=True)),

@@ -21,11 +21,13 @@ class CommitProxy:
         self._listening = socket.create_server(("127.0.0.1", at))
         self.port = self._listening.getsockname()[1]
         self._fault = None
-        self.spoilt = 0
+        self._passing = 0
+        self.commits = self.spoilt = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def spoil(self, fault):
-        """Spoil the next COMMIT of any connection."""
+    def spoil(self, fault, after=0):
+        """Spoil the next COMMIT of any connection, or let some pass before; None: no more."""
+        self._passing = after
         self._fault = fault
 
     def close(self):
@@ -45,7 +47,10 @@ class CommitProxy:
     def _upward(self, link):
         with suppress(OSError):
             while data := link.client.recv(65536):
-                if COMMIT in data and self._fault:
+                self.commits += COMMIT in data
+                if COMMIT in data and self._fault and self._passing:
+                    self._passing -= 1
+                elif COMMIT in data and self._fault:
                     link.fault, self._fault = self._fault, None
                     self.spoilt += 1
                     if link.fault == "drop":

@@ -121,6 +121,7 @@ def test_every_revision_can_be_undone(sqlite_url, new_postgres):
             command.downgrade(migrate.alembic_config(connection), "base")
         with engine.connect() as connection:
             inspected = MigrationContext.configure(connection)
+            assert inspected.get_current_revision() is None
             left = compare_metadata(inspected, Base.metadata)
         assert {change[0] for change in left} <= {"add_table", "add_index"}
         migrate.upgrade(url)

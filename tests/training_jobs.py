@@ -188,7 +188,7 @@ def history(database, job_id):
     """The changes of state, as words."""
     with database.read() as session:
         rows = select(JobEvent).where(JobEvent.job_id == job_id).order_by(JobEvent.seq)
-        return [row.to_state for row in session.scalars(rows)]
+        return [row.to_state for row in session.scalars(rows) if row.to_state != row.from_state]
 
 
 def details(database, job_id):
@@ -196,6 +196,11 @@ def details(database, job_id):
     with database.read() as session:
         rows = select(JobEvent).where(JobEvent.job_id == job_id).order_by(JobEvent.seq)
         return [row.detail for row in session.scalars(rows) if row.detail]
+
+
+def receipts(database, job_id):
+    """What the job's history says of each resume."""
+    return [d["restored"] for d in details(database, job_id) if "restored" in d]
 
 
 def model(database, job_id):

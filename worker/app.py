@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 from celery.worker import WorkController
 from celery.worker import state as celery_state
 
+from service import faults
 from service.actions import workers
 from service.actions.recovery import Recovery, reap_worker
 from service.broker.app import TRAIN_JOB, make_celery
 from service.broker.bell import Bell
 from service.errors import UnavailableError
+from service.store import schema
 from service.store.database import Database
 from worker.dispatch import Dispatch
 from worker.rounds import Rounds
@@ -94,10 +96,11 @@ class Worker:
         return WATCH_S
 
     def _beat(self) -> float:
-        """Say that this worker is there; the slots open once it is known."""
+        """Say that this worker is there; the slots open once it is known, on the right schema."""
         if self._registered:
             self._database.transact(lambda uow: workers.beat(uow, self.id))
             return self._settings.heartbeat_s
+        schema.check(self._database)
         if self._reaps:  # before this process owns attempts under the same name
             reap_worker(self._database, self.id)
             self._reaps = False
@@ -130,6 +133,7 @@ class Worker:
 
         @self._celery.task(name=TRAIN_JOB, ignore_result=True)
         def train_job(job_id: str) -> None:
+            faults.reach("rung")
             self._dispatch.offer(job_id)
 
         while celery_state.should_stop is None:

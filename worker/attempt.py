@@ -13,13 +13,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from service import faults
-from service.errors import CorruptError, StorageFullError, UnavailableError
+from service.errors import CorruptError, StorageFullError, UnavailableError, exhausted
 from service.store import blobs, transitions
 from worker.frames import Frame
 from worker.process import Ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from sqlalchemy.orm import Session
 
     from service.store.blobs import StagedBlob
     from service.store.database import Database, UnitOfWork
@@ -73,9 +75,10 @@ class Attempt:
         now = self._clock()
         self._begun_at = self._advanced_at = self._confirmed_at = self._peeked_at = now
         self._quiet_s = timing.hung_s
+        self._restored: dict[str, Any] | None = None
         self._stop: str | None = None
         self._stop_by = 0.0
-        self._releasing = False
+        self._releasing = self._lapsed = False
         self._over = False
 
     def run(self, job: Callable[[], tuple[dict[str, Any], bytes]]) -> None:
@@ -88,7 +91,7 @@ class Attempt:
             while not self._over:
                 event = self._trainer.next(self._peeked_at + self._timing.peek_s - self._clock())
                 if isinstance(event, Frame):
-                    faults.reach("relay")
+                    faults.reach("relay", event.kind)
                     self._on_frame(event)
                 elif isinstance(event, Ended):
                     self._on_death()
@@ -123,6 +126,7 @@ class Attempt:
         From any thread: this one may be waiting for the database right then.
         """
         if self._clock() - self._confirmed_at > self._timing.lease_s:
+            self._lapsed = True
             self._trainer.kill()
 
     def keep(self) -> None:
@@ -143,7 +147,8 @@ class Attempt:
             problem = {"code": "data_corrupt", "detail": str(error)}
             self._end(lambda uow: transitions.fail(uow.session, *self._key, problem))  # T6
         else:
-            self._trainer.send(self.message, checkpoint, **header)
+            self._restored = header.pop("restored", None)
+            self._trainer.send(self.message, checkpoint, **header, **faults.hand_over())
 
     # What the trainer says.
 
@@ -164,8 +169,7 @@ class Attempt:
                 case "stopped":
                     self._end_stopped()
                 case "failed":
-                    error = frame.header["error"]
-                    self._end(lambda uow: transitions.fail(uow.session, *self._key, dict(error)))
+                    self._on_failure(dict(frame.header["error"]))
         except (KeyError, TypeError, ValueError) as error:
             log.exception("job %s: attempt %d: a report that cannot be read", *self._key)
             self._crash({"code": "internal", "detail": f"a report that cannot be read: {error!r}"})
@@ -177,6 +181,8 @@ class Attempt:
 
     def _on_unit(self, frame: Frame) -> None:
         self._commit(frame.payload, **_unit(frame.header))
+        spent = (frame.header["learning_s"], frame.header["saving_s"])  # before this unit
+        log.debug("job %s: attempt %d: %.1f s, of which checkpoints %.3f s", *self._key, *spent)
 
     def _on_started(self, frame: Frame) -> None:
         self._expect(frame.header)
@@ -184,16 +190,31 @@ class Attempt:
         if frame.payload:  # the initial weights: from now on the job has a checkpoint
             first: dict[str, Any] = {"prev": 0, "step": 0, "epoch": 0, "loss": None}
             self._commit(frame.payload, certificate, **first)
-        elif certificate is not None:
-            self._heed(
-                self._write(lambda uow: transitions.certify(uow.session, *self._key, certificate))
-            )
+        elif certificate is not None or self._restored is not None:
+            self._heed(self._write(lambda uow: self._note_start(uow.session, certificate)))
+
+    def _note_start(self, session: Session, certificate: dict[str, Any] | None) -> Signals | None:
+        """Keep the certificate of a job that has none, and where the attempt has taken it up."""
+        asked = None
+        if certificate is not None:
+            asked = transitions.certify(session, *self._key, certificate)
+        if self._restored is not None:
+            asked = transitions.restored(session, *self._key, self._restored)
+        return asked
+
+    def _on_failure(self, error: dict[str, Any]) -> None:
+        """End with what the job is to blame for; what it is not, another attempt may not meet."""
+        if error["code"] == "internal":
+            self._crash(error)
+        else:
+            self._end(lambda uow: transitions.fail(uow.session, *self._key, error))  # T6
 
     def _expect(self, header: dict[str, Any]) -> None:
         self._quiet_s = max(self._timing.hung_s, float(header["quiet_s"]))
 
     def _on_death(self) -> None:
-        if self._stop is not None:
+        # A trainer that ``watch`` has killed did nothing wrong: the database was away, or we were.
+        if self._stop is not None or self._lapsed:
             self._end_stopped()
         else:
             self._crash(self._trainer.reason())
@@ -299,8 +320,6 @@ class Attempt:
             )
 
         self._deliver(self._staging(frame.payload), succeed)
-        spent = (header["spent"][part] for part in ("learning_s", "saving_s"))
-        log.info("job %s: attempt %d learnt for %.1f s, %.3f s in checkpoints", *self._key, *spent)
 
     def _deliver(self, make: Callable[[], Any], act: Act) -> None:
         """Store what the job was for, and with it the end."""
@@ -348,13 +367,16 @@ class Attempt:
         self._end(lambda uow: transitions.retry(uow.session, *self._key, reason))  # T8
 
     def _hold_back(self) -> None:
-        """Let the job wait for room: a small write may pass where a checkpoint did not."""
+        """Let the job wait for what this machine lacks, such as room: a small write may pass."""
         with suppress(_FencedError, UnavailableError):
             self._end(
                 lambda uow: transitions.release(uow.session, *self._key, hold_s=self.full_hold_s)
             )
 
     def _give_back(self, error: Exception) -> None:
+        if exhausted(error):
+            self._hold_back()
+            return
         with suppress(_FencedError, UnavailableError):
             self._crash({"code": "internal", "detail": f"{type(error).__name__} in the worker"})
 

@@ -57,7 +57,15 @@ class ChildProcess:
         self._oom_kills = _oom_kills()
         self._events: queue.SimpleQueue[Frame | Ended | Wake] = queue.SimpleQueue()
         self._process = self._start()
-        threading.Thread(target=self._listen, name=f"{self.noun}-{self.pid}", daemon=True).start()
+        listening = threading.Thread(
+            target=self._listen, name=f"{self.noun}-{self.pid}", daemon=True
+        )
+        try:
+            listening.start()
+        except RuntimeError:  # no thread is to be had
+            self.kill()
+            self.end()
+            raise
 
     @property
     def pid(self) -> int:

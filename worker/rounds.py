@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from service.errors import UnavailableError
+from service.errors import IncompatibleError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,10 @@ class Rounds:
         while not self._ending.wait(wait_s):
             try:
                 wait_s, told = act(), False
-            except UnavailableError as error:
+            except (
+                UnavailableError,
+                IncompatibleError,
+            ) as error:  # a migration may be about to run
                 if not told:  # once, not every second of an outage
                     log.warning("%s: %s", threading.current_thread().name, error)
                 wait_s, told = OUTAGE_S, True

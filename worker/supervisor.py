@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
+from chainrule.fingerprint import fingerprint
 from service import faults
 from service.errors import CorruptError
 from service.store import blobs, transitions
@@ -19,6 +20,7 @@ from worker.attempt import Attempt, Timing
 from worker.parser_process import ParserProcess
 from worker.parsing import ParsingAttempt
 from worker.predicting import PredictionAttempt
+from worker.receipts import restored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     from service.settings import Settings
     from service.store.database import Database
-    from service.store.transitions import Claim
+    from service.store.transitions import CheckpointRef, Claim
     from worker.process import TrainerProcess
 
     Keep = Callable[[], object]
@@ -59,14 +61,22 @@ class Supervisor:
         """Make one attempt, if the job can be claimed (T2); return whether it could."""
         claim = self._database.transact(
             lambda uow: transitions.claim(
-                uow.session, job_id, worker=self._worker_id, now=time.time()
+                uow.session,
+                job_id,
+                worker=self._worker_id,
+                now=time.time(),
+                fingerprint=fingerprint(),
             )
         )
         if claim is None:
             return False
         log.info("job %s: attempt %d from step %d", claim.job_id, claim.attempt, claim.step)
-        faults.reach("claimed")
-        attempt = self._attempt(claim, take)
+        faults.reach("claimed", claim.kind)
+        try:
+            attempt = self._attempt(claim, take)
+        except (OSError, RuntimeError) as error:  # no process or no thread is to be had
+            self._hold_back(claim, error)
+            return True
         with self._lock:
             self._attempts.add(attempt)
             if self._releasing:
@@ -103,6 +113,13 @@ class Supervisor:
         kind = PredictionAttempt if claim.kind == "prediction" else Attempt
         return kind(self._database, claim, take(), self._timing)
 
+    def _hold_back(self, claim: Claim, error: Exception) -> None:
+        """Give a job back, uncounted, that this machine has no process for."""
+        key = (claim.job_id, claim.attempt)
+        log.warning("job %s: attempt %d has no process: %s", *key, error)
+        hold_s = Attempt.full_hold_s
+        self._database.transact(lambda uow: transitions.release(uow.session, *key, hold_s=hold_s))
+
     def _parsing(self, claim: Claim, keep: Keep) -> tuple[dict[str, Any], bytes]:
         """Return the message that makes the parser start.
 
@@ -126,6 +143,7 @@ class Supervisor:
             "block_rows": claim.config["block_rows"],
             "step": claim.step,
             "memory_bytes": claim.memory_bytes + SPARE_BYTES,
+            "restored": self._receipt(claim, None, []) if claim.step else None,
         }
         return header, self._blob(claim.warm_start.blob)
 
@@ -146,9 +164,9 @@ class Supervisor:
         Raises: CorruptError, if the dataset or that source is not what was stored.
         """
         dataset = self._file(claim.prepared, keep)
-        start, checkpoint = self._checkpoint(claim)
+        kept, checkpoint, damaged = self._checkpoint(claim)
         replay = None
-        if start < claim.step:  # the newest is damaged: do the steps again, and compare
+        if (kept.step if kept else 0) < claim.step:  # damaged: do the steps again, and compare
             replay = {"step": claim.step, "sha256": claim.checkpoints[0].blob}
         header = {
             "config": claim.config,
@@ -159,6 +177,7 @@ class Supervisor:
             "replay": replay,
             "certificate": claim.certificate,
             "warm_start": None,
+            "restored": self._receipt(claim, kept, damaged) if claim.checkpoints else None,
         }
         warm = claim.warm_start
         if warm is not None:
@@ -166,14 +185,22 @@ class Supervisor:
             checkpoint = checkpoint or self._blob(warm.blob)
         return header, checkpoint
 
-    def _checkpoint(self, claim: Claim) -> tuple[int, bytes]:
-        """Return the newest checkpoint that can be read, and its step; none is step 0."""
+    def _checkpoint(self, claim: Claim) -> tuple[CheckpointRef | None, bytes, list[CheckpointRef]]:
+        """Return the newest checkpoint that can be read, its bytes, and the newer ones."""
+        damaged: list[CheckpointRef] = []
         for kept in claim.checkpoints:
             try:
-                return kept.step, self._blob(kept.blob)
+                return kept, self._blob(kept.blob), damaged
             except CorruptError as error:
                 log.warning("job %s: step %d: %s", claim.job_id, kept.step, error)
-        return 0, b""
+                damaged.append(kept)
+        return None, b"", damaged
+
+    def _receipt(
+        self, claim: Claim, kept: CheckpointRef | None, damaged: list[CheckpointRef]
+    ) -> dict[str, Any]:
+        with self._database.read() as session:
+            return restored(session, claim, kept, damaged)
 
     def _last_epoch(self, claim: Claim) -> dict[str, Any] | None:
         """Return what the last epoch measured, for a trainer that may have none left to do."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chainrule.recipe.columns import refit_column
-from chainrule.recipe.columns.number import scale
-from chainrule.recipe.gathering import gathered
+from chainrule.recipe.columns.number import moments
+from chainrule.recipe.gathering import Present
 from chainrule.recipe.inputs import TableInputs
 from chainrule.recipe.scaled import fit_scale
 from chainrule.recipe.targets import ValueTarget
@@ -76,7 +76,7 @@ def _refit_target(
     target = learnt.target
     if not table or not isinstance(target, ValueTarget) or learnt.loss == "poisson":
         return target
-    mean, std = scale(gathered(tensors[target.name], train))
+    mean, std = moments(Present(tensors[target.name], train)).scale
     return target.model_copy(update={"mean": mean, "std": std})
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.errors import SpecError
-from chainrule.recipe.columns.number import scale
-from chainrule.recipe.gathering import gathered
+from chainrule.recipe.columns.number import moments
+from chainrule.recipe.gathering import Present, gathered
 from chainrule.recipe.inputs import ArrayInputs
 from chainrule.recipe.scaled import scaled_extremes
 from chainrule.recipe.targets import (
@@ -93,7 +93,7 @@ def _fit_target(
     if loss == "poisson":
         _check_all(values >= 0, values, "must be counts >= 0 for poisson")
         return Learnt(ValueTarget(name=name), task, loss)
-    mean, std = scale(gathered(*train))
+    mean, std = moments(Present(*train)).scale
     if not math.isfinite(mean) or not math.isfinite(std):
         raise SpecError.at("target", f"column {name!r} has numbers too large to standardise")
     few = _few(column) if is_open else None

@@ -67,7 +67,7 @@ class Reader:
                 self.left_out = [*_short(latest, words, self._window.length)]
                 if nowhere := len(tensors[name]) - len(groups.order):
                     verb = "has" if nowhere == 1 else "have"
-                    text = f"{counted(nowhere, 'row')} {verb} no {name!r}: they are in no group"
+                    text = f"{counted(nowhere, 'row')} {verb} no {name!r}, and so no group"
                     self.left_out.append(text)
 
     def read(self, tensors: Mapping[str, Array], start: int, stop: int, dtype: str) -> Values:
@@ -123,10 +123,10 @@ def _short(latest: Latest, names: Sequence[Any], length: int) -> Iterator[str]:
         for name, (_, size) in zip(names, latest.short, strict=False)
     )
     more = ", …" if groups > len(names) else ""
-    which = "is" if groups == 1 else "are"
+    verb, gets = ("is", "gets") if groups == 1 else ("are", "get")
     yield (
-        f"{counted(groups, 'group')} with {counted(rows, 'row')} {which} too short for a window of "
-        f"{counted(length, 'row')}, and get no prediction: {told}{more}"
+        f"{counted(groups, 'group')} with {counted(rows, 'row')} {verb} too short for a window of "
+        f"{counted(length, 'row')}, and {gets} no prediction: {told}{more}"
     )
 
 

@@ -242,8 +242,7 @@ class Recipe(Document):
         """Return the numbers of the rows that go in, in any part, ascending."""
         if self.window is not None:
             return self._layout(self.window, tensors).rows()
-        split = self.indices(tensors)
-        return np.sort(np.concatenate([split.train, split.validation, split.test]))
+        return self._usable(tensors)  # each of these is in a part
 
     def sample_values(self, tensors: Mapping[str, Array]) -> int:
         """Count the numbers of a sample that are made before it is learnt from."""

@@ -97,7 +97,7 @@ def _deal_by_class(rows: Array, spec: StratifiedSplitSpec, seed: int, sight: Sig
     """Give each class its share of each part: whole rows first, then to the largest remainders."""
     validation, test = _sizes(len(rows), spec)
     classes = _classes(rows, sight)
-    counts = np.bincount(classes)
+    counts = _counts(classes)
     aside = _allotted(counts, spec.validation, validation, counts - 1)
     tested = _allotted(counts, spec.test, test, counts - 1 - aside)
     for part, given, wanted in (("validation", aside, validation), ("test", tested, test)):
@@ -165,11 +165,12 @@ def _deal_by_hash(rows: Array, spec: HashSplitSpec, seed: int, sight: Sight) -> 
 def _deal_by_time(rows: Array, spec: TimeSplitSpec, seed: int, sight: Sight) -> Array:
     """Keep the newest aside; of equal times the later row is newer, one without a time oldest."""
     validation, test = _sizes(len(rows), spec)
-    times = gathered(_column(sight, spec.columns[0]), rows).astype(np.float64, copy=False)
-    times[np.isnan(times)] = -np.inf
+    column = _column(sight, spec.columns[0])
+    kept = {VALIDATION: validation + test, TEST: test}
+    edges = _edges(_times(column, rows), [count for count in kept.values() if count])
     parts = np.zeros(len(rows), np.uint8)
-    parts[_newest(times, validation + test)] = VALIDATION
-    parts[_newest(times, test)] = TEST
+    for part, (edge, equal) in zip([part for part in kept if kept[part]], edges, strict=True):
+        parts[_newest(column, rows, edge, equal)] = part
     return parts
 
 
@@ -181,7 +182,7 @@ def _deal_by_fold(rows: Array, spec: KFoldSplitSpec, seed: int, sight: Sight) ->
         raise SpecError.at("split.folds", f"{spec.folds} folds of {left}, without those to test")
     order = _shuffled(count, seed)
     if spec.stratified:
-        order = order[np.argsort(_classes(rows, sight, "split.stratified")[order], kind="stable")]
+        order = _by_class(order, _classes(rows, sight, "split.stratified"))
     tested = (np.arange(1, test + 1) * count + test - 1) // max(test, 1) - 1
     parts = np.zeros(count, np.uint8)
     parts[order[tested]] = TEST
@@ -226,20 +227,44 @@ def _classes(rows: Array, sight: Sight, place: str = "split.kind") -> Array:
     if sight.target is None:
         raise SpecError.at(place, "stratified goes by the classes of one target")
     values = sight.tensors[sight.target]
-    if values.ndim > 1 and values.size > len(values):
-        if values.ndim > 2:
-            raise SpecError.at(place, "stratified wants one class for each row")
-        values = values.argmax(axis=1)
-    values = gathered(values.reshape(len(values)), rows)
-    found = np.unique(values)
+    if values.ndim > 2 and values.size > len(values):
+        raise SpecError.at(place, "stratified wants one class for each row")
+    blocks = [slice(start, start + BLOCK_ROWS) for start in range(0, len(rows), BLOCK_ROWS)]
+
+    def labels(some: slice) -> Array:
+        """Return what the classes of a block's rows are called."""
+        taken = values[rows[some]].reshape(len(rows[some]), -1)
+        return taken.argmax(axis=1) if taken.shape[1] > 1 else taken[:, 0]
+
+    found = np.unique(np.concatenate([np.unique(labels(some)) for some in blocks]))
     if len(found) > MAX_STRATA:
         detail = f"stratified goes by classes: {sight.target!r} has {len(found):,} different values"
         raise SpecError.at(place, detail)
     classes = np.empty(len(rows), np.uint16)
-    for start in range(0, len(rows), BLOCK_ROWS):
-        some = slice(start, start + BLOCK_ROWS)
-        classes[some] = np.searchsorted(found, values[some])
+    for some in blocks:
+        classes[some] = np.searchsorted(found, labels(some))
     return classes
+
+
+def _counts(classes: Array) -> Array:
+    """Count the rows of each class, block by block: numpy makes eight bytes of each row's class."""
+    counts = np.zeros(int(classes.max()) + 1, np.int64)
+    for start in range(0, len(classes), BLOCK_ROWS):
+        counts += np.bincount(classes[start : start + BLOCK_ROWS], minlength=len(counts))
+    return counts
+
+
+def _by_class(order: Array, classes: Array) -> Array:
+    """Return rows in the order of their classes, those of one as they were."""
+    found, counts = np.empty_like(order), _counts(classes)
+    begun = np.cumsum(counts) - counts  # where the next row of each class goes
+    for start in range(0, len(order), BLOCK_ROWS):
+        some = order[start : start + BLOCK_ROWS]
+        some = some[np.argsort(classes[some], kind="stable")]
+        here = np.bincount(classes[some], minlength=len(counts))
+        found[np.arange(len(some)) + np.repeat(begun - (np.cumsum(here) - here), here)] = some
+        begun += here
+    return found
 
 
 def _allotted(counts: Array, share: float, total: int, free: Array) -> Array:
@@ -252,15 +277,37 @@ def _allotted(counts: Array, share: float, total: int, free: Array) -> Array:
     return given
 
 
-def _newest(times: Array, count: int) -> Array:
-    """Return a mask of so many rows, whose times are largest."""
-    if not count:
-        return np.zeros(len(times), np.bool_)
-    edge = np.partition(times, len(times) - count)[len(times) - count]
-    newer: Array = times > edge
-    equal = row_numbers(times == edge)
-    newer[equal[len(equal) - (count - int(np.count_nonzero(newer))) :]] = True
-    return newer
+def _newest(column: Array, rows: Array, edge: float, equal: int) -> Array:
+    """Return a mask of the rows that are newer than ``edge``, and of the last so many as old."""
+    mask = np.zeros(len(rows), np.bool_)
+    left = equal
+    for start in reversed(range(0, len(rows), BLOCK_ROWS)):
+        some = slice(start, start + BLOCK_ROWS)
+        times = _times(column, rows[some])
+        same = np.flatnonzero(times == edge)
+        same = same[max(0, len(same) - left) :]
+        left -= len(same)
+        mask[some] = times > edge
+        mask[some][same] = True
+    return mask
+
+
+def _times(column: Array, rows: Array) -> Array:
+    """Return when rows were; one without a time was before all others."""
+    times = gathered(column, rows).astype(np.float64, copy=False)
+    times[np.isnan(times)] = -np.inf
+    return times
+
+
+def _edges(times: Array, counts: Sequence[int]) -> list[tuple[float, int]]:
+    """Return the oldest of so many newest times, and how many of these are as old as it.
+
+    The times are in another order afterwards: a copy of many would take as much again.
+    """
+    times.partition([len(times) - count for count in counts])
+    edges = [float(times[len(times) - count]) for count in counts]
+    newer = [int(np.count_nonzero(times > edge)) for edge in edges]
+    return [(edge, count - n) for edge, count, n in zip(edges, counts, newer, strict=True)]
 
 
 def _column(sight: Sight, name: str) -> Array:

@@ -65,7 +65,7 @@ _mapped: Cache[Tensors] = Cache(max_bytes=8 << 30)  # of files: no memory, but r
 class Intake:
     """What makes datasets of files: those of up to ``inline_bytes`` at once, others by a job.
 
-    ``folder`` is for files of the moment.
+    ``folder`` is for files of the moment, ``cache`` the workers' folder where that is on this disk.
     """
 
     database: Database
@@ -73,6 +73,7 @@ class Intake:
     bell: Bell
     folder: Path
     inline_bytes: int
+    cache: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,8 @@ def create(
         return blobs.stage(intake.database, _pieces(path))
 
     if path.stat().st_size > intake.inline_bytes:
+        if intake.cache is not None:  # the job need not write it from the database again
+            _files(intake.cache).link(path, sha256)
         return _enqueue(intake, upload, stage, once)
     return _parse(intake, upload, path, stage, once)
 

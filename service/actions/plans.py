@@ -13,7 +13,6 @@ from chainrule.evaluation import suspicions
 from chainrule.fitting import kept_vectors
 from chainrule.losses import Objective
 from chainrule.network import BLOCK_BYTES, EVALUATION_ROWS
-from chainrule.recipe import Recipe
 from chainrule.recipe.encoding import IN_MEMORY_BYTES
 from chainrule.spec import (
     ArchitectureSpec,
@@ -28,7 +27,7 @@ from chainrule.spec import (
     starting,
     summarize,
 )
-from service.actions import architectures, augmenting, datasets, heads, tokens, warm_starts
+from service.actions import architectures, augmenting, datasets, fits, heads, tokens, warm_starts
 from service.errors import AdmissionError
 from service.ids import new_id
 from service.store.database import rest
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
+    from chainrule.recipe import Recipe
     from chainrule.spec.layers import Scratch
     from chainrule.spec.training.losses import LossName
     from service.actions.datasets import Tensors
@@ -88,7 +88,7 @@ def plan(session: Session, tenant: str, request: JobRequest, settings: Settings)
     """Check a request against its data and decide what it leaves open.
 
     Raises: NotFoundError; SpecError, at ``data``, ``architecture`` or ``training``; AdmissionError,
-    if the job is sound but too large.
+    if the job is sound but too large; UnavailableError, as ``fits.turn``.
     """
     dataset = datasets.ready(session, tenant, request.dataset_id)
     given = request.architecture
@@ -98,10 +98,11 @@ def plan(session: Session, tenant: str, request: JobRequest, settings: Settings)
     rest(session)  # what follows may take long: no snapshot is held meanwhile
     tensors = datasets.tensors(session, dataset, settings.cache_dir)
     rest(session)
-    recipe, data = _fit(tensors, dataset, request, given)
-    training = _training(request.training, recipe, tensors)
-    architecture, summary = _complete(given, recipe, training)
-    _check_tokens(architecture, recipe, tensors)
+    with fits.turn(dataset):
+        recipe, data = _fit(tensors, dataset, request, given)
+        training = _training(request.training, recipe, tensors)
+        architecture, summary = _complete(given, recipe, training)
+        _check_tokens(architecture, recipe, tensors)
     stages = stage_rows(data.split, recipe.rows["train"])
     steps = _steps(stages, architecture, training)
     encoded, disk_bytes = _encoded(recipe, tensors, training)
@@ -174,9 +175,9 @@ def _fit(
         chosen = chosen.model_copy(update={"inputs": {names[0]: names[0]}})
     losses = _losses(request.training, outputs)
     try:
-        return Recipe.fit(
+        return fits.fit(
             tensors,
-            dataset.schema,
+            dataset,
             chosen,
             seed=request.training.seed,
             loss=losses,

@@ -42,7 +42,8 @@ class Parts:
         """What makes datasets of files."""
         folder = spool_folder(self.settings.data_dir)
         limit = self.settings.parse_inline_bytes
-        return Intake(self.database, self.parser, self.bell, folder, limit)
+        cache = self.settings.cache_dir if self.settings.embedded else None
+        return Intake(self.database, self.parser, self.bell, folder, limit, cache)
 
 
 def parts() -> Parts:

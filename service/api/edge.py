@@ -49,7 +49,7 @@ def finish(response: Response) -> Response:
     response.headers["X-Request-Id"] = g.request_id
     if request.path in PROBES and response.status_code < 400:
         return response  # asked several times a second, and nothing to tell
-    faults.reach("reply")
+    faults.reach("reply", request.endpoint or "")
     principal = g.get("principal")
     log.info(
         "request",

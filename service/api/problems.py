@@ -14,6 +14,7 @@ from service.api.strict_json import JsonError
 from service.errors import (
     AdmissionError,
     ConflictError,
+    ExhaustedError,
     NotFoundError,
     ReusedKeyError,
     ServiceError,
@@ -21,6 +22,7 @@ from service.errors import (
     TooLargeError,
     UnavailableError,
     UnreadyError,
+    exhausted,
     no_space,
 )
 
@@ -103,6 +105,8 @@ def _http_error(error: HTTPException) -> Response:
 def _error(error: Exception) -> Response:
     if no_space(error):
         error = StorageFullError()
+    elif exhausted(error):
+        error = ExhaustedError()
     status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
     if status >= 500:
         log.error("failed", request_id=g.get("request_id"), exc_info=error)

@@ -6,6 +6,7 @@ import json
 import select
 import signal
 import time
+from logging import getLogger
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,7 +20,7 @@ from waitress.utilities import Error
 
 from service.api.problems import PROBLEM, RETRY_AFTER, document
 from service.api.spool import PREFIX
-from service.errors import StorageFullError, no_space
+from service.errors import ExhaustedError, StorageFullError, exhausted, no_space
 
 if TYPE_CHECKING:
     import socket
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Server"]
 
+log = getLogger(__name__)
+
+PAUSE_S = 0.1  # before a connection is asked for again that there was no descriptor for
 MAX_HEADER_BYTES = 32 * 1024
 MAX_CONNECTIONS = 2000  # idle ones cost little; the default of 100 is soon used up
 IDLE_S = 30
@@ -41,6 +45,13 @@ class NoSpace(Error):  # noqa: N818 as waitress names the others
 
     code = 507
     reason = "Insufficient Storage"
+
+
+class NoFile(Error):  # noqa: N818 as above
+    """What is said to a body that no file can be opened for."""
+
+    code = 503
+    reason = "Service Unavailable"
 
 
 class NamedFile(TempfileBasedBuffer):
@@ -81,9 +92,12 @@ class Parser(HTTPRequestParser):
         try:
             return super().received(data)
         except OSError as error:
-            if not no_space(error):
+            if no_space(error):
+                self.error = NoSpace(str(StorageFullError()))
+            elif exhausted(error):
+                self.error = NoFile(str(ExhaustedError()))
+            else:
                 raise
-            self.error = NoSpace(str(StorageFullError()))
             self.completed = True
             return len(data)
 
@@ -131,6 +145,25 @@ class Channel(HTTPChannel):
     error_task_class = ProblemTask
 
 
+def _patient(accept: Callable[[], Any]) -> Callable[[], Any]:
+    """Return what takes a connection as ``accept`` does, or none, if there is no descriptor for it.
+
+    The connection goes on waiting: asked again at once, the loop would do nothing else.
+    """
+
+    def act() -> Any:
+        try:
+            return accept()
+        except OSError as error:
+            if not exhausted(error):
+                raise
+            log.warning("connections wait: %s", error.strerror)
+            time.sleep(PAUSE_S)
+            return None
+
+    return act
+
+
 class Server:
     """Serves one application on one listening socket, until it is told to stop."""
 
@@ -158,6 +191,7 @@ class Server:
                 ident=None,
             ),
         )
+        server.accept = _patient(server.accept)
         self._waitress = server
         self._waitress.channel_class = Channel
         self._waitress.draining = False

@@ -103,7 +103,7 @@ class ArchitecturePage(BaseModel):
 
 
 class TransitionView(BaseModel):
-    """One change of a job's state."""
+    """One change of a job's state, or what an attempt noted.  ``detail``: docs/reliability.md."""
 
     from_state: State | None
     to_state: State

@@ -25,7 +25,7 @@ from service.parsing.gathering import TYPES, Column, Texts, read_texts
 from service.parsing.marks import DECLARED, Marks, ambiguous
 from service.parsing.result import FILE
 from service.parsing.sketch import RowHashes
-from service.parsing.spool import Spool, Tensor, map_tensor, write_prepared
+from service.parsing.spool import Spool, Tensor, begin_prepared, map_tensor, write_tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -182,34 +182,38 @@ class _Table:
             raise DataError(*problems[:MAX_PROBLEMS])
         labels = {n: c.ordered() for n, c in self.columns.items() if c.decided() == "categorical"}
         _check_categories({name: len(words) for name, (words, _) in labels.items()})
-        tensors: dict[str, tuple[Tensor, Callable[[Array], Array]]] = {}
-        for name, column in self.columns.items():
-            if name in labels:
-                tensors[name] = (self._tensor(column), labels[name][1].__getitem__)
-            elif column.decided() != "text":
-                tensors[name] = (self._tensor(column), np.asarray)
-        places = write_prepared(prepared, self._rows, tensors)
+        tensors = {n: self._tensor(c) for n, c in self.columns.items() if c.decided() != "text"}
+        places = begin_prepared(prepared, self._rows, tensors)
 
         def describe(name: str) -> tuple[dict[str, Any], list[str]]:
             column, said = self.columns[name], list[str]()
-            if column.decided() in ("categorical", "text"):
-                return _describe_words(column, labels.get(name)), said
-            numbers = map_tensor(prepared, places[name], self._rows, np.float64)
-            return _describe_numbers(column, numbers, said), said
+            if name in labels:
+                change = labels[name][1].__getitem__
+                write_tensor(prepared, places[name], map(change, tensors[name].pieces()))
+            elif name in tensors:
+                write_tensor(prepared, places[name], tensors[name].pieces())
+                numbers = map_tensor(prepared, places[name], self._rows, np.float64)
+                return _describe_numbers(column, numbers, said), said
+            return _describe_words(column, labels.get(name)), said
 
         columns, warnings = [], list(repairs)
         with ThreadPoolExecutor(_THREADS) as pool:
+            counting = pool.submit(repeats, self._hashes)
             for described, said in pool.map(describe, self.columns):
                 columns.append(described)
                 warnings += said
                 warn(described, self._rows, warnings)
                 warnings += _doubted(self.columns[described["name"]])
-        warnings += repeats(self._hashes)
-        warnings += self._almost(prepared, places, columns)
+            same, said = counting.result()
+        warnings += [*said, *self._almost(prepared, places, columns, same)]
         return {"kind": "table", "rows": self._rows, "columns": columns, "warnings": warnings}
 
     def _almost(
-        self, prepared: Path, places: Mapping[str, int], described: list[dict[str, Any]]
+        self,
+        prepared: Path,
+        places: Mapping[str, int],
+        described: list[dict[str, Any]],
+        same: int,
     ) -> list[str]:
         """Tell of rows that are the same where small differences and ids do not count."""
         loose, chance = list[Rough](), 1.0
@@ -222,7 +226,7 @@ class _Table:
                 dtype = np.float64 if words is None else np.int32
                 values = map_tensor(prepared, places[name], self._rows, dtype)
                 loose += roughly(position, one, values, ignored=is_id)
-        return rough_repeats(self._hashes, loose, chance)
+        return rough_repeats(self._hashes, loose, same, chance)
 
     def _new(self, name: str, position: int) -> Column:
         limit = max(1024, min(_MOST_DISTINCT, _DISTINCT_IN_ALL // (position + 1)))

@@ -112,22 +112,43 @@ def records_in(data: bytes, dialect: Dialect, line: int, *, final: bool) -> Reco
 
     Raises: DataError at ``file``, where a quote is out of place.
     """
-    quote = dialect.quote.encode()
-    quoted = quote in data
     raw = np.frombuffer(data, np.uint8)
-    wanted = (raw == _LF) | (raw == ord(dialect.delimiter))
-    if quoted:
-        wanted |= raw == ord(quote)
-    marks = np.flatnonzero(wanted)
+    if dialect.quote.encode() in data:
+        return _quoted_records(data, raw, dialect, line, final=final)
+    ends = np.flatnonzero(raw == _LF)
+    last = int(ends[-1]) + 1 if ends.size else 0
+    if final and last < len(data):
+        ends, last = np.append(ends, len(data)), len(data)
+    fields = np.diff(_marks_before(raw == ord(dialect.delimiter), ends), prepend=0) + 1
+    return _records(data, ends, fields, last, line)
+
+
+def _marks_before(mask: Array, places: Array) -> Array:
+    """Count what is marked before each of some places: one by one only within 64 of a mask."""
+    bits = np.zeros(len(mask) // 64 + 1, np.uint64)
+    packed = np.packbits(mask, bitorder="little")
+    bits.view(np.uint8)[: len(packed)] = packed
+    counts = np.bitwise_count(bits)
+    before = np.cumsum(counts, dtype=np.int64) - counts
+    which, inside = places >> 6, (places & 63).astype(np.uint64)
+    lower = bits[which] & ((np.uint64(1) << inside) - np.uint64(1))
+    found: Array = before[which] + np.bitwise_count(lower)
+    return found
+
+
+def _quoted_records(
+    data: bytes, raw: Array, dialect: Dialect, line: int, *, final: bool
+) -> Records:
+    """Find the records where some fields are quoted: what is inside quotes separates nothing."""
+    quote = ord(dialect.quote)
+    marks = np.flatnonzero((raw == _LF) | (raw == ord(dialect.delimiter)) | (raw == quote))
     kinds = raw[marks]
-    places = state = marks[:0]
-    if quoted:
-        quotes = kinds == ord(quote)
-        # Every quote flips the state, a doubled one twice; eight bits keep the parity.
-        inside = np.cumsum(quotes, dtype=np.uint8) & 1
-        places, state = marks[quotes], inside[quotes]
-        outside = ~quotes & (inside == 0)
-        marks, kinds = marks[outside], kinds[outside]
+    quotes = kinds == quote
+    # Every quote flips the state, a doubled one twice; eight bits keep the parity.
+    inside = np.cumsum(quotes, dtype=np.uint8) & 1
+    places, state = marks[quotes], inside[quotes]
+    outside = ~quotes & (inside == 0)
+    marks, kinds = marks[outside], kinds[outside]
     feeds = np.flatnonzero(kinds == _LF)
     ends, fields = marks[feeds], np.diff(feeds, prepend=-1)
     last = int(ends[-1]) + 1 if ends.size else 0
@@ -135,12 +156,15 @@ def records_in(data: bytes, dialect: Dialect, line: int, *, final: bool) -> Reco
         left = len(kinds) - (int(feeds[-1]) + 1 if feeds.size else 0)
         ends, fields = np.append(ends, len(data)), np.append(fields, left + 1)
         last = len(data)
-    starts = np.concatenate([[0], ends[:-1] + 1])[: len(ends)].astype(np.int64)
-    found = Records(data[:last], starts, ends, fields, line)
-    if places.size:
-        whole = places < last
-        _check_quotes(found, dialect, places[whole], state[whole])
+    found = _records(data, ends, fields, last, line)
+    whole = places < last
+    _check_quotes(found, dialect, places[whole], state[whole])
     return found
+
+
+def _records(data: bytes, ends: Array, fields: Array, last: int, line: int) -> Records:
+    starts = np.concatenate([[0], ends[:-1] + 1])[: len(ends)].astype(np.int64)
+    return Records(data[:last], starts, ends, fields, line)
 
 
 def _check_quotes(found: Records, dialect: Dialect, places: Array, state: Array) -> None:

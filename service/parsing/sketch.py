@@ -102,9 +102,13 @@ class RowHashes:
 
         So a column that comes late adds nothing to the rows before it.
         """
+        return self.weighed(column, hashes - MISSING_HASH)
+
+    def weighed(self, column: int, hashes: Array) -> Array:
+        """Return hashes, or differences of such, by what those of a column count."""
         factor = hash_numbers(np.array([float(column)]))[0] | np.uint64(1)
-        mixed: Array = (hashes - MISSING_HASH) * factor
-        return mixed
+        weighed: Array = hashes * factor
+        return weighed
 
     def append(self, hashes: Array) -> None:
         """Add rows.  Raises: OSError."""

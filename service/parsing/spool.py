@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from chainrule.kernels import Array
 
-__all__ = ["Spool", "Tensor", "map_tensor", "write_prepared"]
+__all__ = ["Spool", "Tensor", "begin_prepared", "map_tensor", "write_tensor"]
 
 _PIECE = 1 << 20  # values
 
@@ -77,33 +77,36 @@ class Tensor:
                     yield self._spool.read(at, some, self.dtype)
 
 
-def write_prepared(
-    path: Path, rows: int, tensors: dict[str, tuple[Tensor, Callable[[Array], Array]]]
-) -> dict[str, int]:
-    """Write tensors of so many rows, each passed through a function; return where each begins.
+def begin_prepared(path: Path, rows: int, tensors: dict[str, Tensor]) -> dict[str, int]:
+    """Write the head of a file of tensors of so many rows; return where each is to begin.
 
     The same bytes as ``safetensors`` writes: wide types first, then by name.  Raises: OSError.
     Source: the safetensors format, https://github.com/huggingface/safetensors#format
     """
-    order = sorted(tensors, key=lambda name: (-np.dtype(tensors[name][0].dtype).itemsize, name))
+    order = sorted(tensors, key=lambda name: (-np.dtype(tensors[name].dtype).itemsize, name))
     entries: dict[str, dict[str, object]] = {}
     starts: dict[str, int] = {}
     end = 0
     for name in order:
-        size = np.dtype(tensors[name][0].dtype).itemsize
+        size = np.dtype(tensors[name].dtype).itemsize
         start, end = end, end + size * rows
         starts[name] = start
         dtype = {8: "F64", 4: "I32"}[size]
         entries[name] = {"dtype": dtype, "shape": [rows], "data_offsets": [start, end]}
     text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for name in order:
-            tensor, change = tensors[name]
-            for piece in tensor.pieces():
-                file.write(np.ascontiguousarray(change(piece)).data)
+    path.write_bytes(len(text).to_bytes(8, "little") + text)
     return {name: 8 + len(text) + start for name, start in starts.items()}
+
+
+def write_tensor(path: Path, place: int, pieces: Iterable[Array]) -> None:
+    """Write a tensor where it is to begin; others may be written meanwhile.  Raises: OSError."""
+    with path.open("r+b", buffering=0) as file:
+        file.seek(place)
+        for piece in pieces:
+            left = np.ascontiguousarray(piece).data.cast("B")
+            while left:  # a full disk takes a part, and refuses the rest
+                left = left[file.write(left) :]
 
 
 def map_tensor(path: Path, place: int, rows: int, dtype: type[np.generic]) -> Array:

@@ -34,7 +34,8 @@ PRAGMAS = {
     "foreign_keys": "ON",
     "trusted_schema": "OFF",
 }
-BUSY, LOCKED, IOERR, FULL = 5, 6, 10, 13  # primary result codes: sqlite.org/rescode.html
+# Primary result codes: sqlite.org/rescode.html
+BUSY, LOCKED, IOERR, FULL, CANTOPEN = 5, 6, 10, 13, 14
 DISK_FULL = "53100"
 REMOTE = ("nfs", "nfs4", "cifs", "smb3", "fuse.sshfs")  # file systems whose locks WAL cannot trust
 POSTGRES_OPTIONS = (
@@ -97,7 +98,8 @@ def transient(error: BaseException | None) -> bool:
         if state is None:  # never reached the server, or lost it
             return isinstance(error, psycopg.OperationalError)
         return state in PASSING or state.startswith(("08", "57"))
-    return full(error) or _sqlite_code(error) in (BUSY, LOCKED)
+    # A file that cannot be opened: the process has no descriptor left, which passes.
+    return full(error) or _sqlite_code(error) in (BUSY, LOCKED, CANTOPEN)
 
 
 def full(error: BaseException | None) -> bool:
@@ -164,6 +166,8 @@ def _sqlite(address: URL, options: dict[str, Any]) -> Engine:
 def _private(path: Path) -> None:
     """Make the file readable by its owner only.  SQLite gives its WAL the same mode."""
     # Never opened when it is there: closing a descriptor of it drops SQLite's locks on it.
+    if path.exists():  # asked without a descriptor: there may be none left
+        return
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 

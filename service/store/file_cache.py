@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["FileCache"]
 
 BEAT_S = 1.0
+PIECE_BYTES = 1 << 20
 IN_USE_S = 3600.0  # a file touched since may be about to be opened; an open one may go
 
 
@@ -43,12 +44,12 @@ class FileCache:
         """Return the path of the bytes of this hash; ``read`` gets them where they are not here.
 
         They come in pieces and are never in memory as a whole. ``beat`` is called now and then
-        while another thread gets the same.
+        while another thread gets the same, and while a file that is here is verified.
         Raises: CorruptError, if what ``read`` returns has another hash; StorageFullError.
         """
         path = self._path(sha256)
         with self._held(sha256, beat):
-            if self._is_sound(path, sha256):
+            if self._is_sound(path, sha256, beat):
                 os.utime(path)
             else:
                 self._write(path, sha256, read(sha256))
@@ -68,6 +69,15 @@ class FileCache:
             self._verified[sha256] = _identity(place)
         return place
 
+    def link(self, path: Path, sha256: str) -> None:
+        """Have a file here too that is on the same disk, and that nobody writes to any more.
+
+        Whoever fetches it verifies its hash. Nothing is lost where it cannot be had.
+        """
+        with self._held(sha256, lambda: None), suppress(OSError):
+            self._path(sha256).hardlink_to(path)
+            self._make_room()
+
     def _path(self, sha256: str) -> Path:
         return self._folder / f"{sha256}.safetensors"
 
@@ -83,13 +93,17 @@ class FileCache:
         finally:
             of_this.release()
 
-    def _is_sound(self, path: Path, sha256: str) -> bool:
+    def _is_sound(self, path: Path, sha256: str, beat: Callable[[], object]) -> bool:
         """Verify once in this process's life, and again when the file has changed."""
         try:
             if self._verified.get(sha256) == _identity(path):
                 return True
+            digest = hashlib.sha256()
             with path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+                while piece := file.read(PIECE_BYTES):
+                    digest.update(piece)
+                    beat()
+            return digest.hexdigest() == sha256
         except FileNotFoundError:
             return False
 

@@ -1,8 +1,8 @@
 """``python -m tests.chaos.fault_points``: fail at every point, in every way, and lose nothing.
 
-For each point of ``service.faults`` and each action, N = 1, 2, … until a run no longer comes by
-that often (SQLite's own method: sqlite.org/testing.html). A process that was killed is started
-again, as ``up`` would. Real processes, one fault a run; the job must end with the undisturbed bits.
+For each scene, each point at each of its places and each action: N = 1, 2, … for as often as the
+scene comes by there (SQLite's own method: sqlite.org/testing.html). Real processes, one fault at a
+time; what was asked for must be there once, and every job must end with the undisturbed bits.
 """
 
 from __future__ import annotations
@@ -11,155 +11,121 @@ import argparse
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
-from contextlib import ExitStack
-from importlib.resources import files
 from pathlib import Path
+from typing import NamedTuple
 
 from service import faults
-from service.store import migrate
-from service.store.database import Database
-from tests import training_jobs
-from tests.chaos.calls import KEY, Http, Unknown
-from tests.processes import process
+from tests.chaos.fault_scenes import SCENES
+from tests.chaos.fault_stage import staged
 
-NO_REDIS = "redis://127.0.0.1:1/0"
-LIMIT_S = 120.0
-JOB = {
-    "data": {"target": "digit", "task": "classification"},
-    "architecture": {"layers": training_jobs.LAYERS},
-    "training": {"epochs": 3, "seed": 3, "batch_size": 64},
-}
+MOST = 3
+OF_COMMITS = ("begin", "commit", "committed")
 
 
-class Run:
-    """One process with one fault, over a database of its own."""
+class Result(NamedTuple):
+    """What came of some runs."""
 
-    def __init__(self, stack, folder, template, redis_url):
-        path = folder / "chainrule.db"
-        path.write_bytes(template.read_bytes())
-        self.database = Database(f"sqlite:///{path}")
-        stack.callback(self.database.dispose)
-        self.log = folder / "log"
-        self._stack = stack
-        self._settings = {
-            "DATA_DIR": folder,
-            "DATABASE_URL": self.database.url,
-            "REDIS_URL": redis_url,
-            "API_KEY": KEY,
-            "TRAINERS": 1,
-            "TESTING": 1,
-        }
-
-    def start(self, module, *arguments, **settings):
-        together = self._settings | settings
-        return self._stack.enter_context(process(module, *arguments, log=self.log, **together))
-
-    def reached(self):
-        """Whether the process came by its fault."""
-        return self.log.exists() and b"fault: " in self.log.read_bytes()
-
-
-def of_worker(run, fault):
-    """Have a worker train a job with a fault.  Returns: the hash of the weights."""
-    job_id = training_jobs.submit_digits(run.database, epochs=3, batch_size=64)
-    running = run.start("worker", "--id", "w1", FAULT=fault)
-    ends = time.monotonic() + LIMIT_S
-    while not training_jobs.is_final(run.database, job_id):
-        assert time.monotonic() < ends, f"{fault}: the job does not end\n{run.log.read_text()}"
-        if running.poll() is not None:
-            running = run.start("worker", "--id", "w1")
-        time.sleep(0.02)
-    job = training_jobs.read(run.database, job_id)
-    assert (job.state, job.error) == ("succeeded", None), (fault, job.error)
-    training_jobs.check_units(run.database, job_id)
-    return training_jobs.model(run.database, job_id)[0].weights_sha256
-
-
-def of_api(run, fault):
-    """Have an API take in a dataset and a job with a fault.  Returns: what it kept of them."""
-    port = Http.free_port()
-    place = {"HOST": "127.0.0.1", "PORT": port}
-    state = {"api": run.start("service", FAULT=fault, **place)}
-    http = Http(f"http://127.0.0.1:{port}")
-
-    def insist(call):
-        """Call until there is an answer, as a client would; start the API again if it is gone."""
-        ends = time.monotonic() + LIMIT_S
-        while time.monotonic() < ends:
-            if state["api"].poll() is not None:
-                state["api"] = run.start("service", **place)
-            try:
-                return call()
-            except (Unknown, OSError):
-                time.sleep(0.05)
-        raise AssertionError(f"{fault}: no answer\n{run.log.read_text()}")
-
-    insist(lambda: http.call("GET", "/healthz"))
-    data = (files("chainrule") / "data" / "digits.csv").read_bytes()
-    path = "/v1/datasets?name=digits"
-    dataset = insist(lambda: http.call("POST", path, data, "text/csv"))
-    assert dataset["rows"] == 1797
-    job = insist(lambda: http.call("POST", "/v1/jobs", {"dataset_id": dataset["id"], **JOB}))
-    cancelled = insist(lambda: http.call("POST", f"/v1/jobs/{job['id']}/cancel"))
-    assert cancelled["state"] == "cancelled", (fault, cancelled)
-    found = training_jobs.read(run.database, job["id"])
-    history = training_jobs.history(run.database, job["id"])
-    assert (found.state, history) == ("cancelled", ["queued", "cancelled"]), (fault, history)
-    datasets = insist(lambda: http.call("GET", "/v1/datasets"))["items"]
-    assert [d["id"] for d in datasets] == [dataset["id"]], (fault, datasets)
-    return dataset["sha256"]
-
-
-SCENES = {"worker": of_worker, "API": of_api}
+    runs: int
+    failures: list
+    reached: Counter  # point -> how often a fault struck there
+    points: set
 
 
 def main(arguments):
     """Try all; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.fault_points", description=__doc__)
+    parser.add_argument("--engine", choices=["sqlite", "postgres"], default="sqlite")
+    parser.add_argument("--scenes", nargs="*", help="the names of some scenes")
     parser.add_argument("--points", nargs="*", default=list(faults.POINTS))
     parser.add_argument("--actions", nargs="*", default=list(faults.ACTIONS))
-    parser.add_argument("--scenes", nargs="*", default=list(SCENES), help="worker, API")
-    parser.add_argument("--most", type=int, default=40, help="the largest N")
+    parser.add_argument("--most", type=int, default=MOST, help="the largest N")
     given = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as name:
-        return _try_all(Path(name), given)
+    begun, total = time.monotonic(), Result(0, [], Counter(), set())
+    with tempfile.TemporaryDirectory() as name, staged(Path(name), given.engine) as stage:
+        for scene in SCENES:
+            if given.scenes is None or scene.play.__name__ in given.scenes:
+                found = try_scene(stage, scene, given)
+                total = Result(
+                    total.runs + found.runs,
+                    total.failures + found.failures,
+                    total.reached + found.reached,
+                    total.points | found.points,
+                )
+    minutes = (time.monotonic() - begun) / 60
+    print(
+        f"{given.engine}: {len(total.points)} points, {total.runs} runs, "
+        f"{total.reached.total()} faults struck, {minutes:.0f} min: {len(total.failures)} failed"
+    )
+    for failure in total.failures:
+        print(f"  {failure}")
+    return int(bool(total.failures))
 
 
-def _try_all(folder, given):
-    template = folder / "template.db"
-    migrate.upgrade(f"sqlite:///{template}")
-    failures, runs = 0, 0
-    for scene in given.scenes:
-        wanted, _ = try_one(folder, template, scene, None)
-        for point in given.points:
-            reached = Counter()
-            for action in given.actions:
-                for number in range(1, given.most + 1):
-                    fault = f"{point}:{number}:{action}"
-                    runs += 1
-                    try:
-                        found, came_by = try_one(folder, template, scene, fault)
-                        assert found == wanted, f"{fault}: other bits"
-                    except AssertionError as error:
-                        failures += 1
-                        came_by = True
-                        print(f"{scene} {fault} FAILED: {error}"[:2000], flush=True)
-                    if not came_by:
-                        break
-                    reached[action] += 1
-            told = ", ".join(f"{action} {reached[action]}" for action in given.actions)
-            print(f"{scene:7} {point:11} reached: {told}", flush=True)
-    print(f"{runs} runs, {failures} failed")
-    return int(failures > 0)
+def try_scene(stage, scene, given):
+    """Play a scene without a fault, and then with each."""
+    name, begun = scene.play.__name__, time.monotonic()
+    try:
+        wanted, seen = undisturbed(stage, scene)
+    except Exception as error:
+        traceback.print_exc()
+        return Result(0, [f"{name}: {error!r}"], Counter(), set())
+    missing = scene.places - {point.partition("@")[2] for point in seen}
+    failures = [f"{name}: does not come by {place}" for place in sorted(missing)]
+    points = [point for point in points_of(scene, seen) if point.partition("@")[0] in given.points]
+    runs, reached = 0, Counter()
+    for point in points:
+        for action in given.actions:
+            for number in range(1, 1 + min(given.most, seen.get(point, given.most))):
+                fault = f"{point}:{number}:{action}"
+                runs += 1
+                try:
+                    found, struck = play(stage, scene, fault)
+                    assert found == wanted, f"{found} instead of {wanted}"
+                except Exception as error:
+                    struck = True
+                    failures.append(f"{name} {fault}: {error!r}"[:1500])
+                    print(f"{failures[-1]}\n{stage.unread_log()[-4000:]}", flush=True)
+                if not struck:
+                    break
+                reached[point] += 1
+    told = f"{len(points)} points, {runs} runs, {reached.total()} struck"
+    print(f"{name:18} {told}, {time.monotonic() - begun:.0f} s: {len(failures)} failed", flush=True)
+    return Result(runs, failures, reached, {f"{name} {point}" for point in points})
 
 
-def try_one(folder, template, scene, fault):
-    """Play a scene with a fault.  Returns: what came of it, and whether the point was reached."""
-    with tempfile.TemporaryDirectory(dir=folder) as name, ExitStack() as stack:
-        run = Run(stack, Path(name), template, NO_REDIS)
-        found = SCENES[scene](run, fault or "")
-        return found, run.reached()
+def undisturbed(stage, scene):
+    """Play a scene as it should go.  Returns: what came of it, and which points it came by."""
+    process = getattr(stage, scene.process)
+    stage.prepare(scene.process)
+    if not scene.starts:
+        process.arm(f";{scene.given}")
+    found = scene.play(stage)
+    if process.alive:
+        return found, Counter(process.arm(""))
+    # It is over before one could ask it; how often it comes by is seen as it goes.
+    points = (f"{point}@{place}" for place in scene.places for point in OF_COMMITS)
+    return found, Counter(dict.fromkeys(points, MOST))
+
+
+def points_of(scene, seen):
+    """Return the points at the places that a scene is there for, and those of its trainer."""
+    own = [point for point in sorted(seen) if point.partition("@")[2] in scene.places]
+    told = [f"{point}@{kind}" for point in ("say", "said") for kind in scene.says]
+    return own + told + [f"heard@{kind}" for kind in scene.hears]
+
+
+def play(stage, scene, fault):
+    """Play a scene with a fault.  Returns: what came of it, and whether the fault struck."""
+    stage.unread_log()
+    stage.prepare(scene.process)
+    if scene.starts:
+        found = scene.play(stage, fault)
+    else:
+        getattr(stage, scene.process).arm(f"{fault};{scene.given}")
+        found = scene.play(stage)
+    return found, f"fault: {fault}" in stage.unread_log()
 
 
 if __name__ == "__main__":

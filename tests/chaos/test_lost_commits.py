@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 
 import pytest
 from sqlalchemy import func, make_url, select
+from structlog.testing import capture_logs
 
 from service.actions import keys
 from service.app import create_app
@@ -13,11 +15,13 @@ from service.settings import Settings
 from service.store.database import Database
 from service.store.tables import Architecture, IdempotencyKey, Job, JobEvent
 from tests.api_testing import Api, NotingBell, parser
+from tests.chaos.lost_commits import Desk, cases, spoil
 from tests.proxy import CommitProxy
 
 __all__ = ["parser"]
 
-TIMES = 40  # of each fault
+TIMES = 10  # of each fault
+OF_ALL = 45  # COMMITs of all operations; ``make lost-commits`` spoils 1,000
 
 
 @pytest.fixture
@@ -37,6 +41,16 @@ def api(proxy, postgres_url, parser, tmp_path):
     key = database.transact(lambda uow: keys.create(uow, "test")[1])
     yield Api(app.test_client(), database, app.extensions["chainrule"].bell, settings, key)
     database.dispose()
+
+
+@pytest.mark.timeout(300)
+def test_whatever_is_asked_or_done_while_a_commit_is_spoilt_has_one_effect(
+    postgres_url, parser, tmp_path
+):
+    # Each 503 would be told at length.
+    with capture_logs(), closing(Desk(postgres_url, tmp_path, parser)) as desk:
+        for case in cases(desk)[:OF_ALL]:
+            spoil(desk, *case)
 
 
 @pytest.mark.timeout(300)

@@ -6,6 +6,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 
 import pytest
 
@@ -99,13 +100,27 @@ class Up:
 @pytest.fixture
 def start(tmp_path):
     """Start ``up``; nothing of it is left after the test."""
-    running = []
+    with _starting(tmp_path) as begin:
+        yield begin
 
-    def begin(folder="data", arguments=(), **settings):
-        data_dir = tmp_path / folder
-        running.append(Up(data_dir, tmp_path / "log", arguments, **settings))
-        return running[-1]
 
-    yield begin
-    for up in running:
-        up.destroy()
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    """An ``up`` for tests that leave it as they found it: a start takes seconds."""
+    with _starting(tmp_path_factory.mktemp("running")) as begin:
+        yield begin().ready()
+
+
+@contextmanager
+def _starting(folder):
+    started = []
+
+    def begin(name="data", arguments=(), **settings):
+        started.append(Up(folder / name, folder / "log", arguments, **settings))
+        return started[-1]
+
+    try:
+        yield begin
+    finally:
+        for up in started:
+            up.destroy()

@@ -190,6 +190,12 @@ def test_vectors_start_on_a_cache_line():
         assert vector.ctypes.data % 64 == 0 or size == 0
 
 
+def test_vectors_that_are_read_and_written_together_start_at_different_places_of_a_page():
+    places = [aligned(1 << 18, "float32").ctypes.data % 4096 for _ in range(6)]
+    gaps = [(a - b) % 4096 for a in places for b in places if a is not b]
+    assert min(gaps) >= 512  # bytes
+
+
 def test_streams_differ_by_seed_purpose_and_key():
     names = [
         (0, "shuffle"),

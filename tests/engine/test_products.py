@@ -11,8 +11,15 @@ from tests.engine.test_native_kernels import every_variant, strict
 pytestmark = pytest.mark.skipif(not compiled.variants(), reason="there are no compiled kernels")
 
 # Rows, depth, columns: of one row and of several blocks, of panels that are fetched ahead, and of a
-# left matrix whose columns lie pages apart, if it is turned.
-SIZES = [(1, 700, 1100), (13, 513, 65), (130, 512, 600), (1024, 259, 130), (500, 1, 33)]
+# left matrix whose columns lie pages apart, if it is turned, or whose rows do, if it is not.
+SIZES = [
+    (1, 700, 1100),
+    (13, 513, 65),
+    (130, 512, 600),
+    (1024, 259, 130),
+    (500, 1, 33),
+    (501, 1024, 130),
+]
 
 
 def product(variant, a, b):

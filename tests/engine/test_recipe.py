@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from chainrule.errors import CheckpointError, DataError, SpecError
 from chainrule.recipe import Recipe
-from chainrule.recipe.columns.number import scale
+from chainrule.recipe.columns.number import moments
+from chainrule.recipe.gathering import Present
 from chainrule.recipe.inputs import MAX_WIDTH
 from chainrule.spec import DataSpec, PreprocessingSpec, SplitSpec
 
@@ -363,11 +364,34 @@ def test_json_arrays_need_no_names():
 @pytest.mark.parametrize("rows", [7, 2_000_003])
 def test_mean_and_deviation_are_those_of_all_training_rows(rows):
     values = np.random.default_rng(0).normal(1e3, 2.0, rows)
-    mean, std = scale(values)
+    mean, std = moments(Present(values, np.arange(rows))).scale
     if rows < 1000:
         assert (mean, std) == (values.mean(), values.std())
     assert mean == pytest.approx(math.fsum(values) / rows, rel=1e-15)
     assert std == pytest.approx(np.std(values.astype(np.longdouble)).item(), rel=1e-13)
+
+
+@settings(deadline=None)
+@given(
+    codes=st.lists(st.integers(-1, 3), max_size=60),
+    sizes=st.tuples(st.integers(1, 7), st.integers(1, 30)),
+    numbers=st.booleans(),
+)
+def test_present_values_come_in_order_in_whole_blocks(codes, sizes, numbers):
+    tensor = np.array(codes, np.int32)
+    if numbers:
+        tensor = np.where(tensor < 0, np.nan, tensor.astype(np.float64))
+    rows = np.arange(0, len(codes), 2, dtype=np.int32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("chainrule.recipe.gathering.BLOCK_ROWS", sizes[0])
+        patch.setattr("chainrule.recipe.gathering.PRESENT_ROWS", sizes[1])
+        values = Present(tensor, rows).then(lambda some: some + some)
+        blocks = [block.copy() for block in values.blocks()]
+        whole = values.whole()
+    expected = [2 * code for code in codes[::2] if code >= 0]
+    assert whole.tolist() == [n for block in blocks for n in block.tolist()] == expected
+    before = max(0, len(expected) - 1) // sizes[1]
+    assert [len(block) for block in blocks[:-1]] == [sizes[1]] * before
 
 
 def test_row_numbers_take_four_bytes_each():

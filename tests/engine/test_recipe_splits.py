@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from chainrule.errors import SpecError
 from chainrule.recipe import Recipe
-from chainrule.recipe.split import row_numbers, split_rows
+from chainrule.recipe.split import Sight, row_numbers, split_rows
 from chainrule.recipe.values import read_datetime
 from chainrule.spec import DataSpec, SplitSpec, parse
 from chainrule.streams import generator
@@ -100,13 +101,52 @@ def test_a_stratified_split_gives_each_class_its_share_to_a_row(counts, shares):
     assert {words[row] for row in found[0]} == set(words)
 
 
-@pytest.mark.parametrize("split", [{"kind": "stratified"}, {"kind": "hash", "key": "k"}])
+@pytest.mark.parametrize(
+    "split",
+    [
+        {"kind": "stratified"},
+        {"kind": "hash", "key": "k"},
+        {"kind": "time", "column": "t"},
+        {"kind": "time", "column": "t", "test": 0.0},
+        {"kind": "k_fold", "folds": 3, "fold": 2, "test": 0.1, "stratified": True},
+    ],
+)
 def test_rows_are_dealt_alike_however_many_are_looked_at_together(monkeypatch, split):
     words = ["abc"[i * i % 3] for i in range(100)]
-    data = table(100, x=list(range(100)), k=[f"k{i % 40}" for i in range(100)], y=words)
+    times = [None if i % 11 == 3 else i * 7 % 13 for i in range(100)]
+    keys = [f"k{i % 40}" for i in range(100)]
+    data = table(100, x=list(range(100)), k=keys, t=times, y=words)
     found = parts(data, split)
     monkeypatch.setattr("chainrule.recipe.split.BLOCK_ROWS", 7)
     assert parts(data, split) == found
+
+
+@pytest.mark.parametrize(
+    "split",
+    [
+        {"kind": "random"},
+        {"kind": "stratified"},
+        {"kind": "time", "column": "x"},
+        {"kind": "k_fold", "folds": 5, "test": 0.1, "stratified": True},
+    ],
+)
+def test_dealing_many_rows_takes_few_bytes_each(monkeypatch, split):
+    # Blocks are to count for little beside so many rows.
+    monkeypatch.setattr("chainrule.recipe.split.BLOCK_ROWS", 1 << 14)
+    monkeypatch.setattr("chainrule.recipe.gathering.BLOCK_ROWS", 1 << 14)
+    rows, rng = 500_000, np.random.default_rng(0)
+    tensors = {"x": rng.random(rows), "y": rng.integers(0, 5, rows).astype(np.float64)}
+    numbers, spec = np.arange(rows, dtype=np.int32), parse(DataSpec, {"split": split}).split
+    sight = Sight(tensors, {}, "y")
+    tracemalloc.start()
+    try:
+        found = split_rows(numbers, spec, 0, sight)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(found.test) == rows // 10
+    # A number's own eight bytes, or four of its place; and what is said of it.
+    assert peak < 12 * rows
 
 
 def test_a_class_too_rare_for_a_part_is_told_of():

@@ -525,5 +525,5 @@ def test_a_dataset_of_short_groups_is_read_and_each_row_accounted_for():
     assert reader.left_out == [
         "2 groups with 3 rows are too short for a window of 3 rows, and get no prediction: "
         f"{WORDS[0]!r} (2 rows), {WORDS[2]!r} (1 row)",
-        "4 rows have no 'shop': they are in no group",
+        "4 rows have no 'shop', and so no group",
     ]

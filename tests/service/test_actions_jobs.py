@@ -5,19 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
 
 from chainrule.errors import DataError, SpecError
 from chainrule.spec import ArchitectureSpec, parse
-from service.actions import architectures, datasets, jobs, plans, workers
+from service.actions import architectures, datasets, fits, jobs, plans, workers
 from service.actions.datasets import Intake, Upload
 from service.actions.requests import JobRequest
-from service.errors import AdmissionError, ConflictError, CorruptError, NotFoundError
+from service.errors import (
+    AdmissionError,
+    ConflictError,
+    CorruptError,
+    NotFoundError,
+    UnavailableError,
+)
 from service.settings import Settings
 from service.store import transitions
 from service.store.tables import Dataset
+from tests.waiting import eventually
 
 ROWS = 100
 TABLE = "\n".join(
@@ -74,6 +82,37 @@ def refusal(act, *arguments):
     with pytest.raises(SpecError) as refused:
         act(*arguments)
     return str(refused.value)
+
+
+def test_what_is_learnt_of_a_large_dataset_is_kept(monkeypatch, shop):
+    small = shop.plan(shop.request(4, 3))
+    monkeypatch.setattr("service.actions.fits.LARGE_ROWS", ROWS)
+    large = shop.plan(shop.request(4, 3))
+    assert (large.recipe, large.config, large.rows) == (small.recipe, small.config, small.rows)
+
+    def learnt(*_, **__):
+        raise AssertionError("learnt again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("service.actions.fits.Recipe.fit", learnt)
+        assert shop.plan(shop.request(7, 3)).recipe == large.recipe
+        with pytest.raises(AssertionError):
+            shop.plan(shop.request(4, 3, seed=2))
+    assert shop.plan(shop.request(4, 3, seed=2)).recipe["seed"] == 2
+
+
+def test_large_datasets_are_planned_one_at_a_time_and_few_wait(monkeypatch, shop):
+    monkeypatch.setattr("service.actions.fits.LARGE_ROWS", ROWS)
+    others = [threading.Thread(target=shop.plan, args=[shop.request(4, 3)]) for _ in range(3)]
+    with ExitStack() as joined, fits.turn(shop.dataset):
+        for other in others:
+            other.start()
+            joined.callback(other.join)
+        eventually(lambda: fits._waiting._value == 0)
+        with pytest.raises(UnavailableError, match="other large datasets are being planned"):
+            shop.plan(shop.request(4, 3))
+        assert all(other.is_alive() for other in others)
+    assert shop.plan(shop.request(4, 3)).rows["train"] == 80
 
 
 def test_an_upload_is_parsed_and_comes_back_byte_for_byte(scene, shop):

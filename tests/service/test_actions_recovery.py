@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -113,3 +114,46 @@ def test_a_worker_known_to_be_dead_is_reaped_at_once_and_no_other(scene):
     assert scene.row(lost.job_id).state == "queued"
     assert scene.row(alike.job_id).state == "running"
     assert reap_worker(scene.database, "w_1") == []
+
+
+def test_many_recoveries_at_the_same_moment_end_an_attempt_once(scene):
+    """Each on a thread of its own: the row says who was first."""
+    claim = scene.running()
+    rung, now = [], [1000.0]
+    recoveries = [
+        Recovery(scene.database, rung.append, ttl_s=TTL, clock=lambda: now[0]) for _ in range(4)
+    ]
+    for recovery in recoveries:
+        recovery.tick()
+    now[0] += TTL
+    at_once = threading.Barrier(len(recoveries))
+
+    def tick(recovery):
+        at_once.wait()
+        recovery.tick()
+
+    threads = [threading.Thread(target=tick, args=(recovery,)) for recovery in recoveries]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (scene.row(claim.job_id).crashes, scene.row(claim.job_id).state) == (1, "queued")
+    assert rung == [claim.job_id]
+    assert scene.history(claim.job_id).count("running>queued") == 1
+
+
+def test_a_recovery_after_ten_minutes_without_one_catches_up(scene):
+    """Lost attempts are ended a lease after it began to look; what waits is rung for at once."""
+    lost = [scene.running() for _ in range(3)]
+    waiting = [scene.job() for _ in range(3)]
+    scene.sql("UPDATE jobs SET published = published - 600, started_at = started_at - 600")
+    rung, now = [], [0.0]
+    recovery = Recovery(scene.database, rung.append, ttl_s=TTL, clock=lambda: now[0])
+    recovery.tick()
+    assert rung == waiting
+    assert {scene.row(claim.job_id).state for claim in lost} == {"running"}
+    now[0] += TTL
+    recovery.tick()
+    assert {scene.row(claim.job_id).state for claim in lost} == {"queued"}
+    assert sorted(rung[3:]) == sorted(claim.job_id for claim in lost)
+    assert {scene.row(job_id).crashes for job_id in waiting} == {0}

@@ -46,6 +46,16 @@ def parse(api, view):
     )
 
 
+def test_a_large_file_is_at_hand_for_the_workers_of_this_machine(api):
+    answer = api.upload()
+    assert answer.status_code == 202, answer.text
+    folder = api.settings.cache_dir
+    found = {path.name: path.read_bytes() for path in folder.iterdir()} if folder.exists() else {}
+    here = {f"{answer.json['sha256']}.safetensors": flowers()} if api.settings.embedded else {}
+    assert found == here
+    assert list((api.settings.data_dir / "uploads").iterdir()) == []
+
+
 def test_a_large_file_is_accepted_and_parsed_by_a_job(api):
     answer = api.upload(name="large")
     assert answer.status_code == 202, answer.text

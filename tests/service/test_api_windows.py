@@ -3,6 +3,7 @@
 import pytest
 
 from chainrule.spec import PreprocessingSpec
+from tests.api_testing import trained
 
 SERIES = "\n".join(["day,shop,price,sales", *(f"{d},{d % 2},{d % 7},{d % 5}" for d in range(100))])
 LAYERS = {"layers": [{"kind": "lstm", "units": 4}, {"kind": "dense", "units": "auto"}]}
@@ -83,3 +84,34 @@ def test_what_does_not_add_up_is_refused_in_its_place(ask, data, pointer):
     answer = ask(data, LAYERS if "window" in data else dense)
     assert answer.status_code == 422
     assert [one["pointer"] for one in answer.json["errors"]] == [pointer]
+
+
+def test_a_prediction_names_its_groups_and_tells_of_short_ones(api):
+    dataset = api.upload(SERIES.encode()).json["id"]
+    window = {"length": 4, "group": "shop", "order_by": "day"}
+    view = trained(
+        api,
+        dataset_id=dataset,
+        data={"target": "sales", "window": window},
+        architecture=LAYERS,
+        training={"epochs": 1},
+    )
+    links = api.get(view["links"]["model"]).json["links"]
+    rows = [{"day": d, "shop": d % 2, "price": 1, "sales": d} for d in range(9)]
+    few = [{"day": d, "shop": 7, "price": 1, "sales": d} for d in range(3)]
+    answer = api.post(links["predict"], json={"rows": few + rows}).json
+    assert (answer["groups"], len(answer["predictions"])) == ([0, 1], 2)
+    assert answer["left_out"] == [{"group": 7, "rows": 3}]
+    alone = api.post(links["predict"], json={"rows": rows}).json
+    assert (alone["predictions"], "left_out" in alone) == (answer["predictions"], False)
+    refused = api.post(links["predict"], json={"rows": few})
+    assert (refused.status_code, refused.json["errors"][0]["pointer"]) == (422, "/rows")
+    lines = ["day,shop,price,sales", *(f"{r['day']},{r['shop']},1,{r['day']}" for r in few + rows)]
+    other = api.upload("\n".join([*lines, "10,,1,1", ""]).encode()).json["id"]
+    job = api.post(links["predictions"], json={"dataset_id": other}).json
+    assert job["progress"]["rows"] == 2
+    assert job["warnings"] == [
+        "1 group with 3 rows is too short for a window of 4 rows, and gets no prediction: "
+        "7 (3 rows)",
+        "1 row has no 'shop', and so no group",
+    ]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from chainrule.errors import DataError
 from service.parsing import gathering
+from service.parsing.layout import Dialect, records_in
 from service.parsing.sketch import Distinct, hash_numbers
 from tests.table_files import in_blocks, read
 
@@ -48,6 +49,26 @@ def table(columns, rows, seed):
     writer.writerow([f"c{i}" for i in range(len(columns))])
     writer.writerows(zip(*made, strict=True))
     return file.getvalue().encode()
+
+
+@settings(deadline=None)
+@given(
+    text=st.lists(st.sampled_from([b"a", b"bc" * 30, b",", b",,,", b"\n", b"\r\n", b" "])).map(
+        b"".join
+    ),
+    final=st.booleans(),
+)
+def test_the_fields_of_each_record_are_counted(text, final):
+    found = records_in(text, Dialect(), 7, final=final)
+    lines = text.split(b"\n")
+    if not final or not lines[-1]:
+        lines.pop()
+    assert [text[a:b] for a, b in zip(found.starts, found.ends, strict=True)] == lines
+    assert found.fields.tolist() == [line.count(b",") + 1 for line in lines]
+    assert found.data == text[: int(found.ends[-1]) + 1 if lines else 0]
+    # Where a quote stands in it, each mark is looked at by itself.
+    quoted = records_in(text + b'\n"x"\n', Dialect(), 7, final=True)
+    assert quoted.fields.tolist()[: len(lines)] == found.fields.tolist()
 
 
 def outcome(data, size, format_="csv"):

@@ -57,6 +57,14 @@ def test_a_flipped_byte_is_found_when_read(scene):
         read(scene.database, staged.sha256)
 
 
+def test_the_same_bytes_again_mend_what_was_damaged(scene):
+    staged = store(scene.database, BIG)
+    scene.sql("UPDATE chunks SET data = :bad, staged_at = 0", bad=b"y")
+    assert store(scene.database, BIG) == staged
+    assert read(scene.database, staged.sha256) == BIG
+    assert scene.count(Chunk) == 3
+
+
 def test_a_blob_that_is_not_there_is_corrupt(database):
     with pytest.raises(CorruptError):
         read(database, "0" * 64)

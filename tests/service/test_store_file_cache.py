@@ -41,6 +41,29 @@ def test_a_later_process_takes_a_sound_file_as_it_is(tmp_path):
     assert reads.asked == []
 
 
+def test_a_linked_file_is_taken_once_it_is_verified(tmp_path):
+    upload, reads, beats = tmp_path / "upload", Reads(), []
+    upload.write_bytes(DATA)
+    cache = FileCache(tmp_path / "cache")
+    cache.link(upload, SHA256)
+    upload.unlink()
+    path = cache.fetch(SHA256, reads, lambda: beats.append(len(reads.asked)))
+    assert path.read_bytes() == DATA
+    assert (reads.asked, beats) == ([], [0])
+
+
+def test_a_linked_file_that_is_another_is_read_again(tmp_path):
+    upload, reads = tmp_path / "upload", Reads()
+    upload.write_bytes(b"something else")
+    cache = FileCache(tmp_path / "cache")
+    cache.link(upload, SHA256)
+    assert cache.fetch(SHA256, reads).read_bytes() == DATA
+    assert (reads.asked, upload.read_bytes()) == ([SHA256], b"something else")
+    cache.link(upload, SHA256)  # is there
+    cache.link(tmp_path / "gone", "0" * 64)
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
 @pytest.mark.parametrize("same_process", [True, False])
 def test_a_damaged_file_is_read_again(tmp_path, same_process):
     cache = FileCache(tmp_path)

@@ -6,9 +6,13 @@ a trainer is played, with a chain of hashes for weights.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
+import shutil
+import tempfile
+from pathlib import Path
 
-from service.actions import jobs
+from service.actions import datasets, jobs
 from service.actions.plans import Plan
 from service.actions.recovery import Recovery, reap_worker
 from service.errors import ConflictError, NotFoundError, UnavailableError
@@ -16,12 +20,15 @@ from service.store import blobs, transitions
 from tests.simulation.world import Violation
 from worker.attempt import Attempt, Timing
 from worker.frames import Frame
+from worker.parsing import ParsingAttempt
 from worker.process import Ended, Wake
 
 TTL = 15.0
 POLL_S = 5.0
 TENANT = "default"
 OPERATIONS = ("cancel", "pause", "pause", "resume", "resume", "delete")
+FILE = b"a file that is large enough"
+TENSORS = b"what it is parsed into"
 
 
 def weights(job_id, step):
@@ -39,7 +46,7 @@ class Trainer:
         self._world = world
         self._claim = claim
         self._step = self._sent = claim.step
-        self._last = claim.config["stops_at"]
+        self._last = claim.config.get("stops_at")
         self._said_hello = self._stopping = self._said_all = False
         self._woken = self._dead = False
         self._hangs = not world.calm and world.rng.random() < 0.03
@@ -103,11 +110,47 @@ class Trainer:
         data = weights(self._claim.job_id, self._step)
         model = {"fingerprint": "f", "weights_sha256": hashlib.sha256(data).hexdigest()}
         early = self._last < self._claim.steps
-        return self._frame("done", data, step=self._step, early=early, metrics={}, model=model)
+        told = {"metrics": {}, "model": model, "spent": {"learning_s": 0.0, "saving_s": 0.0}}
+        return self._frame("done", data, step=self._step, early=early, **told)
 
     def _frame(self, kind, payload=b"", **header):
         self._world.note("its trainer says", kind, header.get("step", ""))
         return Frame({"kind": kind, **header}, payload)
+
+
+class Parser(Trainer):
+    """Plays ``worker.parser_process.ParserProcess``: a whole file, or nothing of it."""
+
+    def send(self, kind, payload=b"", **fields):
+        if kind == "stop":
+            self.kill()
+        else:
+            self._prepared = Path(fields["prepared"])
+
+    def _say(self, chance):
+        if not self._said_hello:
+            self._said_hello = True
+            return self._frame("ready")
+        if chance < 0.6:
+            return self._frame("progress", progress=chance)
+        self._said_all = True
+        if chance < 0.65:
+            return self._frame("failed", error={"code": "data_invalid", "detail": "no table"})
+        self._prepared.write_bytes(TENSORS)
+        return self._frame("done", rows=1, schema={})
+
+
+class Scratch:
+    """Plays ``FileCache``: where a parser may write."""
+
+    folder = Path(tempfile.mkdtemp(prefix="simulation-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+
+    def scratch(self, name):
+        return self.folder / name
+
+    def put(self, path, _sha256):
+        return path
 
 
 class Cast:
@@ -123,6 +166,7 @@ class Cast:
         self.acknowledged = set()
         self.asked = []
         ((self._dataset,),) = self._database.sql("SELECT id FROM datasets")
+        self._uploads = rng.random() < 0.2
         self._settings = {"max_seconds": rng.choice([None, None, None, 20.0])}
         steps = rng.choice([1, 1, 2, 2, 2, 3])
         self._config = {"stops_at": max(1, steps - rng.choice([0, 0, 0, 1]))}
@@ -171,9 +215,31 @@ class Cast:
             except UnavailableError:
                 return
             self.acknowledged.add(job_id)
+        if self._uploads:
+            self._upload()
         for _ in range(rng.choice([0, 0, 1, 1, 2, 4])):
             world.pause(rng.uniform(0.0, 5.0))
             self._ask(rng.choice(OPERATIONS), rng.choice(self.jobs))
+            if self._uploads and rng.random() < 0.3:
+                self._upload()
+
+    def _upload(self):
+        """Upload a file that a job is to parse, or the same one again."""
+        world = self._world
+        intake = datasets.Intake(self._database, None, world.broker, Path(), 0)
+        upload = datasets.Upload(TENANT, "file", "csv")
+        try:
+            staged = blobs.stage(self._database, FILE)
+            row, fresh = datasets.adopt(intake, upload, staged)
+        except (NotFoundError, UnavailableError) as error:
+            world.note("uploads", type(error).__name__)
+            return
+        world.note("uploads", row.id, "fresh" if fresh else "known")
+        if fresh:
+            newest = "SELECT id FROM jobs WHERE dataset_id = ? ORDER BY seq DESC LIMIT 1"
+            ((job_id,),) = self._database.sql(newest, row.id)
+            self.acknowledged.add(job_id)
+            self.jobs.append(job_id)
 
     def _ask(self, operation, job_id):
         """Ask for an operation.  A refusal is an answer; a foreign tenant must get no other."""
@@ -223,15 +289,20 @@ class Cast:
                 claim = self._next_claim(me)
                 if claim is not None:
                     world.note("claims", claim.job_id, "attempt", claim.attempt)
-                    me.attempt = Attempt(
-                        self._database, claim, Trainer(world, claim), Timing(3.0, TTL)
-                    )
+                    me.attempt = self._attempt(claim)
                     if me.releasing:
                         me.attempt.release()
                     me.attempt.run(lambda claim=claim: self._job(claim))
                     me.attempt = None
             except UnavailableError:
                 world.pause(1.0)
+
+    def _attempt(self, claim):
+        timing = Timing(3.0, TTL)
+        if claim.kind == "parsing":
+            parser = Parser(self._world, claim)
+            return ParsingAttempt(self._database, claim, parser, timing, Scratch())
+        return Attempt(self._database, claim, Trainer(self._world, claim), timing)
 
     def _inherit(self, me):
         """End what the predecessor left, as a worker does before it takes its first job."""

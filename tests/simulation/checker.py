@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from service.store.tables import FINAL
 from service.store.transitions import MAX_CRASHES
-from tests.simulation.actors import TTL, weights
+from tests.simulation.actors import TENSORS, TTL, weights
 from tests.simulation.world import Violation
 
 RING_AGAIN_S = 10.0
@@ -19,6 +19,7 @@ class Row(NamedTuple):
     """What the state machine knows of a job."""
 
     id: str
+    kind: str
     state: str
     attempt: int
     crashes: int
@@ -34,6 +35,16 @@ class Row(NamedTuple):
 
 WANTED = f"SELECT {', '.join(Row._fields)} FROM jobs ORDER BY seq"
 QUEUE = {"not_before", "published"}  # what the bell may change
+FILES = """
+    SELECT d.id, d.state, d.error IS NOT NULL, c.data,
+        (SELECT j.state FROM jobs j WHERE j.dataset_id = d.id ORDER BY j.seq DESC LIMIT 1),
+        (SELECT count(*) FROM jobs j WHERE j.dataset_id = d.id AND j.state NOT IN
+            ('succeeded', 'failed', 'cancelled'))
+    FROM datasets d LEFT JOIN blob_chunks b ON b.blob = d.prepared
+        LEFT JOIN chunks c ON c.sha256 = b.chunk
+    WHERE d.name = 'file'
+"""
+OF_FILE = {"succeeded": "ready", "failed": "failed", "cancelled": "failed"}  # else it is parsed
 
 
 class Checker:
@@ -56,6 +67,7 @@ class Checker:
         for row in gone:  # T12
             _require(who.kind == "client" and row.state in FINAL, f"{row} is gone")
             self._deleted.add(row.id)
+        self._check_files()
         _require(len(gone) <= 1 - bool(gone and changed), f"gone at once: {gone}, {changed}")
         events = self._events()
         if not changed:
@@ -98,7 +110,8 @@ class Checker:
                 "JOIN chunks c ON c.sha256 = b.chunk WHERE m.job_id = ?",
                 row.id,
             )
-            wanted = [(weights(row.id, row.step),)] if row.state == "succeeded" else []
+            has_model = row.state == "succeeded" and row.kind == "training"
+            wanted = [(weights(row.id, row.step),)] if has_model else []
             _require(found == wanted, f"{row} has the models {found}")
 
     def _by_client(self, _who, old, new):
@@ -129,11 +142,13 @@ class Checker:
         if new.state == "running":
             kept = new._replace(hb=old.hb, step=old.step, crashes=old.crashes)
             _require(kept == old and new.hb == old.hb + 1, f"no beat, no unit: {old} to {new}")
-            crashes = 0 if new.step > old.step else old.crashes
+            progress = new.step > old.step and new.kind != "parsing"
+            crashes = 0 if progress else old.crashes
             _require(new.crashes == crashes, f"crashes of {old} to {new}")
             self._beat_at[old.id] = self._world.clock.now
         elif new.state == "succeeded":
-            _require(new.step == old.step == new.steps, f"succeeded as {new}")
+            done = new.step if new.kind == "parsing" else old.step
+            _require(new.step == done == new.steps, f"succeeded as {new}")
         elif new.crashes == old.crashes:
             _require(new.state in ("failed", _asked(old) or "queued"), f"{old} left as {new}")
         else:
@@ -183,6 +198,8 @@ class Checker:
 
     def _check_steps(self, row):
         """Units follow on each other from 0 to the row's step, and the newest has a checkpoint."""
+        if row.kind == "parsing":
+            return
         done = 0
         units = "SELECT prev, step, attempt FROM steps WHERE job_id = ? ORDER BY step"
         for prev, step, attempt in self._world.database.sql(units, row.id):
@@ -193,6 +210,17 @@ class Checker:
         newest = "SELECT max(step) FROM checkpoints WHERE job_id = ?"
         ((kept,),) = self._world.database.sql(newest, row.id)
         _require((kept or 0) == row.step, f"{row}: the newest checkpoint is of step {kept}")
+
+    def _check_files(self):
+        """A dataset is what the newest job that parses it has made of it."""
+        for dataset, state, has_error, tensors, of_job, live in self._world.database.sql(FILES):
+            place = f"dataset {dataset}, {state}, of a job that is {of_job}"
+            _require(has_error == (state == "failed"), f"{place}: its error")
+            _require((tensors == TENSORS) == (state == "ready"), f"{place}: its tensors")
+            _require(live <= 1, f"{place}: {live} jobs parse it")
+            _require(bool(live) == (state == "parsing"), f"{place}: {live} jobs parse it")
+            if of_job is not None and not self._deleted:
+                _require(state == OF_FILE.get(of_job, "parsing"), place)
 
     def _events(self):
         wanted = "SELECT seq, job_id, from_state, to_state, attempt, detail FROM job_events"

@@ -21,12 +21,13 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import StaticPool
 
+from service import ids
 from service.store import database as database_module
 from service.store import engines, migrate
 from service.store.database import Database
 from tests.scene import Scene
 
-TIMED = ("service.store", "service.actions", "worker.attempt")
+TIMED = ("service.ids", "service.store", "service.actions", "worker.attempt")
 FATES = ("busy", "lost", "die")  # what may become of a transaction, unless all goes well
 
 
@@ -250,14 +251,16 @@ def virtual(world):
     """Give the service the world's clock, and randomness that its seed decides."""
     rng = world.rng
     seeded = SimpleNamespace(
-        token_hex=lambda n: f"{rng.getrandbits(8 * n):0{2 * n}x}", randbelow=rng.randrange
+        token_hex=lambda n: f"{rng.getrandbits(8 * n):0{2 * n}x}",
+        randbelow=rng.randrange,
+        randbits=rng.getrandbits,
     )
     patched = [
         (module, "time", time, world.clock)
         for name, module in list(sys.modules.items())
         if name.startswith(TIMED) and getattr(module, "time", None) is time
     ]
-    patched.append((database_module, "secrets", secrets, seeded))
+    patched += [(module, "secrets", secrets, seeded) for module in (database_module, ids)]
     alarm = _Alarm(logging.ERROR)
     try:
         logging.disable(logging.WARNING)

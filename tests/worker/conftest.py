@@ -73,11 +73,11 @@ def settings(tmp_path, database_url):
 
 @pytest.fixture
 def new_slots(database, settings):
-    """Make slots, with settings of one's own."""
+    """Make slots, with settings of one's own, and perhaps another way to the database."""
     made = []
 
-    def make(**changes):
-        made.append(Slots(database, replace(settings, **changes)))
+    def make(through=None, **changes):
+        made.append(Slots(through or database, replace(settings, **changes)))
         return made[-1]
 
     yield make

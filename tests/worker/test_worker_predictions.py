@@ -258,6 +258,7 @@ def test_a_killed_trainer_goes_on_from_its_last_block_with_the_same_bytes(slots,
         database, "SELECT min(prev) FROM steps WHERE job_id = :j AND attempt = 2", j=job_id
     )
     assert second[0][0] > 0, "it went on from a committed block"
+    assert training_jobs.receipts(database, job_id) == [{"step": second[0][0], "bit_exact": True}]
     assert result(database, job)[1] == undisturbed
 
 

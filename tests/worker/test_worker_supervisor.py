@@ -12,6 +12,7 @@ import pytest
 
 import chainrule
 from chainrule.checkpoint import Checkpoint
+from service import faults
 from service.actions import jobs, models
 from service.actions.recovery import Recovery
 from service.errors import UnavailableError
@@ -104,6 +105,7 @@ def test_a_killed_trainer_costs_no_bit(slots, database, undisturbed):
     assert (job.state, job.attempt, job.crashes) == ("succeeded", 3, 0)
     reasons = [d for d in training_jobs.details(database, job_id) if d.get("code") == "crashed"]
     assert [d["signal"] for d in reasons] == ["SIGKILL"] * 2
+    assert [r["committed_by"] for r in training_jobs.receipts(database, job_id)] == [1, 2]
     training_jobs.check_units(database, job_id)
     model, bundle = training_jobs.model(database, job_id)
     assert (model.weights_sha256, bundle, training_jobs.epochs(database, job_id)) == undisturbed
@@ -134,9 +136,13 @@ def test_a_released_job_goes_on_with_the_same_bits_and_counts_no_crash(
     job = training_jobs.read(database, job_id)
     assert (job.state, job.crashes, job.owner) == ("queued", 0, None)
     assert training_jobs.checkpoints(database, job_id)[-1].step == job.step
+    kept = training_jobs.checkpoints(database, job_id)[-1]
     job = new_slots().run(job_id)
     assert (job.state, job.attempt, job.crashes) == ("succeeded", 2, 0)
     training_jobs.check_units(database, job_id)
+    assert training_jobs.receipts(database, job_id) == [
+        {"step": kept.step, "sha256": kept.blob, "committed_by": 1, "bit_exact": True}
+    ]
     model, bundle = training_jobs.model(database, job_id)
     assert (model.weights_sha256, bundle, training_jobs.epochs(database, job_id)) == undisturbed
 
@@ -155,13 +161,29 @@ def test_a_job_that_diverges_fails_at_once_and_keeps_a_finite_checkpoint(slots, 
     assert abs(loaded.parameters).max() < float("inf")
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_what_nobody_foresaw_in_the_trainer_is_a_crash_and_not_the_end(
+    slots, database, monkeypatch
+):
+    monkeypatch.setattr(faults, "_armed", None)
+    faults.arm("say@unit:1:raise")
+    job_id = training_jobs.submit_digits(database, epochs=2)
+    slots.run(job_id)
+    history = training_jobs.history(database, job_id)
+    assert history == ["queued", "running", "queued", "running", "succeeded"]
+    assert [d["code"] for d in training_jobs.details(database, job_id)] == ["internal"]
+
+
 def test_a_trainer_that_hangs_is_killed_and_the_job_goes_on(slots, database):
-    slots.supervisor._timing.hung_s = 4.0
     job_id = training_jobs.submit_slow(database)
     begun(slots, job_id)
     trainer = new_trainer(slots)
+    usual_s = slots.supervisor._timing.hung_s
+    slots.supervisor._timing.hung_s = 4.0  # only now: to begin may take longer
+    eventually(lambda: all(a._quiet_s < usual_s for a in slots.supervisor._attempts))
     os.kill(trainer.pid, signal.SIGSTOP)
     new_trainer(slots, trainer.pid)
+    slots.supervisor._timing.hung_s = usual_s
     assert "hung" in [d.get("code") for d in training_jobs.details(database, job_id)]
     training_jobs.cancel(database, job_id)
     slots.end_of(job_id)
@@ -201,10 +223,14 @@ def test_a_damaged_checkpoint_is_passed_over_and_its_steps_are_done_again_with_t
     first = new_slots()
     begun(first, job_id, epoch=2)
     first.stop()
-    newest = training_jobs.checkpoints(database, job_id)[-1]
+    *_, older, newest = training_jobs.checkpoints(database, job_id)
     flip_byte(database, newest.blob)
     job = new_slots().run(job_id)
     assert (job.state, job.error) == ("succeeded", None)
+    (receipt,) = training_jobs.receipts(database, job_id)
+    assert (receipt["step"], receipt["sha256"]) == (older.step, older.blob)
+    assert receipt["passed_over"] == [{"step": newest.step, "sha256": newest.blob}]
+    assert (receipt["replays_to"], receipt["bit_exact"]) == (newest.step, True)
     training_jobs.check_units(database, job_id)
     model, bundle = training_jobs.model(database, job_id)
     assert (model.weights_sha256, bundle, training_jobs.epochs(database, job_id)) == undisturbed

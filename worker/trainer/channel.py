@@ -7,6 +7,7 @@ import threading
 from typing import IO, TYPE_CHECKING, Any
 
 from worker import frames
+from worker.trainer import faults
 
 if TYPE_CHECKING:
     from worker.frames import Frame
@@ -27,7 +28,9 @@ class Channel:
 
     def send(self, kind: str, payload: bytes = b"", **fields: Any) -> None:
         """Send one message."""
+        faults.reach("say", kind)
         frames.write(self._sink, {"kind": kind, **fields}, payload)
+        faults.reach("said", kind)
 
     def first(self) -> Frame:
         """Wait for the job; leave, if the supervisor does.  From then on a thread listens."""
@@ -55,6 +58,7 @@ class Channel:
     def _listen(self) -> None:
         try:
             while frame := frames.read(self._source):
+                faults.reach("heard", frame.kind)
                 with self._changed:
                     if frame.kind == "committed":
                         self._committed += 1

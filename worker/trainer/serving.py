@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chainrule.errors import CheckpointError, DivergedError, LocatedError, ShapeError
+from worker.trainer import faults
 from worker.trainer.prediction import BadRowError, Prediction
 from worker.trainer.training import GradientCheckError, NonReproducibleError, Training
 
@@ -26,6 +27,7 @@ def serve(channel: Channel) -> None:
     """Say ``ready``, take one job, and report it to its end."""
     channel.send("ready")
     frame = channel.first()
+    faults.arm(frame.header.get("fault"))
     try:
         _limit_memory(frame.header["memory_bytes"])
         job = JOBS[frame.kind](channel, frame)

@@ -11,9 +11,9 @@ enum { MOST_ROWS = 40 * TILE_ROWS, FAR = 1 << 18 };
 /* Of the whole depth, packed at once: on the stack. */
 enum { PANELS = 4 };
 
-/* Elements of a page: columns of a left matrix that lie whole pages apart push each other out of the
-   cache, whose lines go by the place in the page. */
-enum { PAGE = 1024 };
+/* Elements of a page: rows or columns of a left matrix that lie whole pages apart push each other out
+   of the first cache, whose lines go by the place in the page. Copied rows are PITCH apart. */
+enum { PAGE = 1024, PITCH = DEPTH + 16 };
 
 /* A cache line in floats, how many a row of a panel has, and how many tiles fetch the next panel:
    each has the time for one line at every other depth. */
@@ -119,14 +119,14 @@ static void multiply_many(const Block *b)
     }
 }
 
-/* Copy a block of the left matrix, columns of which lie whole, to where they do not push each other
-   out. Threads have a copy each. */
-static const float *copy_left(const float *from, Py_ssize_t column, Py_ssize_t rows,
-                              Py_ssize_t depth)
+/* Copy some lines of a block of the left matrix to where they do not push each other out. Threads
+   have a copy each. */
+static const float *copy_left(const float *from, Py_ssize_t apart, Py_ssize_t lines,
+                              Py_ssize_t length, Py_ssize_t pitch)
 {
-    static _Thread_local float copied[DEPTH * MOST_ROWS];
-    for (Py_ssize_t p = 0; p < depth; p++)
-        memcpy(copied + p * MOST_ROWS, from + p * column, (size_t)rows * sizeof *copied);
+    static _Thread_local float copied[PITCH * MOST_ROWS];
+    for (Py_ssize_t i = 0; i < lines; i++)
+        memcpy(copied + i * pitch, from + i * apart, (size_t)length * sizeof *copied);
     return copied;
 }
 
@@ -135,12 +135,13 @@ static void multiply(Right left, Right right, Py_ssize_t rows, Py_ssize_t depth,
                      Py_ssize_t columns, float *c, Py_ssize_t pitch)
 {
     Py_ssize_t in_rows[MOST_ROWS], in_depth[DEPTH], lines[DEPTH];
+    int pays = rows > TILE_ROWS && columns >= 4 * WIDTH;
+    int copies_columns = pays && left.row == 1 && left.column % PAGE == 0;
+    int copies_rows = pays && left.column == 1 && left.row % PAGE == 0;
     for (Py_ssize_t i = 0; i < least(rows, MOST_ROWS); i++)
-        in_rows[i] = i * left.row;
-    int is_copied = left.row == 1 && left.column % PAGE == 0 && rows > TILE_ROWS &&
-                    columns >= 4 * WIDTH;
+        in_rows[i] = i * (copies_rows ? PITCH : left.row);
     for (Py_ssize_t p = 0; p < least(depth, DEPTH); p++)
-        in_depth[p] = p * (is_copied ? MOST_ROWS : left.column);
+        in_depth[p] = p * (copies_columns ? MOST_ROWS : left.column);
     int is_far = depth * columns >= FAR && depth >= DEPTH;
     for (Py_ssize_t p = 0; is_far && p < DEPTH; p++)
         lines[p] = right.column == 1 ? p / 2 * right.row
@@ -159,8 +160,10 @@ static void multiply(Right left, Right right, Py_ssize_t rows, Py_ssize_t depth,
                 .add = p > 0,
                 .lines = is_far && deep == DEPTH ? lines : NULL,
             };
-            if (is_copied)
-                b.left.data = copy_left(b.left.data, left.column, b.rows, deep);
+            if (copies_columns)
+                b.left.data = copy_left(b.left.data, left.column, deep, b.rows, MOST_ROWS);
+            else if (copies_rows)
+                b.left.data = copy_left(b.left.data, left.row, b.rows, deep, PITCH);
             if (b.rows > TILE_ROWS)
                 multiply_many(&b);
             else if (b.rows > 1 || right.column != 1)

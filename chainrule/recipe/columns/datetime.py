@@ -12,12 +12,12 @@ from pydantic import Field
 
 from chainrule.errors import DataError, SpecError
 from chainrule.recipe.columns.cells import NumericColumn, Problems, Source
-from chainrule.recipe.gathering import BLOCK_ROWS
+from chainrule.recipe.gathering import BLOCK_ROWS, Present
 from chainrule.recipe.values import read_datetime
 from chainrule.spec.preprocessing import Part  # noqa: TC001 (a field's type)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from chainrule.kernels import Array
     from chainrule.spec.preprocessing import DatetimeOptions
@@ -103,7 +103,7 @@ def circle(period: int) -> Array:
 
 def fit_datetime(  # noqa: PLR0913, PLR0917
     name: str,
-    values: Array,
+    values: Present,
     options: DatetimeOptions,
     source: Source,
     by_code: list[float],
@@ -111,16 +111,16 @@ def fit_datetime(  # noqa: PLR0913, PLR0917
 ) -> DatetimeColumn:
     """Learn which parts of the training rows' times vary, and how to scale the year.
 
-    Shape: values (training rows,).  Raises: SpecError at ``place``, if a constant is no time.
+    Raises: SpecError at ``place``, if a constant is no time.
     """
-    there = values[(values >= FIRST_S) & (values <= LAST_S)]
+    there = values.then(_within_calendar)
     given: list[Part] = list(dict.fromkeys(options.parts))
     counts: dict[Part, Counter[int]] = {part: Counter() for part in (*given, "year")}
-    for start in range(0, len(there), BLOCK_ROWS):
-        seconds = np.floor(there[start : start + BLOCK_ROWS]).astype(np.int64)
-        for part, counter in counts.items():
-            found, times = np.unique(_part(seconds, part), return_counts=True)
-            counter.update(dict(zip(found.tolist(), times.tolist(), strict=True)))
+    rows = 0
+    for times in there.blocks():
+        rows += len(times)
+        for start in range(0, len(times), BLOCK_ROWS):
+            _count_parts(times[start : start + BLOCK_ROWS], counts)
     varying = [part for part in given if len(counts[part]) > 1]
     offset, spread = _scaling(counts["year"])
     return DatetimeColumn(
@@ -133,8 +133,22 @@ def fit_datetime(  # noqa: PLR0913, PLR0917
         offset=offset,
         scale=spread,
         fill=_fill(there, options, place),
-        indicator=options.indicator and len(there) < len(values),
+        indicator=options.indicator and rows < len(values.rows),
     )
+
+
+def _within_calendar(times: Array) -> Array:
+    """Take times beyond the years 1 to 9999 for missing ones."""
+    return np.where((times >= FIRST_S) & (times <= LAST_S), times, np.nan)
+
+
+def _count_parts(times: Array, counts: Mapping[Part, Counter[int]]) -> None:
+    """Add how many times have each value of each part."""
+    seconds = np.floor(times).astype(np.int64)
+    for part, counter in counts.items():
+        many = np.bincount(_part(seconds, part))
+        found = np.flatnonzero(many)
+        counter.update(dict(zip(found.tolist(), many[found].tolist(), strict=True)))
 
 
 def _scaling(years: Counter[int]) -> tuple[float, float]:
@@ -147,7 +161,7 @@ def _scaling(years: Counter[int]) -> tuple[float, float]:
     return mean, math.sqrt(variance) or 1.0
 
 
-def _fill(there: Array, options: DatetimeOptions, place: str) -> float | None:
+def _fill(there: Present, options: DatetimeOptions, place: str) -> float | None:
     missing = options.missing
     if missing.kind == "constant":
         try:
@@ -155,8 +169,8 @@ def _fill(there: Array, options: DatetimeOptions, place: str) -> float | None:
         except DataError as error:
             raise SpecError.at(f"{place}.missing.value", error.problems[0].detail) from None
         return None if math.isnan(fill) else fill
-    if missing.kind == "median" and there.size:
-        return float(np.quantile(there, 0.5, method="lower"))
+    if missing.kind == "median" and (times := there.whole()).size:
+        return float(np.quantile(times, 0.5, method="lower"))
     return None
 
 

@@ -12,7 +12,7 @@ from chainrule.errors import DataError, Problem, SpecError, step
 from chainrule.recipe.columns.category import NOWHERE, CategoryColumn, bucket
 from chainrule.recipe.columns.datetime import DatetimeColumn, fit_datetime
 from chainrule.recipe.columns.number import NumberColumn, fit_number
-from chainrule.recipe.gathering import gathered, packed
+from chainrule.recipe.gathering import Present
 from chainrule.recipe.values import listed, read_datetime, read_number
 from chainrule.spec import PreprocessingSpec, parse
 from chainrule.spec.preprocessing import (
@@ -94,12 +94,12 @@ def fit_column(
     kind = source if options is None else options.kind
     if options is None:
         options, place = getattr(spec, kind), f"preprocessing.{kind}"
-    values = gathered(tensor, train)
+    values = Present(tensor, train)
     if kind == "category":
         return _fit_category(values, column, options, source, place)
     by_code = _numbers(column, kind, place) if source == "category" else []
     if source == "category":
-        values = np.array([*by_code, np.nan])[values]
+        values = values.then(np.array([*by_code, np.nan]).__getitem__)  # the last, at -1: missing
     if kind == "number":
         return fit_number(name, values, options, source, by_code)
     return fit_datetime(name, values, options, source, by_code, place)
@@ -113,15 +113,14 @@ def refit_column(
 ) -> NumberColumn | CategoryColumn | DatetimeColumn:
     """Learn a column's statistics from other rows; which features it has stays as it is."""
     options: Any = spec.columns.get(column.name) or getattr(spec, column.kind)
-    values = gathered(tensor, train)
+    values = Present(tensor, train)
     if isinstance(column, CategoryColumn):
-        there = packed(values)
-        if options.missing.kind != "mode" or not len(there):
+        if options.missing.kind != "mode" or not len(there := values.whole()):
             return column
         found, counts = np.unique(there, return_counts=True)
         frequent = column.of_tensor(found[[counts.argmax()]])
         return column.model_copy(update={"missing": int(frequent[0])})
-    values = column.of_tensor(values)
+    values = values.then(column.of_tensor)
     if isinstance(column, NumberColumn):
         number = fit_number(column.name, values, options, column.source, column.by_code)
         return number.model_copy(update={"indicator": column.indicator})
@@ -142,15 +141,14 @@ def _numbers(column: Mapping[str, Any], kind: str, place: str) -> list[float]:
 
 
 def _fit_category(
-    values: Array,
+    values: Present,
     column: Mapping[str, Any],
     options: CategoryOptions,
     source: Source,
     place: str,
 ) -> CategoryColumn:
     """Learn which categories the training rows have, and what shares a place."""
-    there = packed(values)
-    found, counts = np.unique(there, return_counts=True)
+    found, counts = _counted(values, len(column["categories"]) if source == "category" else None)
     codes, encoding = found.tolist(), options.encoding
     if source != "category" and len(codes) > MAX_CATEGORIES and encoding.kind != "hash":
         detail = f"column {column['name']!r} has {len(codes):,} different values to learn as"
@@ -174,7 +172,7 @@ def _fit_category(
         categories = [encoding.order[index] for index in places]
         codes = [numbers[index] for index in places]
     elif options.rare is not None:
-        least = options.rare.min_count or float(options.rare.min_share or 0) * len(values)
+        least = options.rare.min_count or float(options.rare.min_share or 0) * len(values.rows)
         places, shared = _gathered(counts < least)
         unknown = shared if options.unknown.kind == "bucket" else NOWHERE
     own = encoding.kind != "hash" and places == list(range(len(codes)))
@@ -190,6 +188,21 @@ def _fit_category(
     )
     missing, word = _missing(fitted, options, frequent)
     return fitted.model_copy(update={"missing": missing, "stand_in": word})
+
+
+def _counted(values: Present, codes: int | None) -> tuple[Array, Array]:
+    """Return the different values, ascending, and how many rows have each.
+
+    ``codes``: how many there may be of codes from 0; None, if the values are numbers.
+    """
+    if codes is None:
+        found, counts = np.unique(values.whole(), return_counts=True)
+        return found, counts
+    counts = np.zeros(codes, np.int64)
+    for block in values.blocks():
+        counts += np.bincount(block, minlength=codes)
+    found = np.flatnonzero(counts)
+    return found, counts[found]
 
 
 def _word(column: Mapping[str, Any], code: float, source: Source) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,16 +13,15 @@ from pydantic import Field, model_validator
 
 from chainrule.errors import SpecError
 from chainrule.recipe.columns.cells import NumericColumn, Problems, Source
-from chainrule.recipe.gathering import packed
 
 if TYPE_CHECKING:
     from chainrule.kernels import Array
+    from chainrule.recipe.gathering import Present
     from chainrule.spec.preprocessing import NumberOptions
 
-__all__ = ["NumberColumn", "NumberTable", "fit_number", "mode", "scale", "signed_log"]
+__all__ = ["NumberColumn", "NumberTable", "fit_number", "moments", "signed_log"]
 
 BLOCK_ROWS = 4096
-MOMENTS_ROWS = 1 << 20
 
 
 class NumberColumn(NumericColumn):
@@ -98,18 +98,32 @@ def signed_log(values: Array) -> Array:
     return np.copysign(np.log1p(np.abs(values)), values)
 
 
-def fit_number(
-    name: str, values: Array, options: NumberOptions, source: Source, by_code: list[float]
-) -> NumberColumn:
-    """Learn how to scale a column.
+@dataclass(frozen=True)
+class Moments:
+    """How many values there are, and what they are like; all are 0 where there is none."""
 
-    Shape: values (training rows,), NaN where missing; they are no longer what they were after it.
+    count: int
+    low: float
+    high: float
+    mean: float
+    std: float
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Mean and standard deviation, which is 1 where the values do not differ."""
+        return self.mean + 0.0, self.std or 1.0
+
+
+def fit_number(
+    name: str, values: Present, options: NumberOptions, source: Source, by_code: list[float]
+) -> NumberColumn:
+    """Learn how to scale a column from what its training rows have.
+
     Raises: SpecError at ``inputs``, if its numbers are too large.
     """
-    rows, there = len(values), packed(values)
-    log = options.scaling.kind == "log1p"
-    offset, spread = _scaling(signed_log(there) if log else there, options.scaling.kind)
-    fill = _fill(there, options)
+    found, log = moments(values), options.scaling.kind == "log1p"
+    offset, spread = _scaling(values, found, options.scaling.kind)
+    fill = _fill(values, found, options)
     if not (np.isfinite(offset) and np.isfinite(spread) and np.isfinite(fill)):
         raise SpecError.at("inputs", f"column {name!r} has numbers too large to standardise")
     return NumberColumn(
@@ -121,64 +135,57 @@ def fit_number(
         scale=spread,
         fill=fill,
         log=log,
-        indicator=options.indicator and len(there) < rows,
+        indicator=options.indicator and found.count < len(values.rows),
     )
 
 
-def scale(values: Array) -> tuple[float, float]:
-    """Return mean and standard deviation, which is 1 where the values do not differ."""
-    if not values.size:
-        return 0.0, 1.0
-    if values.min() == values.max():  # the mean of equal numbers may be off by a rounding error
-        return float(values[0]) + 0.0, 1.0
+def moments(values: Present) -> Moments:
+    """Measure values in two passes over their blocks, whose sums are numpy's."""
+    count, low, high, total = 0, math.inf, -math.inf, 0.0
     with np.errstate(over="ignore", invalid="ignore"):
-        mean, std = _moments(values)
-    return mean + 0.0, std or 1.0
+        for block in values.blocks():
+            count, total = count + len(block), total + block.sum()
+            low, high = min(low, float(block.min())), max(high, float(block.max()))
+        if not count:
+            return Moments(0, 0.0, 0.0, 0.0, 0.0)
+        if low == high:  # the mean of equal numbers may be off by a rounding error
+            return Moments(count, low, high, low, 0.0)
+        mean = total / count
+        squares = sum(np.square(block - mean).sum() for block in values.blocks())
+    return Moments(count, low, high, float(mean), math.sqrt(squares / count))
 
 
-def _moments(values: Array) -> tuple[float, float]:
-    """Return mean and deviation; of many values numpy's would take twice their memory.
-
-    Of those in one block they are numpy's, bit for bit.
-    """
-    blocks = [values[n : n + MOMENTS_ROWS] for n in range(0, len(values), MOMENTS_ROWS)]
-    mean = sum(block.sum() for block in blocks) / len(values)
-    squares = sum(np.square(block - mean).sum() for block in blocks)
-    return float(mean), math.sqrt(squares / len(values))
-
-
-def mode(values: Array) -> float:
+def _mode(values: Present) -> float:
     """Return the most frequent number, of several the smallest."""
-    found, counts = np.unique(values, return_counts=True)
+    found, counts = np.unique(values.whole(), return_counts=True)
     return float(found[counts.argmax()])
 
 
-def _scaling(values: Array, kind: str) -> tuple[float, float]:
+def _scaling(values: Present, found: Moments, kind: str) -> tuple[float, float]:
     """Return what is taken off, and what the rest is divided by, which is 1 instead of 0."""
-    if kind == "none" or not values.size:
+    if kind == "none" or not found.count:
         return 0.0, 1.0
-    with np.errstate(over="ignore", invalid="ignore"):
-        if kind == "min_max":
-            low = float(values.min())
-            return low + 0.0, (float(values.max()) - low) or 1.0
-        if kind == "robust":
+    if kind == "min_max":
+        return found.low + 0.0, (found.high - found.low) or 1.0
+    if kind == "robust":
+        with np.errstate(over="ignore", invalid="ignore"):
             low, middle, high = map(
-                float, np.quantile(values, [0.25, 0.5, 0.75], overwrite_input=True)
+                float, np.quantile(values.whole(), [0.25, 0.5, 0.75], overwrite_input=True)
             )
-            return middle + 0.0, (high - low) or 1.0
-        return scale(values)
+        return middle + 0.0, (high - low) or 1.0
+    return (moments(values.then(signed_log)) if kind == "log1p" else found).scale
 
 
-def _fill(values: Array, options: NumberOptions) -> float:
+def _fill(values: Present, found: Moments, options: NumberOptions) -> float:
     missing = options.missing
     if missing.kind == "constant":
         return missing.value
-    if not values.size:
+    if not found.count:
         return 0.0
     match missing.kind:
         case "median":
-            return float(np.median(values, overwrite_input=True)) + 0.0
+            return float(np.median(values.whole(), overwrite_input=True)) + 0.0
         case "mode":
-            return mode(values) + 0.0
+            return _mode(values) + 0.0
         case _:  # of a dropped one in prediction, too
-            return scale(values)[0]
+            return found.scale[0]

@@ -15,6 +15,7 @@ from service.store.transitions.attempts import (
     peek,
     reap,
     release,
+    restored,
     retry,
 )
 from service.store.transitions.deletes import (
@@ -87,6 +88,7 @@ __all__ = [
     "reap",
     "record",
     "release",
+    "restored",
     "resume",
     "retry",
     "store_dataset",

@@ -16,6 +16,7 @@ from service.store.transitions.guards import (
     change,
     ended,
     finite,
+    happened,
     leave,
     record,
     settle,
@@ -34,6 +35,7 @@ __all__ = [
     "peek",
     "reap",
     "release",
+    "restored",
     "retry",
 ]
 
@@ -56,6 +58,21 @@ def peek(session: Session, job_id: str, attempt: int) -> Signals | None:
     """Read what T3 would answer, without a write."""
     wanted = select(Job.cancel, Job.pause).where(Fence(job_id, attempt).where)
     return signals(session.execute(wanted).first())
+
+
+def restored(
+    session: Session, job_id: str, attempt: int, receipt: dict[str, Any]
+) -> Signals | None:
+    """T3 with a receipt in the job's history: where an attempt has taken up what earlier ones did.
+
+    None: the attempt is over.
+    """
+    row = change(session, Fence(job_id, attempt).where, {Job.hb: Job.hb + 1})
+    if row is not None and happened(session, job_id) is None:
+        detail = {"restored": receipt}
+        event = JobEvent(job_id=job_id, attempt=attempt, who="worker", detail=detail)
+        record(session, event, "running", "running")
+    return signals(row)
 
 
 def fail(session: Session, job_id: str, attempt: int, error: dict[str, Any]) -> bool:

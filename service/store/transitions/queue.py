@@ -24,10 +24,11 @@ RINGS_AT_ONCE = 100
 
 @dataclass(frozen=True)
 class CheckpointRef:
-    """A kept checkpoint: where its bytes are, and how many batches it had seen."""
+    """A kept checkpoint: where its bytes are, how many batches it had seen, and whose it is."""
 
     blob: str
     step: int
+    attempt: int
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,13 @@ def next_queued(session: Session, now: float) -> str | None:
     return session.scalar(select(Job.id).where(*due).order_by(Job.seq).limit(1))
 
 
-def claim(session: Session, job_id: str, *, worker: str, now: float) -> Claim | None:
-    """T2, queued -> running: begin the next attempt.  None: the job is not to be had."""
+def claim(
+    session: Session, job_id: str, *, worker: str, now: float, fingerprint: str | None = None
+) -> Claim | None:
+    """T2, queued -> running: begin the next attempt.  None: the job is not to be had.
+
+    ``fingerprint``: of the machine that makes the attempt, for the job's history.
+    """
     owner = f"{worker}:{nonce(session)}"
     row = change(
         session,
@@ -92,7 +98,8 @@ def claim(session: Session, job_id: str, *, worker: str, now: float) -> Claim | 
         },
     )
     if row is not None:
-        event = JobEvent(job_id=job_id, attempt=row.attempt, who=owner)
+        detail = None if fingerprint is None else {"fingerprint": fingerprint}
+        event = JobEvent(job_id=job_id, attempt=row.attempt, who=owner, detail=detail)
         record(session, event, "queued", "running")
     elif happened(session, job_id) is None:
         return None
@@ -123,7 +130,8 @@ def _read(session: Session, job_id: str, owner: str) -> Claim | None:
     columns = (Dataset.blob, Dataset.prepared, Dataset.schema)
     wanted = select(*columns).where(Dataset.id == job.dataset_id)
     content, prepared, schema = session.execute(wanted).one()
-    kept = select(Checkpoint.blob, Checkpoint.step).where(Checkpoint.job_id == job_id)
+    fields = (Checkpoint.blob, Checkpoint.step, Checkpoint.attempt)
+    kept = select(*fields).where(Checkpoint.job_id == job_id)
     return Claim(
         job_id=job_id,
         kind=job.kind,
@@ -138,7 +146,7 @@ def _read(session: Session, job_id: str, owner: str) -> Claim | None:
         prepared=prepared,
         schema=schema,
         checkpoints=tuple(
-            CheckpointRef(row.blob, row.step)
+            CheckpointRef(row.blob, row.step, row.attempt)
             for row in session.execute(kept.order_by(Checkpoint.step.desc()))
         ),
         max_seconds=job.config.get("training", job.config).get("max_seconds"),
