@@ -224,9 +224,8 @@ class Attempt:
     def _on_time(self) -> None:
         now = self._clock()
         silent_s = now - self._advanced_at
-        if now - self._confirmed_at > self._timing.lease_s:
-            raise UnavailableError("no write was confirmed in time")
-        if self._stop is not None and now > self._stop_by:
+        lapsed = now - self._confirmed_at > self._timing.lease_s  # uncounted, if it is still ours
+        if lapsed or (self._stop is not None and now > self._stop_by):
             self._trainer.kill()
             self._end_stopped()
         elif silent_s > self._quiet_s:
