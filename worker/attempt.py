@@ -78,7 +78,7 @@ class Attempt:
         self._restored: dict[str, Any] | None = None
         self._stop: str | None = None
         self._stop_by = 0.0
-        self._releasing = False
+        self._releasing = self._lapsed = False
         self._over = False
 
     def run(self, job: Callable[[], tuple[dict[str, Any], bytes]]) -> None:
@@ -126,6 +126,7 @@ class Attempt:
         From any thread: this one may be waiting for the database right then.
         """
         if self._clock() - self._confirmed_at > self._timing.lease_s:
+            self._lapsed = True
             self._trainer.kill()
 
     def keep(self) -> None:
@@ -212,7 +213,8 @@ class Attempt:
         self._quiet_s = max(self._timing.hung_s, float(header["quiet_s"]))
 
     def _on_death(self) -> None:
-        if self._stop is not None:
+        # A trainer that ``watch`` has killed did nothing wrong: the database was away, or we were.
+        if self._stop is not None or self._lapsed:
             self._end_stopped()
         else:
             self._crash(self._trainer.reason())
@@ -222,9 +224,8 @@ class Attempt:
     def _on_time(self) -> None:
         now = self._clock()
         silent_s = now - self._advanced_at
-        if now - self._confirmed_at > self._timing.lease_s:
-            raise UnavailableError("no write was confirmed in time")
-        if self._stop is not None and now > self._stop_by:
+        lapsed = now - self._confirmed_at > self._timing.lease_s  # uncounted, if it is still ours
+        if lapsed or (self._stop is not None and now > self._stop_by):
             self._trainer.kill()
             self._end_stopped()
         elif silent_s > self._quiet_s:
