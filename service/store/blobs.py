@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sqlalchemy import CursorResult, Table, delete, exists, select
@@ -32,7 +34,7 @@ from service.store.tables import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from sqlalchemy.orm import Session
 
@@ -59,6 +61,7 @@ __all__ = [
 S = TypeVar("S")
 T = TypeVar("T")
 CHUNK_BYTES = 2**20
+GROUP = 8  # chunks of a transaction: each commit waits for the disk
 FRESH_S = 600.0  # a chunk staged within this is not touched again
 ATTEMPTS = 5
 
@@ -73,14 +76,16 @@ class StagedBlob:
 
 
 def stage(database: Database, data: bytes | Iterable[bytes]) -> StagedBlob:
-    """Store the chunks of some bytes, one short transaction each."""
-    whole, total, names = hashlib.sha256(), 0, []
-    for piece in _pieces(data):
-        whole.update(piece)
-        total += len(piece)
-        name = hashlib.sha256(piece).hexdigest()
-        names.append(name)
-        database.transact(lambda uow, n=name, p=piece: _stage_chunk(uow.session, n, p))  # type: ignore[misc]
+    """Store the chunks of some bytes, a few at a time in short transactions."""
+    whole, total, names = hashlib.sha256(), 0, list[str]()
+    pieces = _pieces(data)
+    while group := [*islice(pieces, GROUP)]:
+        for piece in group:
+            whole.update(piece)
+            total += len(piece)
+        hashed = [(hashlib.sha256(piece).hexdigest(), piece) for piece in group]
+        names += [name for name, _ in hashed]
+        database.transact(partial(_stage_chunks, dict(hashed)))
     return StagedBlob(whole.hexdigest(), total, tuple(names))
 
 
@@ -266,6 +271,12 @@ def _pieces(data: bytes | Iterable[bytes]) -> Iterator[bytes]:
             del buffer[:CHUNK_BYTES]
     if buffer:
         yield bytes(buffer)
+
+
+def _stage_chunks(chunks: Mapping[str, bytes], uow: UnitOfWork) -> None:
+    """Store chunks in the order of their names: who stores the same ones waits in one place."""
+    for name in sorted(chunks):
+        _stage_chunk(uow.session, name, chunks[name])
 
 
 def _stage_chunk(session: Session, sha256: str, data: bytes) -> None:
