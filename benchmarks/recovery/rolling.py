@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import select
 import signal
 import socket
 import subprocess
@@ -14,7 +15,7 @@ from contextlib import ExitStack
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import select as query
 
 from benchmarks.recovery.stand import FOREVER_S, digits_job
 from service.actions import keys
@@ -111,11 +112,14 @@ class Deployment:
 
     def _knows(self, pid: int) -> bool:
         with self.database.read() as session:
-            return any(worker.info["pid"] == pid for worker in session.scalars(select(Worker)))
+            return any(worker.info["pid"] == pid for worker in session.scalars(query(Worker)))
 
 
 class Caller:
-    """A client on one connection, kept for as long as the server keeps it.  Never asks twice."""
+    """A client on one connection, kept for as long as the server keeps it.  Never asks twice.
+
+    As HTTP libraries do, it looks whether the server has closed a connection before it uses it.
+    """
 
     def __init__(self, address: tuple[str, int], outcome: Outcome) -> None:
         self._connection = http.client.HTTPConnection(*address, timeout=60)
@@ -125,6 +129,8 @@ class Caller:
         """Return the answer's document, or None after noting a failure."""
         if isinstance(body, dict):
             body, headers = json.dumps(body), JSON | headers
+        if self._is_closed_by_server():
+            self._connection.close()
         began = time.perf_counter()
         try:
             sent = {"Authorization": f"Bearer {KEY}"} | headers
@@ -144,6 +150,10 @@ class Caller:
     def close(self) -> None:
         """Give up the connection."""
         self._connection.close()
+
+    def _is_closed_by_server(self) -> bool:
+        kept = self._connection.sock
+        return kept is not None and bool(select.select([kept], [], [], 0)[0])
 
 
 class Load:
@@ -278,13 +288,13 @@ def roll(
 def _look_back(deployment: Deployment, load: Load, outcome: Outcome) -> None:
     """Note what the database says of the jobs."""
     with deployment.database.read() as session:
-        jobs = {job.id: job for job in session.scalars(select(Job))}
+        jobs = {job.id: job for job in session.scalars(query(Job))}
         outcome.jobs, outcome.attempts = len(jobs), sum(job.attempt for job in jobs.values())
         outcome.unfinished += [
             job_id
             for job_id in load.jobs
             if job_id not in jobs or jobs[job_id].state != "succeeded"
         ]
-        details = session.scalars(select(JobEvent.detail).where(JobEvent.from_state == "running"))
+        details = session.scalars(query(JobEvent.detail).where(JobEvent.from_state == "running"))
         outcome.crashes = sum("code" in (detail or ()) for detail in details)
-        outcome.weights = set(session.scalars(select(Model.weights_sha256)))
+        outcome.weights = set(session.scalars(query(Model.weights_sha256)))
