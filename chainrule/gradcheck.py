@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.errors import ChainruleError
+from chainrule.errors import ChainruleError, SpecError
 from chainrule.losses import Objective
 from chainrule.naming import named, unnamed
 from chainrule.network import Network
@@ -49,6 +49,8 @@ def check_gradients(
     mapping with one for each; by default mean_squared_error.
     Raises: SpecError; ChainruleError, if a tensor's probes meet kinks again and again.
     """
+    if isinstance(spec, Network):
+        raise SpecError.at("spec", "must be an architecture, as net.spec is, got a Network")
     net = Network(spec, seed, "float64")
     stir(net, seed)
     objective = Objective(net.output_shapes, loss or "mean_squared_error")

@@ -44,7 +44,10 @@ ROWS = {
     "F3": Row(
         "A process is killed, or fails, at any fault point (`service/faults.py`)",
         "Nothing is lost or done twice; the same bits",
-        ("test_nothing_is_lost_and_the_bits_are_the_same",),
+        (
+            "test_nothing_is_lost_and_the_bits_are_the_same",
+            "test_every_commit_in_the_code_has_a_scene_that_plays_its_faults",
+        ),
     ),
     "F4": Row(
         "The API is killed in an upload, or between a commit and its answer",
@@ -82,7 +85,10 @@ ROWS = {
     "F8": Row(
         "A connection breaks during a COMMIT",
         "The service looks whether it went through: one effect, one answer",
-        ("test_a_spoilt_commit_leaves_one_effect_and_one_answer",),
+        (
+            "test_a_spoilt_commit_leaves_one_effect_and_one_answer",
+            "test_whatever_is_asked_or_done_while_a_commit_is_spoilt_has_one_effect",
+        ),
     ),
     "F9": Row(
         "The disk is full: database, WAL, uploads, temporary files, log",
@@ -122,7 +128,8 @@ ROWS = {
         (
             "test_a_worker_told_to_end_gives_its_job_back_uncounted",
             "test_a_signal_to_the_whole_group_kills_no_trainer",
-            "test_a_signal_gives_one_clean_end_with_a_job_under_way",
+            "test_every_signal_gives_one_clean_end_with_a_job_under_way",
+            "test_no_request_fails_while_processes_are_replaced",
             "test_stopping_waits_for_the_request_in_flight",
         ),
     ),

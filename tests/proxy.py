@@ -16,9 +16,9 @@ class CommitProxy:
     place; ``drop``: the COMMIT itself never arrives.
     """
 
-    def __init__(self, host, port):
+    def __init__(self, host, port, at=0):
         self._server = (host, port)
-        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening = socket.create_server(("127.0.0.1", at))
         self.port = self._listening.getsockname()[1]
         self._fault = None
         self._passing = 0

@@ -78,7 +78,7 @@ class Attempt:
         self._restored: dict[str, Any] | None = None
         self._stop: str | None = None
         self._stop_by = 0.0
-        self._releasing = False
+        self._releasing = self._lapsed = False
         self._over = False
 
     def run(self, job: Callable[[], tuple[dict[str, Any], bytes]]) -> None:
@@ -126,6 +126,7 @@ class Attempt:
         From any thread: this one may be waiting for the database right then.
         """
         if self._clock() - self._confirmed_at > self._timing.lease_s:
+            self._lapsed = True
             self._trainer.kill()
 
     def keep(self) -> None:
@@ -168,7 +169,7 @@ class Attempt:
                 case "stopped":
                     self._end_stopped()
                 case "failed":
-                    self._on_failure(dict(frame.header["error"]))
+                    self._on_failed(dict(frame.header["error"]))
         except (KeyError, TypeError, ValueError) as error:
             log.exception("job %s: attempt %d: a report that cannot be read", *self._key)
             self._crash({"code": "internal", "detail": f"a report that cannot be read: {error!r}"})
@@ -180,6 +181,8 @@ class Attempt:
 
     def _on_unit(self, frame: Frame) -> None:
         self._commit(frame.payload, **_unit(frame.header))
+        spent = (frame.header["learning_s"], frame.header["saving_s"])  # before this unit
+        log.debug("job %s: attempt %d: %.1f s, of which checkpoints %.3f s", *self._key, *spent)
 
     def _on_started(self, frame: Frame) -> None:
         self._expect(frame.header)
@@ -199,7 +202,7 @@ class Attempt:
             asked = transitions.restored(session, *self._key, self._restored)
         return asked
 
-    def _on_failure(self, error: dict[str, Any]) -> None:
+    def _on_failed(self, error: dict[str, Any]) -> None:
         """End with what the job is to blame for; what it is not, another attempt may not meet."""
         if error["code"] == "internal":
             self._crash(error)
@@ -210,7 +213,8 @@ class Attempt:
         self._quiet_s = max(self._timing.hung_s, float(header["quiet_s"]))
 
     def _on_death(self) -> None:
-        if self._stop is not None:
+        # A trainer that ``watch`` has killed did nothing wrong: the database was away, or we were.
+        if self._stop is not None or self._lapsed:
             self._end_stopped()
         else:
             self._crash(self._trainer.reason())
@@ -220,9 +224,8 @@ class Attempt:
     def _on_time(self) -> None:
         now = self._clock()
         silent_s = now - self._advanced_at
-        if now - self._confirmed_at > self._timing.lease_s:
-            raise UnavailableError("no write was confirmed in time")
-        if self._stop is not None and now > self._stop_by:
+        lapsed = now - self._confirmed_at > self._timing.lease_s  # uncounted, if it is still ours
+        if lapsed or (self._stop is not None and now > self._stop_by):
             self._trainer.kill()
             self._end_stopped()
         elif silent_s > self._quiet_s:
@@ -316,8 +319,6 @@ class Attempt:
             )
 
         self._deliver(self._staging(frame.payload), succeed)
-        spent = (header["spent"][part] for part in ("learning_s", "saving_s"))
-        log.info("job %s: attempt %d learnt for %.1f s, %.3f s in checkpoints", *self._key, *spent)
 
     def _deliver(self, make: Callable[[], Any], act: Act) -> None:
         """Store what the job was for, and with it the end."""

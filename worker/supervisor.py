@@ -75,7 +75,12 @@ class Supervisor:
         try:
             attempt = self._attempt(claim, take)
         except (OSError, RuntimeError) as error:  # no process or no thread is to be had
-            self._hold_back(claim, error)
+            key = (claim.job_id, claim.attempt)
+            log.warning("job %s: attempt %d has no process: %s", *key, error)
+            hold_s = Attempt.full_hold_s
+            self._database.transact(
+                lambda uow: transitions.release(uow.session, *key, hold_s=hold_s)
+            )
             return True
         with self._lock:
             self._attempts.add(attempt)
@@ -112,13 +117,6 @@ class Supervisor:
             return ParsingAttempt(self._database, claim, parser, self._timing, self._cache)
         kind = PredictionAttempt if claim.kind == "prediction" else Attempt
         return kind(self._database, claim, take(), self._timing)
-
-    def _hold_back(self, claim: Claim, error: Exception) -> None:
-        """Give a job back, uncounted, that this machine has no process for."""
-        key = (claim.job_id, claim.attempt)
-        log.warning("job %s: attempt %d has no process: %s", *key, error)
-        hold_s = Attempt.full_hold_s
-        self._database.transact(lambda uow: transitions.release(uow.session, *key, hold_s=hold_s))
 
     def _parsing(self, claim: Claim, keep: Keep) -> tuple[dict[str, Any], bytes]:
         """Return the message that makes the parser start.

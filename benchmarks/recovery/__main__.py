@@ -18,12 +18,12 @@ from benchmarks.recovery.rows import Row, save, show
 
 REPEAT = {  # pairs of runs in the part ``share``, restarts in the part ``rolling``
     "trainer": 100,
-    "host": 12,
-    "broker": 10,
+    "host": 9,
+    "broker": 8,
     "stopped": 100,
     "postgres": 12,
-    "lost": 10,
-    "share": 3,
+    "lost": 8,
+    "share": 2,
     "rolling": 50,
 }
 WAITS = {

@@ -50,7 +50,7 @@ CALIBRATING_EPOCHS = 40
 class Cost:
     """What one run has cost.  Units: seconds."""
 
-    def __init__(self, processor_s: float, spent: dict[str, float]) -> None:
+    def __init__(self, processor_s: float, spent: dict[str, Any]) -> None:
         self.processor_s = processor_s
         self.saving_s = spent["saving_s"]
         self.learning_s = spent["learning_s"]
@@ -62,7 +62,7 @@ class Watched(TrainerProcess):
     def __init__(self) -> None:
         self.steps: list[tuple[float, int]] = []  # when it said so, by the monotonic clock
         self.committed: list[int] = []
-        self.spent: dict[str, float] = {}
+        self.spent: dict[str, Any] = {}
         self.last = 0
         super().__init__()
 
@@ -82,7 +82,8 @@ class Watched(TrainerProcess):
             if event.kind in ("started", "progress", "unit") and "step" in event.header:
                 self.steps.append((time.monotonic(), event.header["step"]))
             self.last = event.header.get("steps", self.last)
-            self.spent = event.header.get("spent", self.spent)
+            if event.kind == "unit":
+                self.spent = event.header  # the last has all but its own
         return event
 
     def send(self, kind: str, payload: bytes = b"", **fields: Any) -> None:

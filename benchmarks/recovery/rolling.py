@@ -222,33 +222,41 @@ class Load:
 
     def _poll(self, caller: Caller) -> float:
         self._look(caller)
-        return 0.02
+        return 0.05
 
     def _hold(self, caller: Caller) -> float:
         for job_id in list(self._live)[-1:]:
             caller.call("GET", f"/v1/jobs/{job_id}", Prefer="wait=5")
-        return 0.01
+        return 0.05
 
     def _predict(self, caller: Caller) -> float:
         caller.call("POST", f"{self._model}/predict", self._rows)
-        return 0.02
+        return 0.05
 
     def _knock(self, caller: Caller) -> float:
         caller.close()  # a connection of its own for each request
         caller.call("GET", "/healthz")
-        return 0.01
+        return 0.03
 
 
-def roll(folder: Path, restarts: int, tell: Callable[[str], None], epochs: int = EPOCHS) -> Outcome:
-    """Replace an API, a worker, the other API, the other worker and so on.
+def roll(
+    folder: Path,
+    restarts: int,
+    tell: Callable[[str], None],
+    *,
+    of_each: int = 2,
+    epochs: int = EPOCHS,
+) -> Outcome:
+    """Replace an API, a worker, the next API, the next worker and so on.
 
-    ``epochs``: of each job that is asked for meanwhile.
+    ``of_each``: how many APIs and how many workers there are. ``epochs``: of each job that is asked
+    for meanwhile.
     """
     outcome = Outcome()
     with ExitStack() as stack:
         deployment = Deployment(stack, folder)
-        apis = [deployment.start_api() for _ in range(2)]
-        workers = [deployment.start_worker() for _ in range(2)]
+        apis = [deployment.start_api() for _ in range(of_each)]
+        workers = [deployment.start_worker() for _ in range(of_each)]
         load = Load(deployment, outcome, epochs)
         load.start()
         try:

@@ -192,7 +192,7 @@ def _swish(x: Array, y: Array) -> None:
 
 def _swish_slope(x: Array, y: Array, d: Array) -> None:
     _sigmoid(x, d)
-    _blockwise(lambda y, d: y + d * (1.0 - y))(y, d, d)
+    _blockwise(lambda y, d: d + y * (1.0 - d))(y, d, d)  # d may be x; 1 - y may have lost the 1
 
 
 _gelu = _blockwise(lambda x: 0.5 * x * erfc(x * -math.sqrt(0.5)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,11 +17,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import event, text
+from sqlalchemy.exc import DBAPIError
 
 import migrations
 from chainrule.config import environment
 from chainrule.errors import ChainruleError
-from service.errors import IncompatibleError
+from service.errors import IncompatibleError, UnavailableError
 from service.settings import Settings
 from service.store import engines
 
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["alembic_config", "main", "upgrade"]
 
 ADVISORY_LOCK = 0x636861696E  # "chain"
+WAIT_S = 60.0
+AGAIN_S = 0.5
 
 
 def upgrade(url: str, revision: str = "head") -> None:
@@ -67,11 +71,34 @@ def alembic_config(connection: Connection) -> Config:
 def main() -> int:
     """Migrate the database that the environment names."""
     try:
-        upgrade(Settings.from_env(environment()).database_url)
+        _upgrade_once_there(Settings.from_env(environment()).database_url)
     except ChainruleError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0
+
+
+def _upgrade_once_there(url: str) -> None:
+    """Upgrade a database that may be about to start: it dies and comes back as we do.
+
+    Raises: UnavailableError, if it does not; as ``upgrade``.
+    """
+    gives_up_at, told = time.monotonic() + WAIT_S, False
+    while True:
+        try:
+            upgrade(url)
+        except DBAPIError as error:
+            if engines.full(error.orig) or not engines.transient(error.orig):
+                raise
+            if time.monotonic() > gives_up_at:
+                raise UnavailableError(f"the database does not answer: {error.orig}") from error
+            if not told:  # the reason is there at once, should it be the address
+                sys.stderr.write(f"waiting for the database: {error.orig}\n")
+                sys.stderr.flush()
+            told = True
+        else:
+            return
+        time.sleep(AGAIN_S)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import signal
 from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from sqlalchemy import select, text
 
@@ -159,6 +160,18 @@ def gone(stage, place, kind):
     """Delete what is at an address, once."""
     stage.insist("DELETE", place)
     assert stage.count(kind, kind.id == place.rpartition("/")[2]) == 0
+
+
+def parsed_again(stage):
+    """The same bytes with other types are another dataset, and one only."""
+    data = table(stage)
+    first = stage.insist("POST", "/v1/datasets", data, CSV)
+    types = quote(json.dumps({"a": "categorical"}))
+    view = answered_once(stage, f"/v1/datasets/{first['id']}/parse?types={types}", None)
+    sha256 = hashlib.sha256(data).hexdigest()
+    with stage.database.read() as session:
+        found = session.scalars(select(Dataset.id).where(Dataset.sha256 == sha256)).all()
+    assert sorted(found) == sorted([first["id"], view["id"]])
 
 
 def deleted_dataset(stage):
@@ -504,6 +517,7 @@ SCENES = [
         {f"{API}.upload_parts.delete_upload", "uploads.delete_upload"},
     ),
     Scene(deleted_dataset, "api", {f"{API}.datasets.delete_dataset", "datasets.delete_dataset"}),
+    Scene(parsed_again, "api", {f"{DATA}._parse", "datasets.parse_dataset"}),
     Scene(
         architecture,
         "api",

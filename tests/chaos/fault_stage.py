@@ -48,7 +48,8 @@ class Forks:
             )
         self._started = queue.SimpleQueue()
         self._ended = {}
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     def fork(self, module, environ, out):
         """Begin a process.  Returns: its pid, and the connection to it."""
@@ -74,6 +75,8 @@ class Forks:
     def close(self):
         self._parent.stdin.close()
         self._parent.wait(LIMIT_S)
+        self._listener.join()
+        self._parent.stdout.close()
 
     def _listen(self):
         for line in self._parent.stdout:

@@ -27,13 +27,14 @@ from service.actions import recovery
 from service.settings import Settings
 from tests.chaos import sites
 from worker.attempt import Attempt
+from worker.bound import bind_to_parent
 
 MAINS: dict[str, Any] = {
     "service": service.__main__.main,
     "service.keys": service.keys.main,
     "worker": worker.__main__.main,
 }
-TESTED = {"heartbeat_s": 0.15, "lease_ttl_s": 10.0, "poll_s": 0.2}  # settings that have no variable
+TESTED = {"heartbeat_s": 0.15, "poll_s": 0.2}  # settings that have no variable
 HOLD_S = 0.2  # of a job that found the disk full
 
 
@@ -86,8 +87,9 @@ def obey(connection, watch):
             lines.flush()
 
 
-def begin(request):
-    """Be the process that was asked for, to its end."""
+def begin(request, parent):
+    """Be the process that was asked for, to its end, or to the parent's."""
+    bind_to_parent(parent)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
@@ -145,9 +147,9 @@ def main():
             line = sys.stdin.readline()  # one at a time: the next comes after our answer
             if not line:
                 return
-            pid = os.fork()
+            parent, pid = os.getpid(), os.fork()
             if pid == 0:
-                begin(json.loads(line))
+                begin(json.loads(line), parent)
             running.add(pid)
             say(started=pid)
 

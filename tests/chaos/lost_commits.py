@@ -60,6 +60,7 @@ REQUESTS = (
     scenes.large_upload,
     scenes.upload_given_up,
     scenes.deleted_dataset,
+    scenes.parsed_again,
     scenes.architecture,
     scenes.job,
     scenes.prediction,

@@ -12,6 +12,7 @@ from chainrule.client.payload import (
     npz,
     pieces,
 )
+from chainrule.client.resources import Model
 from chainrule.errors import ClientError, DataError
 from chainrule.spec import TrainingSpec
 
@@ -94,3 +95,18 @@ def test_rows_of_several_arrays_that_do_not_fit_are_refused_with_their_place():
         list(named_pieces({"left": [1, 2], "right": [1]}))
     with pytest.raises(DataError, match=r"inputs.right\[1\]: must hold finite numbers"):
         list(named_pieces({"left": [1, 2], "right": [1.0, float("nan")]}))
+
+
+class Answering:
+    """A service that has one prediction for whatever rows come, as for a window of them."""
+
+    def json(self, *_, **__):
+        return {"predictions": [1.0]}
+
+
+def test_rows_of_a_window_are_never_cut_in_two_requests():
+    model = Model(Answering(), {"id": "mdl_1"})
+    row = {"day": "x" * 1000}
+    assert model.predict([row] * 100) == {"predictions": [1.0]}
+    with pytest.raises(ClientError, match="the rows of windows go in one request"):
+        model.predict([row] * 1000)

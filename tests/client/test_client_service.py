@@ -39,6 +39,14 @@ def test_the_same_file_is_the_same_dataset(client, table):
     assert client.dataset(first.id).view["sha256"] == first.view["sha256"]
 
 
+def test_a_file_is_read_with_other_types_without_being_sent_again(client, table):
+    first = client.upload(table)
+    second = first.parse_again(types={"x": "text"})
+    assert (second.id != first.id, second.view["sha256"]) == (True, first.view["sha256"])
+    assert [one["type"] for one in second.view["columns"] if one["name"] == "x"] == ["text"]
+    assert first.parse_again().id == first.id
+
+
 def test_a_job_is_followed_to_its_end_and_its_model_predicts(client, table):
     dataset = client.upload(table)
     seen = []

@@ -77,8 +77,8 @@ def test_a_killed_child_is_back_on_the_same_port_with_the_same_data(running, chi
     job_of(up, submit(up, epochs=1, seed=2), "succeeded")
 
 
-def test_a_job_survives_the_death_of_its_worker_and_loses_no_time(running):
-    up = running
+def test_a_job_survives_the_death_of_its_worker_and_loses_no_time(start):
+    up = start().ready()
     job_id = submit(up, epochs=3000)
     eventually(lambda: up.get(f"/v1/jobs/{job_id}")["progress"]["epoch"] > 0)
     os.kill(up.child(CHILDREN["worker"]), signal.SIGKILL)

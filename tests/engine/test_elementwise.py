@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chainrule.kernels import REFERENCE, compiled
 from chainrule.kernels.elementwise import ELEMENTWISE, erfc
 from chainrule.spec.layers import ACTIVATIONS
 
@@ -79,6 +80,17 @@ def test_extremes_stay_finite(name, dtype):
     assert np.isfinite(y).all()
     assert np.isfinite(d).all()
     assert y.dtype == d.dtype == x.dtype
+
+
+@pytest.mark.parametrize("variant", [None, *compiled.variants()])
+def test_the_slope_of_swish_is_1_for_large_numbers(variant):
+    x = np.array([1e2, 1e7, 2.0**24 + 2, 3e7, 1e30] * 5, np.float32)
+    y, dx = np.empty_like(x), np.empty_like(x)
+    bound = REFERENCE if variant is None else compiled.bind(variant, REFERENCE)
+    bound["bias_activation"](x, None, "swish", y)
+    bound["activation_backward"]("swish", x, y, np.ones_like(x), dx, None)
+    assert (y == x).all()
+    assert (dx == 1).all()
 
 
 @pytest.mark.parametrize("name", FORMULAS)

@@ -102,6 +102,13 @@ def test_a_gradient_at_a_kink_is_not_compared_with_the_mean_of_its_two_sides(mon
         chainrule.check_gradients({"input": {"shape": [4]}, "layers": layers})
 
 
+def test_the_gradient_check_says_that_it_takes_an_architecture_and_no_network():
+    net = chainrule.Network({"input": {"shape": [4]}, "layers": [{"kind": "dense", "units": 3}]})
+    with pytest.raises(chainrule.SpecError, match=r"as net\.spec is, got a Network"):
+        chainrule.check_gradients(net)
+    assert max(chainrule.check_gradients(net.spec).values()) < 1e-6
+
+
 def test_units_at_rest_are_checked_beside_their_kink():
     at_rest = {"kind": "dense", "units": 3, "activation": "leaky_relu"}
     layers = [{**at_rest, "kernel_initializer": "zeros"}, {"kind": "dense", "units": 2}]

@@ -201,10 +201,10 @@ def test_a_result_is_stored_when_all_rows_are_there(scene):
     assert (stored.tenant_id, stored.format, stored.rows) == ("default", "csv", 4)
 
 
-def test_equal_bytes_are_one_dataset_of_each_tenant_and_format(scene):
-    def store(tenant, form, data):
+def test_equal_bytes_are_one_dataset_of_each_tenant_format_and_types(scene):
+    def store(tenant, form, data, types="{}"):
         staged = blobs.stage(scene.database, data)
-        new = transitions.NewDataset(staged, staged, "d", form, 1, {})
+        new = transitions.NewDataset(staged, staged, "d", form, 1, {}, types)
         return scene.database.transact(
             lambda uow: transitions.store_dataset(uow.session, tenant, new)[0].id
         )
@@ -215,5 +215,6 @@ def test_equal_bytes_are_one_dataset_of_each_tenant_and_format(scene):
         store("other", "csv", b"data"),
         store("default", "npy", b"data"),
         store("default", "csv", b"more"),
+        store("default", "csv", b"data", '{"a":"text"}'),
     ]
-    assert len({first, *others}) == 4
+    assert len({first, *others}) == 5

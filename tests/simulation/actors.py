@@ -105,13 +105,12 @@ class Trainer:
             self._sent, self._step = self._step, self._step + 1
             data = weights(self._claim.job_id, self._step)
             place = {"prev": self._sent, "step": self._step, "epoch": 0, "loss": 1.0 / self._step}
-            return self._frame("unit", data, **place, rows=[])
+            return self._frame("unit", data, **place, rows=[], learning_s=0.0, saving_s=0.0)
         self._said_all = True
         data = weights(self._claim.job_id, self._step)
         model = {"fingerprint": "f", "weights_sha256": hashlib.sha256(data).hexdigest()}
         early = self._last < self._claim.steps
-        told = {"metrics": {}, "model": model, "spent": {"learning_s": 0.0, "saving_s": 0.0}}
-        return self._frame("done", data, step=self._step, early=early, **told)
+        return self._frame("done", data, step=self._step, early=early, metrics={}, model=model)
 
     def _frame(self, kind, payload=b"", **header):
         self._world.note("its trainer says", kind, header.get("step", ""))

@@ -51,7 +51,9 @@ def test_a_fence_without_the_attempt_is_found_out(memory, monkeypatch):
         return and_(Job.id == fence.job_id, Job.state == "running", fence.also)
 
     monkeypatch.setattr(guards.Fence, "where", property(where))
-    assert "a write of an attempt that is over" in first_failure(memory)
+    found = first_failure(memory)
+    # Or first by the history, which names another attempt than the row.
+    assert "a write of an attempt that is over" in found or " told as " in found
 
 
 def test_a_reaper_that_does_not_look_again_is_found_out(memory, monkeypatch):

@@ -162,3 +162,18 @@ class NoDescriptors:
 
     def fetch(self, *_):
         raise OSError(errno.EMFILE, "Too many open files")
+
+
+@sqlite
+def test_a_trainer_that_its_own_worker_killed_for_want_of_a_database_is_no_crash(slots, database):
+    job_id = training_jobs.submit_slow(database)
+    slots.begin(job_id)
+    progress(database, job_id, beyond=0)
+    (attempt,) = slots.supervisor._attempts
+    clock, watching = attempt._clock, threading.current_thread()
+    late_s = 1e6  # for who watches only: the attempt's own thread is as one that slept
+    attempt._clock = lambda: clock() + late_s * (threading.current_thread() is watching)
+    slots.supervisor.watch()
+    eventually(lambda: training_jobs.read(database, job_id).state == "queued")
+    assert training_jobs.read(database, job_id).crashes == 0
+    assert not any(detail.get("code") for detail in training_jobs.details(database, job_id))

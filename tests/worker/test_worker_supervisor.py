@@ -12,6 +12,7 @@ import pytest
 
 import chainrule
 from chainrule.checkpoint import Checkpoint
+from service import faults
 from service.actions import jobs, models
 from service.actions.recovery import Recovery
 from service.errors import UnavailableError
@@ -160,13 +161,29 @@ def test_a_job_that_diverges_fails_at_once_and_keeps_a_finite_checkpoint(slots, 
     assert abs(loaded.parameters).max() < float("inf")
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_what_nobody_foresaw_in_the_trainer_is_a_crash_and_not_the_end(
+    slots, database, monkeypatch
+):
+    monkeypatch.setattr(faults, "_armed", None)
+    faults.arm("say@unit:1:raise")
+    job_id = training_jobs.submit_digits(database, epochs=2)
+    slots.run(job_id)
+    history = training_jobs.history(database, job_id)
+    assert history == ["queued", "running", "queued", "running", "succeeded"]
+    assert [d["code"] for d in training_jobs.details(database, job_id)] == ["internal"]
+
+
 def test_a_trainer_that_hangs_is_killed_and_the_job_goes_on(slots, database):
-    slots.supervisor._timing.hung_s = 4.0
     job_id = training_jobs.submit_slow(database)
     begun(slots, job_id)
     trainer = new_trainer(slots)
+    usual_s = slots.supervisor._timing.hung_s
+    slots.supervisor._timing.hung_s = 4.0  # only now: to begin may take longer
+    eventually(lambda: all(a._quiet_s < usual_s for a in slots.supervisor._attempts))
     os.kill(trainer.pid, signal.SIGSTOP)
     new_trainer(slots, trainer.pid)
+    slots.supervisor._timing.hung_s = usual_s
     assert "hung" in [d.get("code") for d in training_jobs.details(database, job_id)]
     training_jobs.cancel(database, job_id)
     slots.end_of(job_id)

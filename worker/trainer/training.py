@@ -251,6 +251,8 @@ class Training:
                 epoch=loop.epoch,
                 loss=self._judged() if self._at_epoch_end and loop.is_last else None,
                 rows=self._epochs,
+                learning_s=time.monotonic() - self._begun_at,
+                saving_s=self._saving_s,
             )
         self._committed, self._epochs = loop.step, []
         self._pace.cut(len(checkpoint), self._channel.cost_s)
@@ -268,7 +270,6 @@ class Training:
         return (last["validation"] or last["train"])["loss"]  # type: ignore[no-any-return]
 
     def _finish(self) -> None:
-        spent = {"learning_s": time.monotonic() - self._begun_at, "saving_s": self._saving_s}
         last = self._loop.finish() or self._last or {}
         metrics: dict[str, Any] = {
             "train": last.get("train"),
@@ -296,7 +297,6 @@ class Training:
             step=self._loop.step,
             early=self._loop.stopped,
             metrics=metrics,
-            spent=spent,
             model={
                 "fingerprint": fingerprint(),
                 "weights_sha256": hashlib.sha256(weights_safetensors(self._loop.net)).hexdigest(),

@@ -27,8 +27,9 @@ INLINE float softplus_f(float x)
 
 INLINE float swish_slope(float x, float y)
 {
+    (void)y; /* 1 - y, of a large y, would have lost the 1 */
     float s = sigmoid_f(x);
-    return y + s * (1 - y);
+    return s * (1 + x * (1 - s));
 }
 
 #define LOOPS "activation_loops.h"
