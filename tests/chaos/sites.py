@@ -21,6 +21,7 @@ PLUMBING = {  # between a place and its commit
     "service.api.idempotency.Once",
     "service.faults",
     "service.store.blobs._stage_chunk",
+    "service.store.blobs._stage_chunks",
     "service.store.blobs.attach",
     "service.store.blobs.attached",
     "service.store.blobs.discard",
