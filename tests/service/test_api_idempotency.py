@@ -46,6 +46,11 @@ def requests(api, job, model):
     api.call("PUT", f"{begun[0]['links']['self']}/parts/1", **raw)
     return {
         "POST /v1/datasets": ("POST", "/v1/datasets?name=new", csv),
+        "POST /v1/datasets/<ds:dataset_id>/parse": (
+            "POST",
+            f"/v1/datasets/{spare}/parse",
+            {"query_string": {"types": '{"a": "number"}'}},
+        ),
         "POST /v1/uploads": ("POST", "/v1/uploads", {"json": {"format": "csv", "bytes": 9}}),
         "POST /v1/uploads/<upl:upload_id>/complete": ("POST", begun[0]["links"]["complete"], {}),
         "DELETE /v1/uploads/<upl:upload_id>": ("DELETE", begun[1]["links"]["self"], {}),

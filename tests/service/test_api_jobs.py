@@ -31,6 +31,7 @@ VIEW = {
     "progress",
     "metrics",
     "best",
+    "cross_validation",
     "error",
     "model_id",
     "config",
