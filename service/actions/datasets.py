@@ -49,6 +49,7 @@ __all__ = [
     "list_page",
     "parse_again",
     "parsing_jobs",
+    "pieces",
     "ready",
     "tensors",
 ]
@@ -105,7 +106,7 @@ def create(
         return found
 
     def stage() -> StagedBlob:
-        return blobs.stage(intake.database, _pieces(path))
+        return blobs.stage(intake.database, pieces(path))
 
     if path.stat().st_size > intake.inline_bytes:
         if intake.cache is not None:  # the job need not write it from the database again
@@ -180,7 +181,7 @@ def _parse(
         return transitions.store_dataset(uow.session, upload.tenant, new)
 
     def make() -> tuple[StagedBlob, StagedBlob]:
-        return stage(), blobs.stage(intake.database, _pieces(parsed.prepared))
+        return stage(), blobs.stage(intake.database, pieces(parsed.prepared))
 
     try:
         found: tuple[Dataset, bool] = blobs.attached(intake.database, make, once(store))
@@ -311,7 +312,8 @@ def _hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _pieces(path: Path) -> Iterator[bytes]:
+def pieces(path: Path) -> Iterator[bytes]:
+    """Yield a file's bytes, some at a time."""
     with path.open("rb") as file:
         while piece := file.read(PIECE_BYTES):
             yield piece

@@ -121,7 +121,7 @@ def put(
         part = UploadPart(number=number, blob=staged.sha256, bytes=staged.bytes)
         return part, new
 
-    return blobs.attached(database, lambda: blobs.stage(database, path.read_bytes()), store)
+    return blobs.attached(database, lambda: blobs.stage(database, datasets.pieces(path)), store)
 
 
 def types_of(row: Upload | Dataset) -> dict[str, str]:

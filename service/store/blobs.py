@@ -61,7 +61,7 @@ __all__ = [
 S = TypeVar("S")
 T = TypeVar("T")
 CHUNK_BYTES = 2**20
-GROUP = 8  # chunks of a transaction: each commit waits for the disk
+GROUP = 4  # chunks of a transaction: each commit waits for the disk, each thread keeps their room
 FRESH_S = 600.0  # a chunk staged within this is not touched again
 ATTEMPTS = 5
 
