@@ -286,6 +286,7 @@ def test_prefer_wait_holds_the_answer_until_the_state_or_the_epoch_changes(api):
         started = time.monotonic()
         answer = api.get(f"/v1/jobs/{job_id}", headers=prefer)
         if answer.json["progress"]["epoch"] < epoch:  # the claim was seen before the epoch
+            prefer["If-None-Match"] = answer.headers["ETag"]
             answer = api.get(f"/v1/jobs/{job_id}", headers=prefer)
         assert answer.json["progress"]["epoch"] == epoch
         assert time.monotonic() - started < 20
