@@ -2,7 +2,7 @@
 
 import time
 
-LIMIT_S = 60.0
+LIMIT_S = 120.0
 
 
 def eventually(condition, *, within_s=LIMIT_S, every_s=0.01):
