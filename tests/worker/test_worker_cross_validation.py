@@ -78,12 +78,12 @@ def test_the_model_is_of_all_rows_but_the_test(slots, database):
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_killed_paused_and_robbed_of_a_checkpoint_it_ends_with_the_same_bits(slots, database):
-    undisturbed = slots.run(submit(database, epochs=120))
-    job_id = submit(database, epochs=120)
+    undisturbed = slots.run(submit(database, epochs=700))
+    job_id = submit(database, epochs=700)
     slots.begin(job_id)
-    reached(database, job_id, epoch=121)  # the second fold
+    reached(database, job_id, epoch=701)  # the second fold
     slots.trainer.kill()
-    reached(database, job_id, epoch=241)  # the third
+    reached(database, job_id, epoch=1401)  # the third
     training_jobs.pause(database, job_id)
     eventually(lambda: training_jobs.read(database, job_id).state == "paused")
     flip_byte(database, training_jobs.checkpoints(database, job_id)[-1].blob)
