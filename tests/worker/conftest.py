@@ -39,6 +39,11 @@ class Slots:
         attempts = list(self.supervisor._attempts)
         return attempts[0]._trainer if attempts else None
 
+    @property
+    def at_work(self):
+        """The jobs that attempts are made at."""
+        return [attempt._claim.job_id for attempt in list(self.supervisor._attempts)]
+
     def begin(self, job_id):
         """Offer a job to the slot once it would hear of it: while it waits, or has another."""
         eventually(lambda: self.dispatch.free or self.supervisor._attempts)
@@ -55,6 +60,8 @@ class Slots:
             return training_jobs.is_final(self.database, job_id)
 
         eventually(look, every_s=0.05)
+        # Its trainer is still there for a moment, and would be taken for that of the next job.
+        eventually(lambda: job_id not in self.at_work)
         return training_jobs.read(self.database, job_id)
 
     def stop(self):
