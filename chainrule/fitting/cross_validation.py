@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chainrule.errors import CheckpointError, DivergedError
 from chainrule.fitting.reports import EpochReport
-from chainrule.fitting.stopping import plain
+from chainrule.fitting.stopping import measured
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -129,21 +129,14 @@ class CrossValidation:
         loop, begin, most = self._loop, self._begins[self.number], self._most_epochs
         try:
             for report in loop.run() if loop.epoch < most else ():
+                epoch, step = begin.epoch + report.epoch, begin.step + report.step
                 if isinstance(report, EpochReport):
-                    measured = {
-                        "train": plain(report.train),
-                        "validation": plain(report.validation),
-                    }
-                    self._last = {"epoch": report.epoch, **measured}
-                    yield replace(
-                        report, epoch=begin.epoch + report.epoch, step=begin.step + report.step
-                    )
+                    self._last = measured(report)
+                    yield replace(report, epoch=epoch, step=step)
                     if loop.epoch >= most:
                         return
                 else:
-                    yield report._replace(
-                        epoch=begin.epoch + report.epoch, step=begin.step + report.step
-                    )
+                    yield report._replace(epoch=epoch, step=step)
         except DivergedError as error:
             place = begin.epoch + error.epoch, begin.step + error.step
             raise DivergedError(*place, error.detail) from None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from chainrule.spec.training import EarlyStoppingSpec
     from chainrule.tape import Array
 
-__all__ = ["Plateau", "Stopping", "judged", "plain"]
+__all__ = ["Plateau", "Stopping", "judged", "measured", "plain"]
 
 
 def judged(report: EpochReport) -> float:
@@ -134,11 +134,16 @@ class Stopping:
         if self.vectors:
             np.copyto(self.vectors["best"], weights)
             np.copyto(self.vectors["best_state"], self._net.state)
-            self._metrics = {
-                "epoch": report.epoch,
-                "train": plain(report.train),
-                "validation": plain(report.validation),
-            }
+            self._metrics = measured(report)
+
+
+def measured(report: EpochReport) -> dict[str, Any]:
+    """Return what an epoch measured as plain JSON."""
+    return {
+        "epoch": report.epoch,
+        "train": plain(report.train),
+        "validation": plain(report.validation),
+    }
 
 
 def plain(metrics: Mapping[str, float] | None) -> dict[str, float | None] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import statistics
 import time
 import traceback
@@ -18,6 +17,7 @@ from chainrule.checkpoint import Checkpoint
 from chainrule.evaluation import evaluation_report, unevaluated
 from chainrule.fingerprint import fingerprint
 from chainrule.fitting import CrossValidation, EpochReport, TrainingLoop, evaluate, fold_summary
+from chainrule.fitting.stopping import measured, plain
 from chainrule.mapping import open_tensors
 from chainrule.network import EVALUATION_ROWS, Network
 from chainrule.recipe import Recipe
@@ -223,10 +223,8 @@ class Training:
     def _note_epoch(self, report: EpochReport) -> None:
         self._epochs.append(
             {
-                "epoch": report.epoch,
+                **measured(report),
                 "step": report.step,
-                "train": _finite(report.train),
-                "validation": _finite(report.validation) if report.validation else None,
                 "learning_rate": report.learning_rate,
                 "seconds": report.seconds,
                 "samples_per_s": report.samples_per_s,
@@ -339,7 +337,7 @@ class Training:
             sample_weight=weights[0] if weights else None,
             target_scale=self._recipe.target_scale,
         )
-        return _finite(found)
+        return plain(found)
 
     def _rows(self, recipe: Recipe, indices: Any) -> tuple[Any, ...]:
         """Return rows as the network takes them; while that takes long, say that it goes on."""
@@ -384,8 +382,3 @@ class GradientCheckError(Exception):
     def __init__(self, layer: str, detail: str) -> None:
         self.layer = layer
         super().__init__(detail)
-
-
-def _finite(metrics: Any) -> dict[str, float | None]:
-    """Return the numbers as JSON knows them: one that is not finite is null."""
-    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
