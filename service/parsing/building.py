@@ -25,7 +25,7 @@ from service.parsing.gathering import TYPES, Column, Texts, read_texts
 from service.parsing.marks import DECLARED, Marks, ambiguous
 from service.parsing.result import FILE
 from service.parsing.sketch import RowHashes
-from service.parsing.spool import Spool, Tensor, begin_prepared, map_tensor, write_tensor
+from service.parsing.spool import Spool, Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -41,6 +41,7 @@ MAX_PROBLEMS = 20
 _MOST_DISTINCT = 1 << 16  # of a column: more different values are estimated
 _DISTINCT_IN_ALL = 1 << 21
 _THREADS = 2
+_RENUMBERED = 1 << 16  # at a time
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,10 @@ class Source(Protocol):
         """What had to be repaired in what has been read."""
         ...
 
+    def foreseen_rows(self) -> int:
+        """Return how many rows there seem to be, once some have been read."""
+        ...
+
     def blocks(self, columns: Mapping[str, Column], *, again: bool) -> Iterator[Block]:
         """Yield all rows.  ``columns`` tell how each may be read; ``again``: only these, as text.
 
@@ -82,14 +87,16 @@ def build(source: Source, prepared: Path, types: Mapping[str, str]) -> dict[str,
     _check_types(types)
     with closing(Spool(prepared)) as spool, closing(RowHashes(prepared)) as hashes:
         table = _Table(spool, hashes, source.marks, types)
-        for block in _ahead(source.blocks(table.columns, again=False)):
+        for number, block in enumerate(_ahead(source.blocks(table.columns, again=False))):
             table.add(block)
+            if number == 0:
+                spool.reserve(table.tensors(), source.foreseen_rows())
         if changed := table.contradicted():
             done = 0
             for block in source.blocks(changed, again=True):
                 table.refine(block, changed, done)
                 done += block.rows
-        return table.finish(prepared, source.warnings)
+        return table.finish(source.warnings)
 
 
 def _ahead(blocks: Iterator[Block]) -> Iterator[Block]:
@@ -128,7 +135,7 @@ class _Table:
             series = block.columns.get(name)
             if series is None:
                 hashes = column.skip(block.rows)
-            elif series.dtype == pl.String:
+            elif series.dtype in (pl.String, pl.Enum):
                 hashes = column.add_texts(series, block.place, texts.get(name))
             else:
                 hashes = _add_typed(column, series, block.place)
@@ -172,8 +179,12 @@ class _Table:
         if done + block.rows == self._rows:
             self.columns.update(columns)
 
-    def finish(self, prepared: Path, repairs: list[str]) -> dict[str, Any]:
-        """Decide the types, write the tensors, and describe it all."""
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the columns that have begun to be written."""
+        return {n: c.tensor for n, c in self.columns.items() if c.tensor is not None}
+
+    def finish(self, repairs: list[str]) -> dict[str, Any]:
+        """Decide the types, finish the file, and describe it all."""
         self._check_names()
         problems: list[Problem] = []
         for column in self.columns.values():
@@ -183,17 +194,15 @@ class _Table:
         labels = {n: c.ordered() for n, c in self.columns.items() if c.decided() == "categorical"}
         _check_categories({name: len(words) for name, (words, _) in labels.items()})
         tensors = {n: self._tensor(c) for n, c in self.columns.items() if c.decided() != "text"}
-        places = begin_prepared(prepared, self._rows, tensors)
+        self._spool.settle(tensors, self._rows)
+        values = {name: self._spool.values(name, tensors[name].dtype) for name in tensors}
 
         def describe(name: str) -> tuple[dict[str, Any], list[str]]:
             column, said = self.columns[name], list[str]()
             if name in labels:
-                change = labels[name][1].__getitem__
-                write_tensor(prepared, places[name], map(change, tensors[name].pieces()))
-            elif name in tensors:
-                write_tensor(prepared, places[name], tensors[name].pieces())
-                numbers = map_tensor(prepared, places[name], self._rows, np.float64)
-                return _describe_numbers(column, numbers, said), said
+                _renumber(values[name], labels[name][1])
+            elif name in values:
+                return _describe_numbers(column, values[name], said), said
             return _describe_words(column, labels.get(name)), said
 
         columns, warnings = [], list(repairs)
@@ -205,27 +214,21 @@ class _Table:
                 warn(described, self._rows, warnings)
                 warnings += _doubted(self.columns[described["name"]])
             same, said = counting.result()
-        warnings += [*said, *self._almost(prepared, places, columns, same)]
+        warnings += [*said, *self._almost(values, columns, same)]
         return {"kind": "table", "rows": self._rows, "columns": columns, "warnings": warnings}
 
     def _almost(
-        self,
-        prepared: Path,
-        places: Mapping[str, int],
-        described: list[dict[str, Any]],
-        same: int,
+        self, values: Mapping[str, Array], described: list[dict[str, Any]], same: int
     ) -> list[str]:
         """Tell of rows that are the same where small differences and ids do not count."""
         loose, chance = list[Rough](), 1.0
         for position, one in enumerate(described):
-            name, words = one["name"], one.get("categories")
+            name = one["name"]
             is_id = identifies(one, self._rows)
             if not is_id:
                 chance *= alike_by_chance(self._rows, one["unique"] + bool(one["missing"]))
-            if name in places:
-                dtype = np.float64 if words is None else np.int32
-                values = map_tensor(prepared, places[name], self._rows, dtype)
-                loose += roughly(position, one, values, ignored=is_id)
+            if name in values:
+                loose += roughly(position, one, values[name], ignored=is_id)
         return rough_repeats(self._hashes, loose, same, chance)
 
     def _new(self, name: str, position: int) -> Column:
@@ -258,6 +261,14 @@ class _Table:
                     for name in unknown[:MAX_PROBLEMS]
                 )
             )
+
+
+def _renumber(codes: Array, places: Array) -> None:
+    """Give words the numbers of their places in the alphabet, in the prepared file itself."""
+    if (places[:-1] != np.arange(len(places) - 1)).any():
+        for start in range(0, len(codes), _RENUMBERED):
+            some = codes[start : start + _RENUMBERED]
+            some[:] = places[some]
 
 
 def _doubted(column: Column) -> Iterator[str]:

@@ -27,6 +27,7 @@ TYPES = ("integer", "number", "categorical", "text", "datetime", *DECLARED)
 SHARE = 0.9  # of the values that are not missing: so many numbers make a column of numbers
 MAX_CATEGORIES = 10_000
 MAX_LABEL_CHARACTERS = 1000
+_MOST_SPELLINGS = 1000  # that a file's cells are compared with while they are read
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class Column:
         self.distinct = Distinct(limit)
         self.tensor: Tensor | None = None
         self._spool = spool
+        self._spellings: dict[str, None] = {}  # words as the file has them, missing ones too
         self._label_hashes = np.array([MISSING_HASH])  # the last: of a missing value
         self._label_kinds: dict[str, Array] = {}
 
@@ -129,12 +131,13 @@ class Column:
     def add_texts(
         self, series: pl.Series, place: Callable[[int], str], read: Texts | None = None
     ) -> Array:
-        """Add rows of text as it is in the file; return their hashes.
+        """Add rows of text as it is in the file, or of words that are known; return their hashes.
 
         ``read``: the same, read already, where ``loose``.
         """
         if self.mode == "categorical":
             return self._add_words(series, place)
+        series = series.cast(pl.String)
         if read is None:
             read = _read_one(series, self.marks)
         if self.mode == "text":
@@ -215,7 +218,8 @@ class Column:
 
     def _add_words(self, series: pl.Series, place: Callable[[int], str]) -> Array:
         self._begin("categorical")
-        found = series.drop_nulls().unique()
+        dtype = series.dtype
+        found = dtype.categories if isinstance(dtype, pl.Enum) else series.drop_nulls().unique()
         words = found.str.strip_chars(BLANKS)
         labels = self.labels
         known = len(labels)
@@ -230,8 +234,8 @@ class Column:
         if fresh:
             self._learn(fresh)
         codes_of = np.array([*(labels.get(w, -1) for w in words.to_list()), -1], np.int32)
-        kinds = series.cast(pl.Enum(found)).to_physical().cast(pl.Int64).fill_null(len(found))
-        codes = codes_of[kinds.to_numpy()]
+        kinds = series if dtype == pl.Enum else series.cast(pl.Enum(found))
+        codes = codes_of[kinds.to_physical().cast(pl.Int64).fill_null(len(found)).to_numpy()]
         seen = np.bincount(codes + 1, minlength=len(labels) + 1)
         self.counts = np.concatenate([self.counts, np.zeros(len(fresh), np.int64)]) + seen[1:]
         self.present += len(codes) - int(seen[0])
@@ -239,11 +243,21 @@ class Column:
             if kind not in self.firsts and not good[known:-1].all():
                 row = int(np.argmax(~good[codes]))
                 self._note(kind, row, place, list(labels)[codes[row]])
+        self._spell(found)
         hashes: Array = self._label_hashes[codes]
         self.rows += len(codes)
         if self.tensor is not None:
             self.tensor.add(codes)
         return hashes
+
+    def _spell(self, found: pl.Series) -> None:
+        """Have the next cells read as words that are known, once a block has brought no others."""
+        known = len(self._spellings)
+        self._spellings |= dict.fromkeys(found.to_list())
+        if known < len(self._spellings) or known > _MOST_SPELLINGS:
+            self.straight = None
+        elif self.straight is None:
+            self.straight = pl.Enum([*self._spellings])
 
     def _learn(self, fresh: list[str]) -> None:
         """Remember what new labels are; a missing one, the last, is whatever is wanted."""
@@ -272,7 +286,7 @@ class Column:
 
     def _give_up_words(self) -> None:
         self._count_words()
-        self.mode, self.tensor = "text", None
+        self.mode, self.tensor, self.straight = "text", None, None
         self.distinct.add(self._label_hashes[:-1])
         self.labels = {}
 

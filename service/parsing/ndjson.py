@@ -15,7 +15,7 @@ from service.parsing.building import Block
 from service.parsing.layout import MAX_COLUMNS, MAX_RECORD_BYTES
 from service.parsing.marks import PLAIN
 from service.parsing.result import FILE, check_name
-from service.parsing.text import TextFile
+from service.parsing.text import TextFile, count_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -48,6 +48,10 @@ class NdjsonFile:
     def warnings(self) -> list[str]:
         """What was left out."""
         return [f"blank lines left out: {self._blank_lines:,}"] if self._blank_lines else []
+
+    def foreseen_rows(self) -> int:
+        """Return how many rows there are, if none of its lines is blank."""
+        return count_lines(self._path)
 
     def blocks(self, columns: Mapping[str, Column], *, again: bool) -> Iterator[Block]:
         """Yield all rows; a key that an object lacks has no value there."""

@@ -33,6 +33,11 @@ class ParquetFile:
         self._path = path
         self._progress = progress
         self.warnings: list[str] = []
+        self._rows = 0
+
+    def foreseen_rows(self) -> int:
+        """Return how many rows there are, as the file itself tells."""
+        return self._rows
 
     def blocks(self, columns: Mapping[str, Column], *, again: bool) -> Iterator[Block]:
         """Yield all rows."""
@@ -40,7 +45,7 @@ class ParquetFile:
             frame = pl.scan_parquet(self._path, glob=False)
             schema = frame.collect_schema()
             names = [name for name in _checked(schema) if not again or name in columns]
-            total = int(frame.select(pl.len()).collect().item())
+            total = self._rows = int(frame.select(pl.len()).collect().item())
         except _ERRORS as error:
             raise _broken(error) from None
         if not total:

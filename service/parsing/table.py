@@ -21,7 +21,7 @@ from service.parsing.layout import (
     read_header,
 )
 from service.parsing.result import FILE
-from service.parsing.text import TextFile
+from service.parsing.text import TextFile, count_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -65,6 +65,10 @@ class CsvFile:
         if len(self._names) == 1 and (found := [c for c in ";\t|" if c in self._names[0]]):
             said.append(f"it has one column only: is it separated by {found[0]!r}, in each line?")
         return said
+
+    def foreseen_rows(self) -> int:
+        """Return how many rows there are, if each is a line."""
+        return count_lines(self._path) - self._dialect.header - self._dialect.announced
 
     def blocks(self, columns: Mapping[str, Column], *, again: bool) -> Iterator[Block]:
         """Yield all rows; a column's ``straight`` says how its cells may be read."""
@@ -110,11 +114,12 @@ class CsvFile:
         wanted: list[str],
         columns: Mapping[str, Column],
     ) -> Block:
-        dtypes: dict[str, pl.DataType] = {}
+        dtypes: dict[str, pl.DataType] = dict.fromkeys(wanted, pl.String())
+        quoted = self._dialect.quote.encode() in body  # then no word would be known
         for name in wanted:
             straight = columns[name].straight if name in columns else None
-            refused = self._refused[name] >= _PATIENCE
-            dtypes[name] = straight if straight is not None and not refused else pl.String()
+            if straight is not None and self._refused[name] < _PATIENCE:
+                dtypes[name] = pl.String() if quoted and straight == pl.Enum else straight
         frame = self._read(body, dtypes)
         if frame is None:
             frame = self._as_text(body, dtypes)
@@ -131,7 +136,7 @@ class CsvFile:
         keys = {name: f"column_{index}" for index, name in enumerate(self._names)}
         schema: dict[str, pl.DataType] = dict.fromkeys(keys.values(), pl.String())
         schema |= {keys[name]: dtype for name, dtype in dtypes.items()}
-        numbers = [keys[name] for name, dtype in dtypes.items() if dtype != pl.String]
+        typed = any(dtype != pl.String for dtype in dtypes.values())
         try:
             frame = pl.read_csv(
                 body,
@@ -144,10 +149,10 @@ class CsvFile:
                 decimal_comma=self.marks.decimal == ",",
             )
         except pl.exceptions.ComputeError:
-            if not numbers:
+            if not typed:
                 raise
             return None
-        floats = [key for key in numbers if schema[key] == pl.Float64]
+        floats = [keys[name] for name, dtype in dtypes.items() if dtype == pl.Float64]
         if floats and not all(frame.select(pl.col(floats).is_finite().all()).row(0)):
             return None
         return frame
@@ -159,7 +164,9 @@ class CsvFile:
             raise AssertionError("text is read as text")
         for (name, dtype), series in zip(dtypes.items(), frame, strict=True):
             if dtype != pl.String:
-                read = series.cast(dtype, strict=False).cast(pl.Float64).fill_nan(None)
+                read = series.cast(dtype, strict=False)
+                if dtype == pl.Float64:
+                    read = read.fill_nan(None)
                 others = series.filter(series.is_not_null() & read.is_null())
                 found = set(others.unique().to_list())
                 markers = found & MISSING

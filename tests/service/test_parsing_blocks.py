@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chainrule.errors import DataError
-from service.parsing import gathering
+from service.parsing import gathering, spool
+from service.parsing.files import parse_file
 from service.parsing.layout import Dialect, records_in
 from service.parsing.sketch import Distinct, hash_numbers
 from tests.table_files import in_blocks, read
@@ -27,6 +28,7 @@ KINDS = {
     "integer": lambda rng: str(rng.randrange(-50, 50)),
     "number": lambda rng: repr(rng.normalvariate(0, 100)),
     "words": lambda rng: rng.choice(WORDS),
+    "plain words": lambda rng: rng.choice(["red", "green", " red", "Blue", "NA"]),
     "times": lambda rng: (DAY + dt.timedelta(hours=rng.randrange(99))).isoformat(),
     "missing": lambda rng: rng.choice(MISSING),
     "odd": lambda rng: rng.choice(ODD),
@@ -116,13 +118,59 @@ def test_words_beyond_all_categories_become_text_in_whatever_block(monkeypatch):
 def test_the_prepared_file_is_what_safetensors_writes(tmp_path):
     from safetensors.numpy import load, save
 
-    from service.parsing.files import parse_file
-
     path = tmp_path / "upload"
     path.write_bytes('z,é "q",b\n1,x,2.5\n,,?\n'.encode().replace(b'"q"', b"q"))
     parse_file(path, "csv", tmp_path / "prepared")
     data = (tmp_path / "prepared").read_bytes()
     assert data == save(load(data))
+
+
+@pytest.mark.parametrize(
+    ("head", "tail", "anew"),
+    [
+        ("", "", False),
+        ("", "\n", True),  # a blank line
+        ("", '0,1,"two\nlines"\n', True),
+        ("0,1,blue\n", "0,x,blue\n" * 900, True),  # y turns out to be words
+    ],
+)
+def test_a_table_is_written_to_its_place_at_once(monkeypatch, head, tail, anew):
+    written = []
+    write_anew = spool.Spool._write_anew
+    monkeypatch.setattr(
+        spool.Spool, "_write_anew", lambda *args: written.append(1) or write_anew(*args)
+    )
+    rows = "".join(f"{n / 4},{n % 7},{'red' if n % 3 else 'blue'}\n" for n in range(500))
+    data = f"x,y,z\n{head}{rows}{tail}".encode()
+    assert outcome(data, 200) == outcome(data, 1 << 22)
+    assert bool(written) == anew
+
+
+def test_words_that_are_known_are_read_as_such_until_others_come(monkeypatch):
+    seen = []
+    add = gathering.Column.add_texts
+    monkeypatch.setattr(
+        gathering.Column,
+        "add_texts",
+        lambda self, series, *rest: seen.append(series.dtype) or add(self, series, *rest),
+    )
+    words = ["red", " red", "NA", "", "blue"]
+    data = "x,z\n" + "".join(f"0,{words[n % 5]}\n" for n in range(400)) + "0,new\n"
+    schema, tensors = outcome(data.encode(), 100)
+    assert {dtype.base_type() for dtype in seen} == {pl.String, pl.Enum}
+    column = schema["columns"][1]
+    assert column["categories"] == ["blue", "new", "red"]
+    assert (column["counts"], column["missing"]) == ([80, 1, 160], 160)
+    codes = np.frombuffer(tensors["z"][1], np.int32)
+    assert codes.tolist() == [2, 2, -1, -1, 0] * 80 + [1]
+
+
+def test_of_a_file_that_is_refused_nothing_is_left(tmp_path):
+    path = tmp_path / "upload"
+    path.write_bytes(b"a,b\n" + b"1,2\n" * 99 + b"1,2,3\n")
+    with in_blocks(50), pytest.raises(DataError, match="line 101"):
+        parse_file(path, "csv", tmp_path / "prepared")
+    assert [*tmp_path.iterdir()] == [path]
 
 
 def test_statistics_are_those_of_numpy():
