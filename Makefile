@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev up demo test test-reference coverage check fix migrate bench bench-data bench-engine bench-h2o bench-memory bench-parse bench-predictions bench-recovery bench-service bench-tables chaos clean faults lost-commits mutants simulate
+.PHONY: help install install-dev up demo test test-reference coverage check fix migrate bench bench-data bench-engine bench-h2o bench-memory bench-parse bench-predictions bench-recovery bench-service bench-tables bench-uploads chaos clean faults lost-commits mutants simulate
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -84,6 +84,9 @@ bench-parse: install-dev  ## a table parsed, beside polars alone: time and memor
 
 bench-data: install-dev  ## a CSV of 2 GB uploaded, parsed and trained on: time and memory (BENCH="--mb 200")
 	$(BIN)/python -m benchmarks.data $(BENCH)
+
+bench-uploads: install-dev  ## 4 GB sent at once, packed, in parts: the API's memory (BENCH="--mb 400")
+	$(BIN)/python -m benchmarks.uploads $(BENCH)
 
 bench-tables: install-dev  ## small tables beside scikit-learn's own pipeline
 	$(BIN)/python -m benchmarks.tables

@@ -12,8 +12,10 @@ import numpy as np
 import onnx
 import pytest
 from safetensors.numpy import load
+from sqlalchemy import update
 
 import chainrule
+from service.store.tables import Job
 from tests.api_testing import flowers, trained
 from tests.onnx_running import session
 
@@ -142,7 +144,12 @@ def test_the_system_tells_its_versions(api):
 
 def test_prometheus_reads_what_the_database_counts(api):
     job = api.submit()
-    api.submit()
+    other = api.submit()
+    api.database.transact(
+        lambda uow: uow.session.execute(
+            update(Job).where(Job.id.in_([job["id"], other["id"]])).values(crashes=1)
+        )
+    )
     api.post(job["links"]["cancel"])
     answer = api.get("/metrics")
     assert answer.mimetype == "text/plain"
@@ -151,6 +158,7 @@ def test_prometheus_reads_what_the_database_counts(api):
     assert 'chainrule_jobs{state="cancelled"} 1.0' in lines
     assert 'chainrule_jobs{state="failed"} 0.0' in lines
     assert "chainrule_datasets 1.0" in lines
+    assert "chainrule_jobs_recovering 1.0" in lines  # the other one has ended
     assert any(line.startswith("chainrule_oldest_queued_seconds ") for line in lines)
 
 

@@ -17,7 +17,7 @@ from service.actions.recovery import Recovery
 from service.store.database import Database
 from service.store.tables import Job
 from tests import training_jobs
-from tests.stalling import StallingProxy
+from tests.proxy import StallingProxy
 from tests.waiting import eventually
 from worker.attempt import Attempt
 
