@@ -11,7 +11,7 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 from chainrule.client.payload import IDX_NAME
-from chainrule.errors import DataError
+from chainrule.errors import DataError, step
 from chainrule.recipe.values import listed, shown
 
 if TYPE_CHECKING:
@@ -71,11 +71,16 @@ def _csv(text: str, delimiter: str, recipe: Recipe | None) -> list[dict[str, Any
     if lacking:
         detail = f"has no column {shown(lacking[0])}; its first line names {listed(names)}"
         raise UnreadHereError.at("", detail)
+    numbers = _numbers_of(recipe)
     rows: list[dict[str, Any]] = []
     for index, row in enumerate(reader):
         if "" in row or None in row.values():
             fields = f"must have {len(names)} fields"
             raise UnreadHereError.at(f"rows[{index}]", fields)
+        for name in numbers:
+            if "," in row[name]:  # what it means, the whole file says, as in training
+                detail = f"{shown(row[name])} has a comma: thousands or decimals?"
+                raise UnreadHereError.at(f"rows[{index}]{step(name)}", detail)
         rows.append(row)  # text as it stands: the model's own recipe reads it, as in training
     if not rows:
         raise DataError.at("", "the file holds no rows")
@@ -139,6 +144,12 @@ def _columns_of(recipe: Recipe | None) -> list[str]:
     columns = [c["name"] for one in _inputs_of(recipe) for c in one.get("columns", ())]
     window = ((recipe or {}).get("window") or {}).get("window") or {}
     return [*columns, *filter(None, (window.get("group"), window.get("order_by")))]
+
+
+def _numbers_of(recipe: Recipe | None) -> list[str]:
+    """Return the columns that a recipe reads as numbers."""
+    columns = [c for one in _inputs_of(recipe) for c in one.get("columns", ())]
+    return [c["name"] for c in columns if c.get("kind") == "number"]
 
 
 def _arrays_of(recipe: Recipe | None) -> str | list[str] | None:

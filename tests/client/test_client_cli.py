@@ -301,6 +301,22 @@ def test_a_file_that_is_not_plain_is_read_by_the_service(say, configured, job, t
     assert (code, "give the model's id in the place of its bundle" in err) == (2, True)
 
 
+def test_a_file_with_thousands_is_predicted_as_it_was_trained_on(say, configured, tmp_path):
+    path = tmp_path / "incomes.csv"
+    lines = [f'"{1000 + 7 * i:,}.50",{"rich" if i > 20 else "poor"}' for i in range(40)]
+    path.write_text("\n".join(["income,who", *lines]) + "\n", "utf-8")
+    bundle = tmp_path / "model.zip"
+    code, out, err = say("train", path, "--target", "who", "--json", "-o", bundle)
+    assert code == 0, err
+    code, out, err = say("predict", json.loads(out)["id"], path)
+    assert (code, set(out.split())) == (0, {"poor", "rich"}), err
+    assert len(out.split()) == 40
+    code, _, err = say("predict", bundle, path)
+    assert code == 2
+    assert "rows[0].income: '1,000.50' has a comma" in err
+    assert "give the model's id in the place of its bundle" in err
+
+
 def test_models_lists_what_was_learnt(say, configured, job):
     code, out, _ = say("models")
     assert code == 0

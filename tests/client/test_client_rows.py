@@ -42,6 +42,15 @@ def test_so_is_a_csv_that_lacks_a_column(tmp_path, recipe, text, column):
         read_rows(path, recipe)
 
 
+def test_so_is_a_number_with_a_comma_which_only_the_whole_file_explains(tmp_path):
+    columns = [{"name": "city", "kind": "category"}, {"name": "x", "kind": "number"}]
+    path = tmp_path / "rows.csv"
+    path.write_text('city,x\n"Ulm, Donau",1\nBonn,"1,234.50"\n', "utf-8")
+    with pytest.raises(UnreadHereError) as caught:
+        read_rows(path, {"inputs": {"kind": "table", "columns": columns}})
+    assert str(caught.value) == "rows[1].x: '1,234.50' has a comma: thousands or decimals?"
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
