@@ -22,6 +22,7 @@ from chainrule.cli.shared import (
     warn,
 )
 from chainrule.client.payload import document
+from chainrule.errors import ClientError
 from chainrule.recipe.values import counted
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ TASKS = ["classification", "regression", "reconstruction", "forecast"]
 @click.argument("source", metavar="FILE")
 @click.option("--target", metavar="NAME", help="The column (or array) to learn.")
 @click.option("--inputs", metavar="NAMES", help="Columns or arrays to learn from, by commas: all.")
+@click.option("--exclude", metavar="NAMES", help="Columns not to learn from, by commas, as an id.")
 @click.option("--task", type=click.Choice(TASKS), help="By the target.")
 @click.option(
     "--architecture",
@@ -64,6 +66,16 @@ TASKS = ["classification", "regression", "reconstruction", "forecast"]
 @click.option(
     "--warm-start", metavar="ID", help="Whose weights to begin with: a model, or a job[@step]."
 )
+@click.option(
+    "--data",
+    metavar="JSON",
+    help="More of the job's `data`, as JSON or a file of it: split, window, preprocessing ...",
+)
+@click.option(
+    "--training",
+    metavar="JSON",
+    help="More of its `training`: class_weights, early_stopping, schedule ...",
+)
 @click.option("--name", metavar="NAME", help="The job's name.")
 @click.option("--watch/--detach", "stay", default=True, help="Follow the job (default), or go.")
 @click.option(
@@ -82,8 +94,12 @@ def train(session: Session, source: str, stay: bool, output: Path | None, **opti
     \b
       chainrule train iris.csv --target species --layers "16 relu" --epochs 60
 
+      chainrule train churn.csv --target churned --exclude customer_id \\
+        --training '{"class_weights": "balanced", "early_stopping": {}}'
+
     The last layer is added to fit the target, or written as `auto`. What is not given is the
-    service's default. Ctrl-C leaves the job running.
+    service's default; an option of its own goes before --data and --training. Ctrl-C leaves the
+    job running.
     """  # noqa: D301 click wants the backspace
     if options["architecture"] and options["layers"] is not None:
         raise click.UsageError("give --architecture or --layers, not both")
@@ -221,20 +237,40 @@ def _type(given: str) -> tuple[str, str]:
 
 
 def _data(options: dict[str, Any]) -> dict[str, Any]:
-    inputs = options["inputs"]
-    names = [name.strip() for name in inputs.split(",")] if inputs else None
-    given = {"inputs": names, "target": options["target"], "task": options["task"]}
+    given: dict[str, Any] = {name: _names(options[name]) for name in ("inputs", "exclude")}
+    given |= {"target": options["target"], "task": options["task"]}
+    data = _more("data", options)
     if options["folds"] is not None:
-        given["split"] = {"kind": "k_fold", "folds": options["folds"]}
-    return {name: value for name, value in given.items() if value is not None}
+        split = data.get("split")
+        also = split if isinstance(split, dict) and split.get("kind") == "k_fold" else {}
+        given["split"] = {**also, "kind": "k_fold", "folds": options["folds"]}
+    return data | {name: value for name, value in given.items() if value is not None}
+
+
+def _names(given: str | None) -> list[str] | None:
+    return [name.strip() for name in given.split(",")] if given else None
+
+
+def _more(option: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Read a part of the job from JSON, or from a file that holds it."""
+    given: str = options[option] or "{}"
+    try:
+        text = given if given.lstrip()[:1] in ("{", "[") else Path(given).read_text("utf-8")
+        return document(text)
+    except (OSError, UnicodeDecodeError, ClientError) as error:
+        raise click.BadParameter(str(error), param_hint=f"--{option}") from None
 
 
 def _training(options: dict[str, Any]) -> dict[str, Any]:
     plain = ("loss", "epochs", "batch_size", "seed")
-    training = {name: options[name] for name in plain if options[name] is not None}
+    training = _more("training", options)
+    training |= {name: options[name] for name in plain if options[name] is not None}
     rate = options["learning_rate"]
     if options["optimizer"] or rate is not None:
-        optimizer = {"kind": options["optimizer"] or "adam"}
+        given = training.get("optimizer", "adam") if options["optimizer"] is None else {}
+        optimizer = dict(given) if isinstance(given, dict) else {"kind": given}
+        if options["optimizer"]:
+            optimizer["kind"] = options["optimizer"]
         training["optimizer"] = optimizer if rate is None else optimizer | {"learning_rate": rate}
     if options["warm_start"]:
         training["warm_start"] = _source(options["warm_start"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chainrule.errors import Problem, SpecError, step
 from chainrule.naming import unnamed
-from chainrule.recipe.values import counted, listed
+from chainrule.recipe.values import counted, listed, unknown_name
 from chainrule.spec import split_columns
 from chainrule.spec.windowing import SlidingWindow
 
@@ -85,6 +85,7 @@ def choose(
     if data.window is not None and noun == "array":
         raise SpecError.at("window", "is of a table's rows; arrays hold sequences as they are")
     _check_split(data, known, noun)
+    _check_excluded(data, known, noun)
     targets = {} if _gives_back(data, outputs) else _targets(data, known, noun, outputs)
     taken = {one.name for one in targets.values()}
     by_input: dict[str, Any] = {}
@@ -142,7 +143,7 @@ def _targets(data: DataSpec, known: Known, noun: str, outputs: Sequence[str]) ->
         raise SpecError.at("target", f"is missing: name the {noun} {whose}{hint}; {there}")
     for name, place in found.values():
         if name not in known:
-            raise SpecError.at(place, f"there is no {noun} {name!r}; {there}")
+            raise SpecError.at(place, unknown_name(noun, name, [*known]))
         if known[name].get("type") == "text":
             raise SpecError.at(place, _too_many(known[name]))
         if known[name].get("type") == "datetime":
@@ -223,12 +224,14 @@ def _groups(
 def _inputs(data: DataSpec, known: Known, noun: str, taken: set[str]) -> list[Named]:
     """Return the columns of a table, or the arrays that may go into one input."""
     if data.inputs == "*":
-        out = {*taken, data.sample_weight, *split_columns(data.split)}
+        out = {*taken, data.sample_weight, *split_columns(data.split), *data.exclude}
         if data.window is not None:
             out |= {data.window.group, data.window.order_by}
         names = [n for n, one in known.items() if n not in out and one.get("type") != "text"]
         if not names and not _holds_past(data):
-            detail = f"there is no {noun} but the target {listed(sorted(taken))}"
+            but = listed(sorted({*taken, *data.exclude}))
+            kept = "the target and what is excluded," if data.exclude else "the target"
+            detail = f"there is no {noun} but {kept} {but}"
             raise SpecError.at("inputs", detail)
         return [Named(name, "inputs") for name in names]
     if isinstance(data.inputs, str):
@@ -264,7 +267,7 @@ def _check_inputs(  # noqa: PLR0913
     problems = []
     for index, (name, here) in enumerate(chosen):
         if name not in known:
-            detail = f"there is no {noun} {name!r}; the {noun}s are {listed(list(known))}"
+            detail = unknown_name(noun, name, [*known])
         elif name in taken:
             detail = f"{name!r} is the target" if len(taken) == 1 else f"{name!r} is a target"
         elif not twice and name in [one.name for one in chosen[:index]]:
@@ -288,7 +291,7 @@ def _check_weight(data: DataSpec, known: Known, noun: str, taken: set[str]) -> N
     if name is None:
         return
     if name not in known:
-        detail = f"there is no {noun} {name!r}; the {noun}s are {listed(list(known))}"
+        detail = unknown_name(noun, name, [*known])
     elif name in taken:
         detail = f"{name!r} is the target or an input"
     elif known[name].get("type") in ("text", "categorical", "datetime"):
@@ -310,7 +313,7 @@ def _check_split(data: DataSpec, known: Known, noun: str) -> None:
         place += f"[{index}]" if len(names) > 1 else ""
         one = known.get(name, {})
         if not one:
-            detail = f"there is no {noun} {name!r}; the {noun}s are {listed(list(known))}"
+            detail = unknown_name(noun, name, [*known])
         elif one.get("type") == "text":
             detail = _too_many(one)
         elif math.prod(one.get("shape", [1])[1:]) > 1:
@@ -320,6 +323,24 @@ def _check_split(data: DataSpec, known: Known, noun: str) -> None:
         else:
             continue
         problems.append(Problem(place, detail))
+    if problems:
+        raise SpecError(*problems)
+
+
+def _check_excluded(data: DataSpec, known: Known, noun: str) -> None:
+    """Raise SpecError at each column that is not there to be left out, or is to go in, too."""
+    given = data.inputs
+    groups = list(given.values()) if isinstance(given, dict) else [given if given != "*" else []]
+    named = {name for one in groups for name in ([one] if isinstance(one, str) else one)}
+    problems = []
+    for index, name in enumerate(data.exclude):
+        if name not in known:
+            detail = unknown_name(noun, name, [*known])
+        elif name in named:
+            detail = f"{name!r} is one of the inputs"
+        else:
+            continue
+        problems.append(Problem(f"exclude[{index}]", detail))
     if problems:
         raise SpecError(*problems)
 

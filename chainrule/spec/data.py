@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,12 @@ class DataSpec(Document):
         "*",
         description='Names, or "*": all that can go in. Of a network with several inputs the '
         "arrays of their names, or {input: array}, or {input: [columns]}.",
+    )
+    exclude: list[Name] = Field(
+        [],
+        description='What "*" leaves out besides the targets: an id, say, or what is known only '
+        "afterwards.",
+        exclude_if=operator.not_,
     )
     target: Name | list[Name] | dict[str, Name] | None = Field(
         None,

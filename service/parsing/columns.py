@@ -98,7 +98,8 @@ def warn(column: dict[str, Any], rows: int, warnings: list[str]) -> None:
         values = ("about " if estimated else "") + counted(unique, "different value")
         warnings.append(f"{place} is text with {values}: it cannot be used")
     elif identifies(column, rows):
-        warnings.append(f"{place} has a different value in every row: an id teaches nothing")
+        different = f"{place} has a different value in every row"
+        warnings.append(f"{different}: an id teaches nothing, data.exclude leaves it out")
     if unique and missing > rows * MOSTLY_MISSING:
         warnings.append(f"{place} has no value in {missing:,} of {rows:,} rows")
 

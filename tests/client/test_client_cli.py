@@ -67,6 +67,32 @@ def test_train_takes_an_architecture_from_a_file_and_every_option(say, configure
     assert (training["batch_size"], training["seed"]) == (8, 7)
 
 
+def test_train_takes_more_of_a_job_as_json_or_a_file_and_its_own_options_go_first(
+    say, configured, table, tmp_path
+):
+    more = tmp_path / "training.json"
+    more.write_text('{"epochs": 9, "class_weights": "balanced", "optimizer": {"kind": "nadam"}}')
+    words = ["--target", "color", "--exclude", "height", "--epochs", "1", "--learning-rate", "0.1"]
+    words += ["--data", '{"split": {"kind": "stratified"}}', "--training", more]
+    code, out, err = say("train", table, *words, "--json")
+    assert code == 0, err
+    config = json.loads(out)["config"]
+    assert config["data"]["inputs"] == ["x", "y"]
+    assert config["data"]["split"]["kind"] == "stratified"
+    training = config["training"]
+    assert (training["epochs"], len(training["class_weights"])) == (1, 2)
+    assert (training["optimizer"]["kind"], training["optimizer"]["learning_rate"]) == ("nadam", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("option", "given"), [("--data", "{target"), ("--training", "[1]"), ("--data", "no/such.json")]
+)
+def test_what_is_no_json_is_named_with_its_option(say, configured, table, option, given):
+    code, _, err = say("train", table, "--target", "color", option, given)
+    assert code == 2
+    assert f"Invalid value for {option}" in err
+
+
 def test_a_job_begins_with_the_weights_of_a_model_or_of_a_checkpoint(say, configured, table, job):
     step = job["progress"]["step"]
     for named, wanted in (

@@ -202,17 +202,40 @@ def test_the_request_comes_back_with_everything_decided():
     }
 
 
+def test_what_is_excluded_is_no_input_and_the_decided_request_says_the_same_again():
+    tensors, schema = people()
+    asked = DataSpec(target="pay", exclude=["city"])
+    recipe, data = Recipe.fit(tensors, schema, asked, seed=0)
+    assert (data.render()["inputs"], data.render()["exclude"]) == (["age"], ["city"])
+    again, same = Recipe.fit(tensors, schema, DataSpec(**data.render()), seed=0)
+    assert (again, same) == (recipe, data)
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
         (
             {"target": "citty"},
-            "target: there is no column 'citty'; the columns are 'age', 'city', 'pay'",
+            "target: there is no column 'citty', did you mean 'city'? the columns are 'age', "
+            "'city', 'pay'",
         ),
         ({}, "target: is missing: name the column to learn; the columns are 'age', 'city', 'pay'"),
         (
             {"target": "pay", "inputs": ["age", "size"]},
             "inputs[1]: there is no column 'size'; the columns are 'age', 'city', 'pay'",
+        ),
+        (
+            {"target": "pay", "exclude": ["city", "agee"]},
+            "exclude[1]: there is no column 'agee', did you mean 'age'? the columns are 'age', "
+            "'city', 'pay'",
+        ),
+        (
+            {"target": "pay", "inputs": ["age", "city"], "exclude": ["city"]},
+            "exclude[0]: 'city' is one of the inputs",
+        ),
+        (
+            {"target": "pay", "exclude": ["city", "age"]},
+            "inputs: there is no column but the target and what is excluded, 'age', 'city', 'pay'",
         ),
         ({"target": "pay", "inputs": "pay"}, "inputs: 'pay' is the target"),
         ({"target": "pay", "inputs": ["age", "age"]}, "inputs[1]: 'age' is named twice"),
