@@ -32,9 +32,8 @@ __all__ = [
     "unknown_name",
 ]
 
-MISSING = frozenset(
-    ("", "NA", "N/A", "NaN", "nan", "NAN", "-nan", "-NaN", "null", "NULL", "None", "?")
-)
+_MISSING = "NA N/A n/a #N/A <NA> NaN nan NAN -nan -NaN null NULL None ?"
+MISSING = frozenset(["", *_MISSING.split()])
 BLANKS = " \t\r\n\f\v"  # stripped from both ends of every cell
 
 MAX_DIMENSIONS = 4

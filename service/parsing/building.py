@@ -22,13 +22,13 @@ from service.parsing.columns import (
 )
 from service.parsing.datetimes import seconds_of
 from service.parsing.gathering import TYPES, Column, Texts, read_texts
-from service.parsing.marks import DECLARED, Marks, ambiguous
+from service.parsing.marks import DECLARED, Marks, ambiguous, otherwise
 from service.parsing.result import FILE
 from service.parsing.sketch import RowHashes
 from service.parsing.spool import Spool, Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from chainrule.kernels import Array
@@ -212,7 +212,8 @@ class _Table:
                 columns.append(described)
                 warnings += said
                 warn(described, self._rows, warnings)
-                warnings += _doubted(self.columns[described["name"]])
+                name = described["name"]
+                warnings += _doubted(self.columns[name], labels.get(name, ([],))[0])
             same, said = counting.result()
         warnings += [*said, *self._almost(values, columns, same)]
         return {"kind": "table", "rows": self._rows, "columns": columns, "warnings": warnings}
@@ -271,13 +272,16 @@ def _renumber(codes: Array, places: Array) -> None:
             some[:] = places[some]
 
 
-def _doubted(column: Column) -> Iterator[str]:
-    """Ask about words that are numbers, if only it were known what their marks mean."""
+def _doubted(column: Column, labels: Sequence[str]) -> Iterator[str]:
+    """Ask about words that may be numbers or dates, had they been written as such."""
     first = column.firsts.get("number")
-    if column.wanted is not None or column.decided() not in ("categorical", "text"):
+    if column.wanted is not None or column.decided() not in ("categorical", "text") or not first:
         return
-    if first is not None and ambiguous(first.text):
-        asked = f"column {column.name!r} is read as words: is {shown(first.text)} a number?"
+    read = f"column {column.name!r} is read as words"
+    if hint := otherwise(labels or [first.text]):
+        yield f"{read}, as {shown(first.text)}: {hint}"
+    elif ambiguous(first.text):
+        asked = f"{read}: is {shown(first.text)} a number?"
         yield f'{asked} Give its type, "decimal_point" or "decimal_comma"'
 
 
@@ -312,6 +316,8 @@ def _problems(column: Column) -> list[Problem]:
         return []
     cell, detail = column.firsts.get(kind), f"is not a {kind}"
     of_all = f" ({getattr(column, kind + 's'):,} of {column.present:,} values are)"
+    if column.wanted is None:
+        of_all += '; leave it empty if it is missing, or give the type "categorical"'
     if kind == "datetime":
         detail = "is not a date or time"
     if cell is None and kind == "number":

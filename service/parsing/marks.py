@@ -10,11 +10,20 @@ import polars as pl
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["DECLARED", "PLAIN", "Marks", "ambiguous", "grouped_marks"]
+__all__ = ["DECLARED", "PLAIN", "Marks", "ambiguous", "grouped_marks", "otherwise"]
 
 _FRACTIONAL = r"[0-9][.,eE]|[.,][0-9]"
 _FRACTION = re.compile(r"[+-]?[0-9]*[.,][0-9]+")
 _MARKED = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)+")
+_DAY = re.compile(  # 31.05.2024, 5/31/24, 31-5-2024, 2024/05/31, also with a time
+    r"(?:[0-9]{1,2}([./-])[0-9]{1,2}\1(?:[0-9]{4}|[0-9]{2})|[0-9]{4}([./])[0-9]{1,2}\2[0-9]{1,2})"
+    r"(?:[T ,]+[0-9]{1,2}:[0-9]{2}.*)?"
+)
+_UNIT = r"[%€$£¥]"
+_MEASURED = re.compile(  # 26.5 %, $1,234.50, 1 234,5, 1'234
+    rf"[+-]?{_UNIT} ?[+-]?[0-9][0-9.,' ]*|[+-]?[0-9][0-9.,' ]* ?{_UNIT}|"
+    r"[+-]?[0-9]{1,3}(?:[' \u00a0\u202f][0-9]{3})+(?:[.,][0-9]+)?"
+)
 
 
 class Marks(NamedTuple):
@@ -91,3 +100,12 @@ def grouped_marks(columns: Iterable[Sequence[str]]) -> tuple[Marks, str] | None:
 def ambiguous(text: str) -> bool:
     """Tell whether a text may be a number, if only it were known what its marks mean."""
     return _MARKED.fullmatch(text) is not None
+
+
+def otherwise(texts: Sequence[str]) -> str | None:
+    """Say how words should be written that all are dates, or all numbers, in a way of their own."""
+    if all(map(_DAY.fullmatch, texts)):
+        return "dates are written 2024-05-31"
+    if all(map(_MEASURED.fullmatch, texts)):
+        return "numbers are written 1234.5, without units or blanks"
+    return None

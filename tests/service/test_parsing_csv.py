@@ -75,7 +75,8 @@ def test_the_shipped_digits_parse_as_integers():
 
 
 @pytest.mark.parametrize(
-    "word", ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?", "  ", ' "NA" '.strip()]
+    "word",
+    [*"NA N/A n/a #N/A <NA> NaN nan null NULL None ?".split(), "", "  ", ' "NA" '.strip()],
 )
 def test_each_marker_of_a_missing_value_is_known_in_both_types(word):
     found = columns(f"n,c\n1,x\n{word},{word}\n".encode())
@@ -101,7 +102,8 @@ def test_blank_lines_are_left_out_and_told_and_do_not_move_line_numbers():
 def test_a_word_in_a_column_of_numbers_is_located():
     data = b"id,age\n" + b"0,30\n" * 15 + b"0,abc\n" + b"0,31\n" * 3
     assert message(data) == (
-        "rows[15].age: line 17, column 'age': 'abc' is not a number (18 of 19 values are)"
+        "rows[15].age: line 17, column 'age': 'abc' is not a number (18 of 19 values are); "
+        'leave it empty if it is missing, or give the type "categorical"'
     )
 
 

@@ -88,6 +88,28 @@ def test_a_point_among_decimal_commas_is_no_number():
         read_csv(data)
 
 
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [
+        (["06.02.2021", "22.4.2023"], "dates are written 2024-05-31"),
+        (["5/31/24", "12/1/24 09:30"], "dates are written 2024-05-31"),
+        (["2024/05/31", "2024/6/1"], "dates are written 2024-05-31"),
+        (["26.5%", "7 %"], "numbers are written 1234.5, without units or blanks"),
+        (["$1.50", "$20"], "numbers are written 1234.5, without units or blanks"),
+        (["1 234", "12 345.5"], "numbers are written 1234.5, without units or blanks"),
+        (["06.02.2021", "never"], None),
+        (["26.5%", "half"], None),
+        (["192.168.1.10", "10.0.0.1"], None),
+        (["4711-12", "12-A"], None),
+    ],
+)
+def test_dates_and_numbers_in_a_writing_of_their_own_are_words_and_that_is_told(cells, told):
+    schema, _ = read_csv("\n".join(["x;y", *(f"{cell};a" for cell in cells), ""]).encode())
+    assert schema["columns"][0]["categories"] == sorted(cells)
+    wanted = [f"column 'x' is read as words, as {cells[0]!r}: {told}"] if told else []
+    assert [one for one in schema["warnings"] if "read as words, as" in one] == wanted
+
+
 def test_thousands_are_not_taken_for_fractions():
     schema, _ = read_csv(b"x;y\n1,234;a\n5,678;b\n")
     assert schema["columns"][0]["categories"] == ["1,234", "5,678"]
