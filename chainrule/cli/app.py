@@ -110,5 +110,7 @@ def _explain(error: Exception) -> str:
             # The detail repeats the places on one line; a terminal has room for more lines.
             lines = [f"  {place.get('pointer')}: {place.get('detail')}" for place in places]
             return "\n".join([f"{error.status} {problem.get('title', '')}", *lines])
+        case LocatedError(problems=problems) if len(problems) > 1:
+            return "\n".join([f"{len(problems)} places", *(f"  {one}" for one in problems)])
         case _:
             return str(error)

@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from chainrule.cli.shared import Session, or_not_found, talks, warn
 from chainrule.errors import ApiError
+from chainrule.recipe.values import moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -141,7 +142,7 @@ def _segments(slices: Report) -> Rows:
 
 
 def _segment(one: Report) -> str:
-    """Name a segment: ``sex = female``, ``18 < age <= 31``, ``age is missing``."""
+    """Name a segment: ``sex = female``, ``18 < age <= 31``, ``day <= 2024-05-31``."""
     column = one["column"]
     if one.get("missing"):
         return f"{column} is missing"
@@ -149,8 +150,13 @@ def _segment(one: Report) -> str:
         return f"{column} is new to the model"
     if "category" in one:
         return f"{column} = {one['category']}"
-    above = "" if one["above"] is None else f"{one['above']:.6g} < "
-    return f"{above}{column} <= {one['to']:.6g}"
+    write = _time if one.get("datetime") else "{:.6g}".format
+    above = "" if one["above"] is None else f"{write(one['above'])} < "
+    return f"{above}{column} <= {write(one['to'])}"
+
+
+def _time(seconds: float) -> str:
+    return moment(seconds).removesuffix("T00:00:00Z")
 
 
 def _estimate(one: Report | None) -> str:

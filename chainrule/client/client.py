@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chainrule.client.payload import NPZ, content_type, document, format_of, npz
+from chainrule.client.payload import NPZ, content_type, document, format_of, npz, table
 from chainrule.client.resources import Dataset, Job, Model
 from chainrule.client.transport import Transport
 from chainrule.client.uploading import PARTS_FROM_BYTES, send, send_parts
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
+    from chainrule.client.payload import Pandas, Polars
     from chainrule.spec import Document
 
     Specification = Document | Mapping[str, Any] | str
@@ -59,13 +60,15 @@ class Client:
 
     def upload(
         self,
-        data: str | Path | Mapping[str, ArrayLike] | tuple[ArrayLike, ArrayLike],
+        data: str | Path | Mapping[str, ArrayLike] | tuple[ArrayLike, ArrayLike] | Polars | Pandas,
         *,
         name: str | None = None,
         types: Mapping[str, str] | None = None,
         on_progress: Callable[[str, float], object] = lambda _what, _share: None,
     ) -> Dataset:
-        """Upload a file (also packed as ``.gz``), named arrays, or a pair of inputs and targets.
+        """Upload a file (also packed as ``.gz``), a DataFrame of polars or pandas, or arrays.
+
+        Arrays come by name, or as a pair of inputs and targets.
 
         ``types`` says what columns are, in the place of what their values suggest, as
         ``{"zip": "categorical"}``. The same content again returns the dataset that is there.
@@ -77,8 +80,10 @@ class Client:
         if isinstance(data, str | Path):
             content = Path(data)
             kind, name = content_type(content), name or content.name
+        elif (found := table(data)) is not None:
+            content, kind = found
         else:
-            content, kind = npz(data), NPZ
+            content, kind = npz(data), NPZ  # type: ignore[arg-type]  # what is none is refused
         size = content.stat().st_size if isinstance(content, Path) else len(content)
         if size >= PARTS_FROM_BYTES:
             named = {"name": name} if name else {}

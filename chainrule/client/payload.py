@@ -6,7 +6,7 @@ import io
 import json
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from chainrule.errors import ClientError, DataError, step
 
@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 
     from chainrule.spec import Document
 
-__all__ = ["CONTENT_TYPES", "IDX_NAME", "content_type", "document", "named_pieces", "npz", "pieces"]
+__all__ = [
+    "CONTENT_TYPES",
+    "IDX_NAME",
+    "content_type",
+    "document",
+    "named_pieces",
+    "npz",
+    "pieces",
+    "table",
+]
 
 CONTENT_TYPES = {
     ".csv": "text/csv",
@@ -64,6 +73,10 @@ def npz(arrays: Mapping[str, ArrayLike] | tuple[ArrayLike, ArrayLike]) -> bytes:
     """
     import numpy as np  # noqa: PLC0415 the client alone does not need it
 
+    if not isinstance(arrays, Mapping) and not (isinstance(arrays, tuple) and len(arrays) == 2):
+        got = type(arrays).__name__
+        wanted = "a file, a DataFrame, {name: array} or (inputs, targets)"
+        raise ClientError(f"must be {wanted}, got a {got}")
     named = arrays if isinstance(arrays, Mapping) else dict(zip(_PAIR, arrays, strict=True))
     packed: dict[str, np.ndarray[Any, Any]] = {k: np.asarray(v) for k, v in named.items()}
     for name, array in packed.items():
@@ -73,6 +86,29 @@ def npz(arrays: Mapping[str, ArrayLike] | tuple[ArrayLike, ArrayLike]) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **packed)
     return buffer.getvalue()
+
+
+class Polars(Protocol):
+    """What we use of a DataFrame of polars."""
+
+    def write_parquet(self, file: Any, /) -> Any: ...
+
+
+class Pandas(Protocol):
+    """What we use of a DataFrame of pandas."""
+
+    def to_csv(self, *, index: bool) -> Any: ...
+
+
+def table(data: object) -> tuple[bytes, str] | None:
+    """Return a DataFrame as a file and its media type; None, if it is none."""
+    if (write_parquet := getattr(data, "write_parquet", None)) is not None:
+        buffer = io.BytesIO()
+        write_parquet(buffer)
+        return buffer.getvalue(), CONTENT_TYPES[".parquet"]
+    if (to_csv := getattr(data, "to_csv", None)) is not None:
+        return str(to_csv(index=False)).encode(), CONTENT_TYPES[".csv"]
+    return None
 
 
 _PAIR = ("inputs", "targets")

@@ -271,7 +271,11 @@ class Job(Resource):
         error = self.view.get("error")
         if not error:
             return self.state
-        return f"{self.state}, {error.get('code', 'internal')}: {error.get('detail', 'no detail')}"
+        told = f"{self.state}, {error.get('code', 'internal')}: {error.get('detail', 'no detail')}"
+        if error.get("code") != "diverged" or not error.get("epoch"):
+            return told
+        where = f"in epoch {error['epoch']}, step {error['step']}"
+        return f"{told} {where}: a lower learning_rate, or clip, may help"
 
     def download(self, path: str | Path, format: str = "bundle") -> Path:  # noqa: A002 the API's word
         """Save the trained model; see ``Model.download``."""

@@ -11,7 +11,7 @@ import numpy as np
 from chainrule.evaluation.outputs import output_of
 from chainrule.losses.objective import fitting_mask
 from chainrule.naming import named, unnamed
-from chainrule.recipe.columns import CategoryColumn
+from chainrule.recipe.columns import CategoryColumn, DatetimeColumn
 from chainrule.recipe.inputs import TableInputs
 from chainrule.recipe.targets import check_finite
 from chainrule.tape import Tape
@@ -171,6 +171,10 @@ class Reader:
             name: column.categories if isinstance(column, CategoryColumn) else None
             for name, column in self._columns.items()
         }
+
+    def holds_times(self, name: str) -> bool:
+        """Tell whether the numbers of a column are times, in seconds."""
+        return isinstance(self._columns[name], DatetimeColumn)
 
     def column(self, part: str, name: str) -> Array:
         """Return a column of a part's rows: numbers, or the places of the words.

@@ -175,4 +175,7 @@ def _slices(reader: Reader, scores: Scores, part: str) -> dict[str, Any] | None:
         positions = np.bincount(scores.rows, minlength=count)
         each = np.bincount(scores.rows, each, minlength=count) / np.maximum(positions, 1)
     found = slices(columns, lambda name: reader.column(part, name), each, shares=shares)
+    for one in found["items"]:
+        if "to" in one and reader.holds_times(one["column"]):
+            one["datetime"] = True
     return {"metric": "accuracy" if shares else "mae", **found}

@@ -72,12 +72,16 @@ class NullModelView(BaseModel):
 
 
 class SliceView(EstimateView):
-    """A segment of the rows: a category of a column, or numbers above one up to another."""
+    """A segment of the rows: a category of a column, or numbers above one up to another.
+
+    ``datetime``: the numbers are times, in seconds since 1970-01-01 UTC.
+    """
 
     column: str
     category: str | None = None
     above: float | None = None
     to: float | None = None
+    datetime: bool = False
     missing: bool = False
     unseen: bool = False
     rows: int

@@ -77,7 +77,13 @@ def media_type(request: Request, accepted: Collection[str]) -> str:
     if request.mimetype in accepted and charset in ("utf-8", "utf8"):
         return request.mimetype
     got = request.headers.get("Content-Type", "")[:100] or "none"
-    raise RequestError(415, f"Content-Type must be one of {', '.join(accepted)}; got {got}")
+    detail = f"Content-Type must be one of {', '.join(accepted)}; got {got}"
+    if request.mimetype in _FORMS and len(accepted) > 1:
+        detail += ": the body is the file itself, as curl --data-binary @FILE sends it, no form"
+    raise RequestError(415, detail)
+
+
+_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 
 
 def _read_query(kind: type[Document], request: Request) -> Document:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_COLUMNS",
     "MAX_RECORD_BYTES",
+    "ONE_LINE",
     "Dialect",
     "Records",
     "check_width",
@@ -36,6 +37,7 @@ __all__ = [
 
 BLOCK_BYTES = 4 << 20  # and a thousandth of it for each column, if there are more
 MAX_COLUMNS = 10_000
+ONE_LINE = " (curl -d takes line ends out, --data-binary keeps them)"  # a likely cause
 MAX_RECORD_BYTES = 256 << 20
 _LF, _CR = b"\n\r"
 
@@ -203,7 +205,7 @@ def read_header(text: bytes, line: int, dialect: Dialect) -> list[str]:
     )
     names = [name.strip() for name in next(reader)]
     if len(names) > MAX_COLUMNS:
-        raise DataError.at(FILE, f"has {len(names):,} columns, at most {MAX_COLUMNS:,}")
+        raise DataError.at(FILE, f"has {len(names):,} columns, at most {MAX_COLUMNS:,}{ONE_LINE}")
     seen: dict[str, int] = {}
     for number, name in enumerate(names, 1):
         if not name:

@@ -14,6 +14,7 @@ from service.parsing import layout
 from service.parsing.building import Block
 from service.parsing.layout import (
     MAX_COLUMNS,
+    ONE_LINE,
     Dialect,
     Records,
     check_width,
@@ -96,7 +97,7 @@ class CsvFile:
         if not names:
             raise DataError.at(FILE, "the file is empty")
         if not any_rows:
-            raise DataError.at(FILE, "has a header but no rows")
+            raise DataError.at(FILE, f"has a header but no rows{ONE_LINE}")
 
     def _head(self, found: Records, first: int) -> list[str]:
         if self._dialect.header:

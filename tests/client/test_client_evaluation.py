@@ -43,6 +43,13 @@ def report(**changes):
                 {"column": "sex", "unseen": True, **where},
                 {"column": "age", "above": None, "to": 18.0, **where},
                 {"column": "age", "above": 18.0, "to": 31.5, **where},
+                {
+                    "column": "on",
+                    "above": 1717113600.0,
+                    "to": 1717158600.0,
+                    "datetime": True,
+                    **where,
+                },
             ],
         },
         "verdict": {
@@ -111,6 +118,7 @@ def test_every_table_of_a_report_is_shown(show):
         "sex is new to the model 50 0.5 [0.4, 0.6]",
         "age <= 18 50 0.5 [0.4, 0.6]",
         "18 < age <= 31.5 50 0.5 [0.4, 0.6]",
+        "2024-05-31 < on <= 2024-05-31T12:30:00Z 50 0.5 [0.4, 0.6]",
     ):
         assert line in lines
     assert lines.index("b 0.500 0.250 0.333 1,200") < lines.index("a 0.500 0.250 0.900 1,200")

@@ -141,7 +141,8 @@ def test_broken_images_are_told_one_by_one_and_nothing_is_written(pack, photos, 
     wrong = "is 5x5, the first image 4x6: give --size"
     told = {"red/cut.png": "cannot be read", "blue/text.png": "cannot be read"}
     for name, says in {**told, "blue/wide.png": wrong}.items():
-        assert f"{photos}/{name}: {says}" in err
+        assert f"\n  {photos}/{name}: {says}" in err
+    assert err.startswith("error: 3 places\n")
     assert not list(tmp_path.glob("out*"))
 
 

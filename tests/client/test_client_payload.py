@@ -2,6 +2,7 @@ import io
 import json
 
 import numpy as np
+import polars as pl
 import pytest
 
 from chainrule.client.payload import (
@@ -11,6 +12,7 @@ from chainrule.client.payload import (
     named_pieces,
     npz,
     pieces,
+    table,
 )
 from chainrule.client.resources import Model
 from chainrule.errors import ClientError, DataError
@@ -31,6 +33,27 @@ def test_a_pair_of_arrays_is_packed_as_inputs_and_targets():
 def test_arrays_of_objects_are_refused_by_name():
     with pytest.raises(DataError, match="labels: must hold numbers"):
         npz({"labels": np.array(["a", None], dtype=object)})
+
+
+def test_a_frame_of_polars_is_sent_as_parquet_and_one_of_pandas_as_csv():
+    frame = pl.DataFrame({"x": [1.5, None], "city": ["Köln", "Ulm"]})
+    data, kind = table(frame)
+    assert kind == "application/vnd.apache.parquet"
+    assert pl.read_parquet(io.BytesIO(data)).equals(frame)
+
+    class Pandas:
+        def to_csv(self, *, index):
+            assert not index
+            return "x,city\n1.5,Köln\n"
+
+    assert table(Pandas()) == ("x,city\n1.5,Köln\n".encode(), "text/csv")
+    assert table({"x": [1]}) is None
+
+
+@pytest.mark.parametrize("given", [[1, 2], ([1], [2], [3]), 7])
+def test_what_cannot_be_uploaded_is_told_what_can(given):
+    with pytest.raises(ClientError, match=r"must be a file, a DataFrame, .* got a \w+$"):
+        npz(given)
 
 
 def test_a_file_of_an_unknown_kind_is_refused_with_the_known_ones(tmp_path):

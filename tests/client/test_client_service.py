@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 import chainrule
@@ -37,6 +38,14 @@ def test_the_same_file_is_the_same_dataset(client, table):
     assert first.id == again.id
     assert first.rows == 200
     assert client.dataset(first.id).view["sha256"] == first.view["sha256"]
+
+
+def test_a_frame_is_a_dataset(client):
+    frame = pl.DataFrame({"x": [1.5, None, 2.0], "city": ["Köln", "Ulm", "Ulm"]})
+    dataset = client.upload(frame, name="towns")
+    types = {column["name"]: column["type"] for column in dataset.view["columns"]}
+    assert (dataset.rows, dataset.view["name"]) == (3, "towns")
+    assert types == {"x": "number", "city": "categorical"}
 
 
 def test_a_file_is_read_with_other_types_without_being_sent_again(client, table):

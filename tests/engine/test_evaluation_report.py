@@ -393,3 +393,5 @@ def test_every_kind_of_column_is_cut():
         )
         assert one["rows"] == which.sum()
     assert sum(one["rows"] for one in found["items"] if one["column"] == "day") == len(kept)
+    cut = {one["column"] for one in found["items"] if one.get("datetime")}
+    assert cut == {"day"}

@@ -309,6 +309,7 @@ CASES = {
     "100,000 brackets as data": upload(b"[" * 100_000, 422, "/file", "", JSON),
     "a pickle": upload(b"\x80\x04N.", 415, None, "text/csv", "application/octet-stream"),
     "a Keras file": upload(b"PK", 415, None, "text/csv", "application/x-keras"),
+    "a file in a form": upload(flowers(), 415, None, "--data-binary", "multipart/form-data"),
     "a file without a type": upload(flowers(), 415, None, "text/csv", None),
     "a multipart file": upload(b"--x--", 415, None, "text/csv", "multipart/form-data; boundary=x"),
     "a file too large": upload(b"1" * (MAX_UPLOAD_BYTES + 1), 413, None, "3,145,728"),
