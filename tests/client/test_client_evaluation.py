@@ -1,10 +1,16 @@
 """A report as the command line shows it: tables of every kind of output."""
 
+import re
+from pathlib import Path
+
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from chainrule.cli.app import app
 from chainrule.cli.shared import Session as CliSession
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def estimate(value, low=None, high=None):
@@ -127,3 +133,28 @@ def test_every_table_of_a_report_is_shown(show):
 def test_a_report_that_was_not_made_says_why(show):
     _, out = show(report(status="failed", reason="ValueError: [red]no"))
     assert out == "failed: ValueError: [red]no\n"
+
+
+@pytest.mark.parametrize("dead", [False, True])
+def test_the_diagnosis_of_the_docs_finds_units_that_learn_nothing(
+    client, table, tmp_path, monkeypatch, dead
+):
+    first = {"kind": "dense", "units": 8, "activation": "relu" if dead else "tanh"}
+    if dead:
+        first["bias_initializer"] = {"kind": "constant", "value": -100}
+    network = {"layers": [first, {"kind": "dense", "units": "auto"}]}
+    data = {"inputs": ["x", "y"], "target": "color"}
+    client.train(table, network, {"epochs": 3}, data=data).wait().download(tmp_path / "model.zip")
+    (tmp_path / "rows.csv").write_text(table.read_text("utf-8"), "utf-8")
+    monkeypatch.chdir(tmp_path)
+    text = (DOCS / "evaluation.md").read_text("utf-8")
+    (code,) = re.findall(r"<!-- diagnosis -->\n```python\n(.*?)```", text, re.DOTALL)
+    found = {}
+    exec(code, found)
+    assert found["losses"].mean() == pytest.approx(found["loss"], rel=1e-5)
+    assert found["losses"][found["worst"][0]] == found["losses"].max()
+    idle = {"dense_1.kernel": list(range(8)), "dense_2.kernel": [0, 1]}  # dead units feed nothing
+    assert found["idle"] == (idle if dead else {name: [] for name in idle})
+    assert (found["steps"]["dense_1.kernel"] == 0) is dead
+    assert found["steps"]["dense_2.bias"] > 0
+    assert any(found["rise"]) is not dead
