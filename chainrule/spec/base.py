@@ -122,12 +122,29 @@ def _detail(complaint: Mapping[str, Any]) -> str:
         example = json.dumps({"kind": complaint["input"][:40]}, ensure_ascii=False)
         return f"must be an object, such as {example}"
     template = _DETAILS.get(complaint["type"])
+    if template and (meant := _meant(complaint)):
+        return f"{template}: {meant}"
     if template:
         return template.format(got=complaint.get("input"), **complaint.get("ctx", {}))
     message = str(complaint["msg"])
     return (message[0].lower() + message[1:]).replace("input should be", "must be")
 
 
+def _meant(complaint: Mapping[str, Any]) -> str | None:
+    """Say what a name from elsewhere is called here."""
+    if complaint["type"] == "union_tag_not_found" and isinstance(complaint["input"], Mapping):
+        other = next((name for name in ("type", "class_name") if name in complaint["input"]), None)
+        return other and f"write it in the place of {other!r}"
+    if complaint["type"] == "extra_forbidden":
+        return _ELSEWHERE.get(str(complaint["loc"][-1]))
+    return None
+
+
+_ELSEWHERE = dict.fromkeys(("learning_rate", "lr"), "it is optimizer.learning_rate") | {
+    "patience": "early_stopping and the schedule reduce_on_plateau have it",
+    "validation_split": "it is data.split.validation",
+    "weight_decay": "it is of the optimizer adamw, or l2",
+}
 _DETAILS = {
     "missing": "is missing",
     "extra_forbidden": "is not a known field",

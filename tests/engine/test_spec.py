@@ -72,6 +72,28 @@ def test_an_unknown_kind_is_answered_with_the_known_ones():
     assert found["layers[0].kind"].endswith("got 'dens'")
 
 
+@pytest.mark.parametrize(
+    ("kind", "document", "told"),
+    [
+        (TrainingSpec, {"lr": 0.1}, "lr: is not a known field: it is optimizer.learning_rate"),
+        (
+            TrainingSpec,
+            {"optimizer": {"kind": "sgd", "lr": 0.1}},
+            "optimizer.lr: is not a known field: it is optimizer.learning_rate",
+        ),
+        (
+            ArchitectureSpec,
+            {"layers": [{"type": "dense", "units": 3}]},
+            "layers[0].kind: is missing: write it in the place of 'type'",
+        ),
+    ],
+)
+def test_a_name_from_elsewhere_is_answered_with_ours(kind, document, told):
+    with pytest.raises(SpecError) as caught:
+        parse(kind, document)
+    assert str(caught.value) == told
+
+
 def test_all_complaints_come_at_once():
     layers = [{"kind": "dense", "units": 0}, {"kind": "dense", "units": 3, "activation": "rlu"}]
     assert set(refusal(ArchitectureSpec, {"layers": layers})) == {
