@@ -20,7 +20,7 @@ REPEAT = {  # pairs of runs in the part ``share``, restarts in the part ``rollin
     "trainer": 100,
     "host": 9,
     "broker": 8,
-    "stopped": 100,
+    "stopped": 40,
     "postgres": 12,
     "lost": 8,
     "share": 2,
