@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from chainrule.client import Client
 from chainrule.errors import ApiError
+from chainrule.recipe.values import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -138,7 +139,8 @@ def warn(session: Session, warnings: Sequence[str]) -> None:
     for warning in warnings[:MAX_WARNINGS]:
         session.err.print(f"[yellow]warning[/yellow] {escape(warning)}", soft_wrap=True)
     if len(warnings) > MAX_WARNINGS:
-        session.err.print(f"[yellow]and {len(warnings) - MAX_WARNINGS} warnings more[/yellow]")
+        more = counted(len(warnings) - MAX_WARNINGS, "more warning")
+        session.err.print(f"[yellow]and {more}[/yellow]")
 
 
 def took(job: Job) -> str:

@@ -275,7 +275,7 @@ class Job(Resource):
         if error.get("code") != "diverged" or not error.get("epoch"):
             return told
         where = f"in epoch {error['epoch']}, step {error['step']}"
-        return f"{told} {where}: a lower learning_rate, or clip, may help"
+        return f"{told} {where} (a lower learning_rate, or clip, may help)"
 
     def download(self, path: str | Path, format: str = "bundle") -> Path:  # noqa: A002 the API's word
         """Save the trained model; see ``Model.download``."""

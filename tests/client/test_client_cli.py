@@ -193,7 +193,7 @@ def test_a_failed_job_is_exit_code_1_with_the_reason(say, configured, table):
     code, out, _ = say("train", table, *words, "--epochs", "50")
     assert code == 1
     assert "diverged" in out
-    assert re.search(r"in epoch \d+, step \d+: a lower learning_rate, or clip, may help", out)
+    assert re.search(r"in epoch \d+, step \d+ \(a lower learning_rate, or clip, may help\)", out)
 
 
 @pytest.mark.parametrize(

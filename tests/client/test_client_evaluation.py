@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from chainrule.cli.app import app
 from chainrule.cli.shared import Session as CliSession
+from chainrule.cli.shared import warn
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -157,3 +158,8 @@ def test_the_diagnosis_of_the_docs_finds_units_that_learn_nothing(
     assert (found["steps"]["dense_1.kernel"] == 0) is dead
     assert found["steps"]["dense_2.bias"] > 0
     assert any(found["rise"]) is not dead
+
+
+def test_of_many_warnings_the_first_are_shown_and_the_others_counted(capsys):
+    warn(CliSession(None, None, as_json=False), [f"odd {i}" for i in range(6)])
+    assert capsys.readouterr().err.endswith("warning odd 4\nand 1 more warning\n")
