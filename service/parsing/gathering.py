@@ -76,7 +76,8 @@ class Column:
         self.distinct = Distinct(limit)
         self.tensor: Tensor | None = None
         self._spool = spool
-        self._spellings: dict[str, None] = {}  # words as the file has them, missing ones too
+        self._spellings: dict[str, int] = {}  # words as the file has them, missing ones too
+        self._codes = np.array([-1], np.int32)  # of these words; the last: of no value
         self._label_hashes = np.array([MISSING_HASH])  # the last: of a missing value
         self._label_kinds: dict[str, Array] = {}
 
@@ -218,46 +219,49 @@ class Column:
 
     def _add_words(self, series: pl.Series, place: Callable[[int], str]) -> Array:
         self._begin("categorical")
-        dtype = series.dtype
-        found = dtype.categories if isinstance(dtype, pl.Enum) else series.drop_nulls().unique()
-        words = found.str.strip_chars(BLANKS)
-        labels = self.labels
-        known = len(labels)
-        fresh = [w for w in dict.fromkeys(words.to_list()) if w not in labels and w not in MISSING]
-        long = any(len(word) > MAX_LABEL_CHARACTERS for word in fresh)
-        if known + len(fresh) > MAX_CATEGORIES or long:
-            if self.forced is not None:
-                raise DataError.at(f"types{step(self.name)}", _too_many(self.name, long=long))
-            self._give_up_words()
-            return self._add_text(_read_one(series, self.marks), place)
-        labels.update(zip(fresh, range(known, known + len(fresh)), strict=True))
-        if fresh:
-            self._learn(fresh)
-        codes_of = np.array([*(labels.get(w, -1) for w in words.to_list()), -1], np.int32)
-        kinds = series if dtype == pl.Enum else series.cast(pl.Enum(found))
-        codes = codes_of[kinds.to_physical().cast(pl.Int64).fill_null(len(found)).to_numpy()]
+        known, labels = len(self.labels), self.labels
+        if isinstance(series.dtype, pl.Enum):
+            codes_of = self._codes
+        else:
+            found = series.drop_nulls().unique()
+            words = found.str.strip_chars(BLANKS).to_list()
+            fresh = [w for w in dict.fromkeys(words) if w not in labels and w not in MISSING]
+            long = any(len(word) > MAX_LABEL_CHARACTERS for word in fresh)
+            if known + len(fresh) > MAX_CATEGORIES or long:
+                if self.forced is not None:
+                    raise DataError.at(f"types{step(self.name)}", _too_many(self.name, long=long))
+                self._give_up_words()
+                return self._add_text(_read_one(series, self.marks), place)
+            labels.update(zip(fresh, range(known, known + len(fresh)), strict=True))
+            if fresh:
+                self._learn(fresh)
+            codes_of = np.array([*(labels.get(word, -1) for word in words), -1], np.int32)
+            self._spell(found.to_list(), codes_of)
+            series = series.cast(pl.Enum(found))
+        codes = codes_of.take(series.to_physical().cast(pl.Int64).fill_null(-1).to_numpy())
         seen = np.bincount(codes + 1, minlength=len(labels) + 1)
-        self.counts = np.concatenate([self.counts, np.zeros(len(fresh), np.int64)]) + seen[1:]
+        self.counts = np.append(self.counts, np.zeros(len(labels) - known, np.int64)) + seen[1:]
         self.present += len(codes) - int(seen[0])
         for kind, good in self._label_kinds.items():
             if kind not in self.firsts and not good[known:-1].all():
                 row = int(np.argmax(~good[codes]))
                 self._note(kind, row, place, list(labels)[codes[row]])
-        self._spell(found)
-        hashes: Array = self._label_hashes[codes]
+        hashes: Array = self._label_hashes.take(codes)
         self.rows += len(codes)
         if self.tensor is not None:
             self.tensor.add(codes)
         return hashes
 
-    def _spell(self, found: pl.Series) -> None:
+    def _spell(self, found: list[str], codes: Array) -> None:
         """Have the next cells read as words that are known, once a block has brought no others."""
         known = len(self._spellings)
-        self._spellings |= dict.fromkeys(found.to_list())
+        self._spellings.update(zip(found, codes.tolist()))  # noqa: B905  # the last is of none
         if known < len(self._spellings) or known > _MOST_SPELLINGS:
             self.straight = None
         elif self.straight is None:
+            # What is still read as an earlier one has the same codes: words only come after others.
             self.straight = pl.Enum([*self._spellings])
+            self._codes = np.array([*self._spellings.values(), -1], np.int32)
 
     def _learn(self, fresh: list[str]) -> None:
         """Remember what new labels are; a missing one, the last, is whatever is wanted."""
