@@ -26,6 +26,7 @@ __all__ = ["Recovery", "reap_worker"]
 log = logging.getLogger(__name__)
 
 COLLECT_S = 600.0
+RUNNING = select(Job.id, Job.attempt, Job.hb).where(Job.state == "running")
 
 
 class Recovery:
@@ -61,8 +62,7 @@ class Recovery:
 
     def _reap(self) -> None:
         with self._database.read() as session:
-            running = select(Job.id, Job.attempt, Job.hb).where(Job.state == "running")
-            rows = [(row.id, row.attempt, row.hb) for row in session.execute(running)]
+            rows = [(row.id, row.attempt, row.hb) for row in session.execute(RUNNING)]
         now = self._clock()
         self._seen = {row: self._seen.get(row, now) for row in rows}
         for row, since in self._seen.items():

@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from sqlalchemy import CursorResult, Table, delete, exists, select
+from sqlalchemy import CursorResult, Select, Table, bindparam, delete, exists, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
@@ -253,8 +253,7 @@ def collect(database: Database, older_than_s: float = 3600.0) -> int:
 def insert_new(session: Session, table: type[Any], rows: list[dict[str, Any]]) -> None:
     """Insert the rows whose keys are not there yet."""
     if rows:
-        statement = _insert(session)(cast("Table", table.__table__)).on_conflict_do_nothing()
-        session.execute(statement, rows)
+        session.execute(_insert_new(_dialect(session), cast("Table", table.__table__)), rows)
 
 
 def _pieces(data: bytes | Iterable[bytes]) -> Iterator[bytes]:
@@ -286,20 +285,40 @@ def _stage_chunk(session: Session, sha256: str, data: bytes) -> None:
     """
     faults.reach("chunk")
     now = time.time()
-    staged_at = session.scalar(select(Chunk.staged_at).where(Chunk.sha256 == sha256))
+    staged_at = session.scalar(_staged_at(), {"sha256": sha256})
     if staged_at is not None and now - FRESH_S < staged_at <= now:
         return
-    statement = _insert(session)(cast("Table", Chunk.__table__))
-    renewed = {"staged_at": now, "data": statement.excluded.data}
-    session.execute(
-        statement.on_conflict_do_update(index_elements=["sha256"], set_=renewed),
-        [{"sha256": sha256, "staged_at": now, "data": data}],
-    )
+    row = {"sha256": sha256, "staged_at": now, "data": data}
+    session.execute(_store_chunk(_dialect(session)), [row])
 
 
-def _insert(session: Session) -> Any:
+# Made once each: to build a statement anew costs more than to run it.
+
+
+@cache
+def _staged_at() -> Select[Any]:
+    return select(Chunk.staged_at).where(Chunk.sha256 == bindparam("sha256"))
+
+
+@cache
+def _store_chunk(dialect: str) -> Any:
+    statement = _insert(dialect)(cast("Table", Chunk.__table__))
+    renewed = {name: statement.excluded[name] for name in ("staged_at", "data")}
+    return statement.on_conflict_do_update(index_elements=["sha256"], set_=renewed)
+
+
+@cache
+def _insert_new(dialect: str, table: Table) -> Any:
+    return _insert(dialect)(table).on_conflict_do_nothing()
+
+
+def _insert(dialect: str) -> Any:
     """Return the engine's INSERT with ON CONFLICT; the two are alike but not related."""
-    return (sqlite if session.get_bind().dialect.name == "sqlite" else postgresql).insert
+    return (sqlite if dialect == "sqlite" else postgresql).insert
+
+
+def _dialect(session: Session) -> str:
+    return session.get_bind().dialect.name
 
 
 def _unreferenced() -> list[Any]:

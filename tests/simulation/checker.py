@@ -54,12 +54,16 @@ class Checker:
         self._world = world
         self._rows = {}
         self._event = 0
+        self._changes = None  # how many rows had been written when it last looked
         self._deleted = set()
         self._beat_at = {}  # job -> when its attempt last gave a sign of life
 
     def look(self, who):
         """Check what the process has just committed.  Raises: Violation."""
         database = self._world.database
+        if database.changes == self._changes:
+            return  # not one row has been written since, so what held then holds now
+        self._changes = database.changes
         rows = {row[0]: Row(*row) for row in database.sql(WANTED)}
         before, self._rows = self._rows, rows
         changed = [job for job, row in rows.items() if row != before.get(job)]

@@ -34,8 +34,12 @@ SEEDS = 150
 UNPLAYED = {"uploads"}  # by the schedules
 # Terms without which nothing changes, as long as the others are there: each says why.
 EQUIVALENT = {
-    ("guards", "happened", "JobEvent.job_id == job_id"): "a nonce is one job's: for the index",
-    ("queue", "_read", "Job.id == job_id"): "an owner's nonce is one job's: for the index",
+    ("guards", "_marked", "JobEvent.job_id == bindparam('job_id')"): (
+        "a nonce is one job's: for the index"
+    ),
+    ("queue", "_mine", "Job.id == bindparam('job_id')"): (
+        "an owner's nonce is one job's: for the index"
+    ),
     (
         "pausing",
         "pause",

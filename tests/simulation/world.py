@@ -13,6 +13,7 @@ import secrets
 import sys
 import time
 from contextlib import contextmanager, suppress
+from functools import cache
 from types import SimpleNamespace
 
 import pysqlite3.dbapi2
@@ -137,6 +138,11 @@ class Memory(Database):
         """Run a statement beside the service, at once."""
         return self._raw.execute(statement, values).fetchall()
 
+    @property
+    def changes(self):
+        """How many rows have been written so far."""
+        return self._raw.total_changes
+
     def clear(self):
         """Forget all but what the template held, so that no schedule knows of another."""
         self.sql("PRAGMA foreign_keys = OFF")
@@ -255,11 +261,7 @@ def virtual(world):
         randbelow=rng.randrange,
         randbits=rng.getrandbits,
     )
-    patched = [
-        (module, "time", time, world.clock)
-        for name, module in list(sys.modules.items())
-        if name.startswith(TIMED) and getattr(module, "time", None) is time
-    ]
+    patched = [(module, "time", time, world.clock) for module in _timed(len(sys.modules))]
     patched += [(module, "secrets", secrets, seeded) for module in (database_module, ids)]
     alarm = _Alarm(logging.ERROR)
     try:
@@ -273,6 +275,16 @@ def virtual(world):
             setattr(module, name, theirs)
         logging.getLogger("worker").removeHandler(alarm)
         logging.disable(logging.NOTSET)
+
+
+@cache
+def _timed(_count):
+    """Return the modules that tell the time, looked for again once there are more."""
+    return [
+        module
+        for name, module in sys.modules.items()
+        if name.startswith(TIMED) and getattr(module, "time", None) is time
+    ]
 
 
 class _Alarm(logging.Handler):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, and_, select, true, update
+from sqlalchemy import ColumnElement, and_, bindparam, select, true, update
 
 from service.errors import ConflictError
 from service.store.database import nonce
@@ -16,8 +17,9 @@ from service.store.tables import Dataset, Job, JobEvent
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sqlalchemy import Row
+    from sqlalchemy import Row, Select
     from sqlalchemy.orm import InstrumentedAttribute, Session
+    from sqlalchemy.sql.dml import ReturningUpdate
 
     Values = Mapping[InstrumentedAttribute[Any], Any]
     Changed = Row[str, int, bool, bool]
@@ -64,9 +66,7 @@ class Fence:
 
 def change(session: Session, guard: ColumnElement[bool], values: Values) -> Changed | None:
     """Run one guarded UPDATE and return what it made of the row, or None if it refused."""
-    statement = update(Job).where(guard).values(dict(values))
-    returning = statement.returning(Job.state, Job.attempt, Job.cancel, Job.pause)
-    return session.execute(returning.execution_options(synchronize_session=False)).first()
+    return session.execute(_changing().where(guard).values(dict(values))).first()
 
 
 def leave(
@@ -84,10 +84,7 @@ def leave(
 
 def happened(session: Session, job_id: str) -> str | None:
     """Return the state that this very unit of work gave the job in an earlier run, if it did."""
-    mark = (JobEvent.job_id == job_id, JobEvent.nonce == nonce(session))
-    return session.scalar(
-        select(JobEvent.to_state).where(*mark).order_by(JobEvent.seq.desc()).limit(1)
-    )
+    return session.scalar(_marked(), {"job_id": job_id, "nonce": nonce(session)})
 
 
 def record(session: Session, event: JobEvent, from_state: str | None, to_state: str) -> None:
@@ -100,14 +97,35 @@ def record(session: Session, event: JobEvent, from_state: str | None, to_state: 
 
 def settle(session: Session, job_id: str) -> None:
     """Have a dataset fail with the job that was to parse it, if that ended without success."""
-    lost = (Job.id == job_id, Job.kind == "parsing", Job.state.in_(("failed", "cancelled")))
-    job = session.execute(select(Job.dataset_id, Job.state, Job.error).where(*lost)).first()
+    job = session.execute(_lost(), {"job_id": job_id}).first()
     if job is None:
         return
     error = job.error if job.state == "failed" else CANCELLED
     parsing = (Dataset.id == job.dataset_id, Dataset.state == "parsing")
     statement = update(Dataset).where(*parsing).values(state="failed", error=error)
     session.execute(statement.execution_options(synchronize_session=False))
+
+
+# Made once each: to build a statement anew costs more than to run it.
+
+
+@cache
+def _changing() -> ReturningUpdate[str, int, bool, bool]:
+    returning = update(Job).returning(Job.state, Job.attempt, Job.cancel, Job.pause)
+    return returning.execution_options(synchronize_session=False)
+
+
+@cache
+def _marked() -> Select[str]:
+    mark = (JobEvent.job_id == bindparam("job_id"), JobEvent.nonce == bindparam("nonce"))
+    return select(JobEvent.to_state).where(*mark).order_by(JobEvent.seq.desc()).limit(1)
+
+
+@cache
+def _lost() -> Select[Any]:
+    parsed = (Job.id == bindparam("job_id"), Job.kind == "parsing")
+    lost = (*parsed, Job.state.in_(("failed", "cancelled")))
+    return select(Job.dataset_id, Job.state, Job.error).where(*lost)
 
 
 def ended(job_id: str, state: str) -> ConflictError:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, delete, select
+from sqlalchemy import and_, bindparam, delete, select
 
 from service import faults
 from service.ids import new_id
@@ -17,6 +18,7 @@ from service.store.transitions.guards import Fence, Signals, change, finite, lea
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from sqlalchemy import Select
     from sqlalchemy.orm import Session
 
     from service.store.blobs import StagedBlob
@@ -206,9 +208,7 @@ def _add_checkpoint(session: Session, unit: Unit) -> None:
 def _prune(session: Session, unit: Unit) -> None:
     """Drop all checkpoints but the best and the last two, bytes and all; note a new best."""
     faults.reach("prune")
-    columns = (Checkpoint.step, Checkpoint.epoch, Checkpoint.loss, Checkpoint.blob)
-    newest_first = select(*columns).where(Checkpoint.job_id == unit.job_id)
-    rows = session.execute(newest_first.order_by(Checkpoint.step.desc())).all()
+    rows = session.execute(_newest_first(), {"job_id": unit.job_id}).all()
     best = min((row for row in rows if row.loss is not None), key=_by_loss, default=None)
     keep = {row.step for row in rows[:KEPT]}
     if best is not None:
@@ -221,6 +221,13 @@ def _prune(session: Session, unit: Unit) -> None:
             one = and_(Checkpoint.job_id == unit.job_id, Checkpoint.step == row.step)
             session.execute(delete(Checkpoint).where(one))
             blobs.discard(session, row.blob)
+
+
+@cache  # to build a statement anew costs more than to run it
+def _newest_first() -> Select[int, int, float | None, str]:
+    columns = (Checkpoint.step, Checkpoint.epoch, Checkpoint.loss, Checkpoint.blob)
+    of_job = select(*columns).where(Checkpoint.job_id == bindparam("job_id"))
+    return of_job.order_by(Checkpoint.step.desc())
 
 
 def _by_loss(row: Any) -> tuple[float, int]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, case, select, update
+from sqlalchemy import and_, bindparam, case, select, update
 from sqlalchemy.orm import undefer
 
 from service.store.database import nonce
@@ -13,6 +14,7 @@ from service.store.tables import Checkpoint, Dataset, Job, JobEvent, WarmStart
 from service.store.transitions.guards import change, happened, record
 
 if TYPE_CHECKING:
+    from sqlalchemy import Select, Update
     from sqlalchemy.orm import Session
 
 __all__ = ["CheckpointRef", "Claim", "WarmStartRef", "claim", "due_for_ring", "next_queued"]
@@ -74,8 +76,7 @@ class Claim:
 
 def next_queued(session: Session, now: float) -> str | None:
     """Return the oldest job that may be claimed."""
-    due = (Job.state == "queued", ~Job.cancel, Job.not_before <= now)
-    return session.scalar(select(Job.id).where(*due).order_by(Job.seq).limit(1))
+    return session.scalar(_oldest_due(), {"now": now})
 
 
 def claim(
@@ -111,27 +112,21 @@ def due_for_ring(session: Session, now: float) -> list[str]:
 
     Ring after the commit. Both bounds are two-sided: a clock that is set back strands no job.
     """
-    queued = Job.state == "queued"
-    _set(session, and_(queued, Job.not_before > now + FAR_S), {Job.not_before: now})
-    due = (queued, Job.not_before <= now, ~Job.published.between(now - RING_AGAIN_S, now))
-    wanted = select(Job.id).where(*due).order_by(Job.seq).limit(RINGS_AT_ONCE)
-    jobs = list(session.scalars(wanted.with_for_update(skip_locked=True)))
+    session.execute(_brought_near(), {"far": now + FAR_S, "now": now})
+    jobs = list(session.scalars(_unrung(), {"now": now, "lately": now - RING_AGAIN_S}))
     if jobs:
-        _set(session, Job.id.in_(jobs), {Job.published: now})
+        told = update(Job).where(Job.id.in_(jobs)).values({Job.published: now})
+        session.execute(told.execution_options(synchronize_session=False))
     return jobs
 
 
 def _read(session: Session, job_id: str, owner: str) -> Claim | None:
     """Collect what the owner of a job needs; None if the job has passed to somebody else."""
-    mine = select(Job).where(Job.id == job_id, Job.owner == owner)
-    job = session.scalar(mine.options(undefer(Job.certificate)))
+    job = session.scalar(_mine(), {"job_id": job_id, "owner": owner})
     if job is None:
         return None
-    columns = (Dataset.blob, Dataset.prepared, Dataset.schema)
-    wanted = select(*columns).where(Dataset.id == job.dataset_id)
-    content, prepared, schema = session.execute(wanted).one()
-    fields = (Checkpoint.blob, Checkpoint.step, Checkpoint.attempt)
-    kept = select(*fields).where(Checkpoint.job_id == job_id)
+    dataset = {"dataset_id": job.dataset_id}
+    content, prepared, schema = session.execute(_dataset(), dataset).one()
     return Claim(
         job_id=job_id,
         kind=job.kind,
@@ -147,7 +142,7 @@ def _read(session: Session, job_id: str, owner: str) -> Claim | None:
         schema=schema,
         checkpoints=tuple(
             CheckpointRef(row.blob, row.step, row.attempt)
-            for row in session.execute(kept.order_by(Checkpoint.step.desc()))
+            for row in session.execute(_kept(), {"job_id": job_id})
         ),
         max_seconds=job.config.get("training", job.config).get("max_seconds"),
         memory_bytes=job.memory_bytes,
@@ -161,6 +156,44 @@ def _warm_start(session: Session, job_id: str) -> WarmStartRef | None:
     return None if row is None else WarmStartRef(row.blob, row.architecture, row.receipt)
 
 
-def _set(session: Session, guard: Any, values: dict[Any, Any]) -> None:
-    statement = update(Job).where(guard).values(values)
-    session.execute(statement.execution_options(synchronize_session=False))
+# Made once each: to build a statement anew costs more than to run it.
+
+
+@cache
+def _oldest_due() -> Select[str]:
+    due = (Job.state == "queued", ~Job.cancel, Job.not_before <= bindparam("now"))
+    return select(Job.id).where(*due).order_by(Job.seq).limit(1)
+
+
+@cache
+def _brought_near() -> Update:
+    far = and_(Job.state == "queued", Job.not_before > bindparam("far"))
+    statement = update(Job).where(far).values({Job.not_before: bindparam("now")})
+    return statement.execution_options(synchronize_session=False)
+
+
+@cache
+def _unrung() -> Select[str]:
+    due = (Job.state == "queued", Job.not_before <= bindparam("now"))
+    quiet = (~Job.published.between(bindparam("lately"), bindparam("now")),)
+    wanted = select(Job.id).where(*due, *quiet).order_by(Job.seq).limit(RINGS_AT_ONCE)
+    return wanted.with_for_update(skip_locked=True)
+
+
+@cache
+def _mine() -> Select[Any]:
+    mine = (Job.id == bindparam("job_id"), Job.owner == bindparam("owner"))
+    return select(Job).where(*mine).options(undefer(Job.certificate))
+
+
+@cache
+def _dataset() -> Select[Any]:
+    columns = (Dataset.blob, Dataset.prepared, Dataset.schema)
+    return select(*columns).where(Dataset.id == bindparam("dataset_id"))
+
+
+@cache
+def _kept() -> Select[str, int, int]:
+    fields = (Checkpoint.blob, Checkpoint.step, Checkpoint.attempt)
+    kept = select(*fields).where(Checkpoint.job_id == bindparam("job_id"))
+    return kept.order_by(Checkpoint.step.desc())
