@@ -31,7 +31,10 @@ LEASE_S = 2.0
 
 @pytest.fixture
 def cut_off(database_url):
-    """The same database through a proxy that can fall silent."""
+    """The same database through a proxy that can fall silent.
+
+    Ask for it before what works on it, which is then over first.
+    """
     url = make_url(database_url)
     proxy = StallingProxy(url.host, url.port or 5432)
     address = url.set(host="127.0.0.1", port=proxy.port)
@@ -47,7 +50,7 @@ def progress(database, job_id, *, beyond):
 
 @postgresql
 def test_a_worker_that_hears_no_more_from_the_database_stops_and_another_takes_over(
-    new_slots, database, cut_off
+    cut_off, new_slots, database
 ):
     """Whoever is cut off stops before its lease is over; what it says later changes nothing."""
     store, proxy = cut_off
