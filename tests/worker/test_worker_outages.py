@@ -177,6 +177,7 @@ def test_a_trainer_that_its_own_worker_killed_for_want_of_a_database_is_no_crash
     late_s = 1e6  # for who watches only: the attempt's own thread is as one that slept
     attempt._clock = lambda: clock() + late_s * (threading.current_thread() is watching)
     slots.supervisor.watch()
-    eventually(lambda: training_jobs.read(database, job_id).state == "queued")
+    given_back = ["queued", "running", "queued"]  # and claimed again, at once
+    eventually(lambda: training_jobs.history(database, job_id)[:3] == given_back)
     assert training_jobs.read(database, job_id).crashes == 0
     assert not any(detail.get("code") for detail in training_jobs.details(database, job_id))
