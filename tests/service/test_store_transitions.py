@@ -229,6 +229,19 @@ def test_the_best_and_the_last_two_checkpoints_are_kept(scene):
     assert scene.sql("SELECT count(*) FROM chunks") == [(4,)]
 
 
+def test_checkpoints_of_another_job_are_neither_counted_nor_dropped(scene):
+    other, claim = scene.running(), scene.running()
+    for prev, step, loss in [(0, 1, 0.1), (1, 8, 5.0), (8, 9, 6.0)]:
+        scene.commit(other, prev, step, loss=loss)
+    for prev, step, loss in [(0, 1, 4.0), (1, 2, 2.0), (2, 3, 3.0), (3, 4, 3.5)]:
+        scene.commit(claim, prev, step, loss=loss)
+    with scene.database.read() as session:
+        kept = session.execute(select(Checkpoint.job_id, Checkpoint.step)).all()
+    assert {step for job_id, step in kept if job_id == other.job_id} == {1, 8, 9}
+    assert {step for job_id, step in kept if job_id == claim.job_id} == {2, 3, 4}
+    assert scene.row(claim.job_id).best["step"] == 2
+
+
 def test_a_job_succeeds_with_its_model_in_one_step(scene):
     claim = scene.running(steps=2)
     scene.commit(claim, 0, 2)
