@@ -35,12 +35,14 @@ class Proxy:
         link.close()
 
     def _upward(self, link):
-        while data := link.client.recv(65536):
-            link.server.sendall(data)
+        self._pass(link.client, link.server)
 
     def _downward(self, link):
-        while data := link.server.recv(65536):
-            link.client.sendall(data)
+        self._pass(link.server, link.client)
+
+    def _pass(self, source, sink):
+        while data := source.recv(65536):
+            sink.sendall(data)
 
 
 class StallingProxy(Proxy):
@@ -61,15 +63,10 @@ class StallingProxy(Proxy):
         self.heal()
         super().close()
 
-    def _upward(self, link):
-        while data := link.client.recv(65536):
+    def _pass(self, source, sink):
+        while data := source.recv(65536):
             self._flows.wait()
-            link.server.sendall(data)
-
-    def _downward(self, link):
-        while data := link.server.recv(65536):
-            self._flows.wait()
-            link.client.sendall(data)
+            sink.sendall(data)
 
 
 class CommitProxy(Proxy):

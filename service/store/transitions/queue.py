@@ -174,9 +174,12 @@ def _brought_near() -> Update:
 
 @cache
 def _unrung() -> Select[str]:
-    due = (Job.state == "queued", Job.not_before <= bindparam("now"))
-    quiet = (~Job.published.between(bindparam("lately"), bindparam("now")),)
-    wanted = select(Job.id).where(*due, *quiet).order_by(Job.seq).limit(RINGS_AT_ONCE)
+    due = (
+        Job.state == "queued",
+        Job.not_before <= bindparam("now"),
+        ~Job.published.between(bindparam("lately"), bindparam("now")),
+    )
+    wanted = select(Job.id).where(*due).order_by(Job.seq).limit(RINGS_AT_ONCE)
     return wanted.with_for_update(skip_locked=True)
 
 
