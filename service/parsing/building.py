@@ -355,7 +355,7 @@ def _describe_numbers(column: Column, numbers: Array, warnings: list[str]) -> di
         described = number_column(
             column.name, numbers, warnings, unique=unique, fractional=fractional
         )
-    if column.wanted == "integer" and described["type"] != "integer":
+    if column.wanted == "integer" and column.present and described["type"] != "integer":
         raise _not_whole(column.name, numbers)
     return {**described, **({"unique_estimated": True} if estimated else {})}
 

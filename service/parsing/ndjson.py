@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import polars as pl
@@ -13,7 +14,7 @@ from chainrule.recipe.values import shown
 from service.parsing import layout
 from service.parsing.building import Block
 from service.parsing.layout import MAX_COLUMNS, MAX_RECORD_BYTES
-from service.parsing.marks import PLAIN
+from service.parsing.marks import DECLARED, PLAIN
 from service.parsing.result import FILE, check_name
 from service.parsing.text import TextFile, count_lines
 
@@ -26,6 +27,19 @@ if TYPE_CHECKING:
 __all__ = ["NdjsonFile"]
 
 _LARGEST = 2**62
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """How a column's values are wanted.
+
+    ``loose``: as numbers, if they are. ``sure``: it will never be words.
+    ``mark``: before the fraction of a number among texts.
+    """
+
+    loose: bool
+    sure: bool
+    mark: str
 
 
 class NdjsonFile:
@@ -75,7 +89,7 @@ class NdjsonFile:
                         name,
                         [row.get(name) for row in rows],
                         (done, places),
-                        loose=self._loose(name, columns.get(name)),
+                        self._wanted(name, columns.get(name)),
                     )
                     for name in names
                 }
@@ -86,11 +100,14 @@ class NdjsonFile:
         if not done:
             raise DataError.at(FILE, "the file is empty")
 
-    def _loose(self, name: str, column: Column | None) -> bool:
-        """Whether a column's values are wanted as numbers, if they are."""
-        if column is None:
-            return self._types.get(name) in (None, "integer", "number")
-        return column.loose
+    def _wanted(self, name: str, column: Column | None) -> _Wanted:
+        if column is not None:
+            sure = column.mode == "number"
+            return _Wanted(column.loose, sure, column.marks.decimal)
+        given = self._types.get(name)
+        loose = given in (None, "integer", "number", *DECLARED)
+        sure = loose and given is not None
+        return _Wanted(loose, sure, DECLARED.get(given or "", PLAIN).decimal)
 
 
 def _lines(file: TextFile) -> Iterator[tuple[bytes, int]]:
@@ -148,17 +165,19 @@ def _check_keys(row: dict[str, Any], known: dict[str, None], line: int) -> None:
 
 
 def _series(
-    name: str, values: list[Any], where: tuple[int, list[int]], *, loose: bool
+    name: str, values: list[Any], where: tuple[int, list[int]], wanted: _Wanted
 ) -> pl.Series:
     """Return a column's values: numbers, if there are no others and none other are wanted."""
     kinds = {type(value) for value in values} - {type(None)}
-    if loose and kinds and kinds <= {int, float}:
+    if wanted.loose and kinds and kinds <= {int, float}:
         whole = float not in kinds
         if whole and all(value is None or abs(value) < _LARGEST for value in values):
             return pl.Series(values, dtype=pl.Int64)
-        if not whole and all(_is_float(value) for value in values):
+        # Among floats 1 would become 1.0, which is another word.
+        alike = kinds == {float} or wanted.sure
+        if not whole and alike and all(_is_float(value) for value in values):
             return pl.Series(values, dtype=pl.Float64, strict=False)
-    texts = [_text(value) for value in values]
+    texts = [_text(value, wanted.mark) for value in values]
     if kinds & {dict, list} or not all(text is None or _is_text(text) for text in texts):
         row = next(
             row
@@ -173,13 +192,13 @@ def _series(
     return pl.Series(texts, dtype=pl.String)
 
 
-def _text(value: Any) -> str | None:
-    """Return a value as a row of JSON has it for a category."""
+def _text(value: Any, mark: str) -> str | None:
+    """Return a value as a row of JSON has it for a category, a fraction after a mark."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value) if isinstance(value, int | float) else ""
+    return str(value).replace(".", mark) if isinstance(value, int | float) else ""
 
 
 def _is_float(value: Any) -> bool:

@@ -116,11 +116,15 @@ class CsvFile:
         columns: Mapping[str, Column],
     ) -> Block:
         dtypes: dict[str, pl.DataType] = dict.fromkeys(wanted, pl.String())
-        quoted = self._dialect.quote.encode() in body  # then no word would be known
+        as_text = set[type[pl.DataType]]()
+        if self._dialect.quote.encode() in body:
+            as_text.add(pl.Enum)  # no word would be known
+        if self.marks.decimal == "," and b"." in body:
+            as_text.add(pl.Float64)  # polars takes a point for a decimal mark too
         for name in wanted:
             straight = columns[name].straight if name in columns else None
             if straight is not None and self._refused[name] < _PATIENCE:
-                dtypes[name] = pl.String() if quoted and straight == pl.Enum else straight
+                dtypes[name] = pl.String() if straight.base_type() in as_text else straight
         frame = self._read(body, dtypes)
         if frame is None:
             frame = self._as_text(body, dtypes)

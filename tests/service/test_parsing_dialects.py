@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import json
 
 import numpy as np
 import polars as pl
@@ -110,6 +111,14 @@ def test_dates_and_numbers_in_a_writing_of_their_own_are_words_and_that_is_told(
     assert [one for one in schema["warnings"] if "read as words, as" in one] == wanted
 
 
+@pytest.mark.parametrize("cell", ["1.234", "1.5", ".5", "5.", "1.5e3"])
+def test_a_point_is_no_number_in_later_blocks_either(cell):
+    data = b"x;y\n" + b"1,5;a\n" * 20_000 + f"{cell};b\n".encode()
+    says = rf"line 20002, column 'x': '{cell}' is not a number \(20,000 of 20,001"
+    with in_blocks(1 << 14), pytest.raises(DataError, match=says):
+        read_csv(data)
+
+
 def test_thousands_are_not_taken_for_fractions():
     schema, _ = read_csv(b"x;y\n1,234;a\n5,678;b\n")
     assert schema["columns"][0]["categories"] == ["1,234", "5,678"]
@@ -181,6 +190,17 @@ def test_thousands_of_json_text_are_read_as_they_are_said_to_be_written():
     data = b'{"x": "1.234,5"}\n{"x": "2"}\n{"x": null}\n'
     _, tensors = read(data, "ndjson", {"x": "decimal_comma"})
     assert tensors["x"].tolist()[:2] == [1234.5, 2]
+
+
+@pytest.mark.parametrize("kind", ["decimal_comma", "decimal_point"])
+@pytest.mark.parametrize("size", [16, 1 << 22])
+@pytest.mark.parametrize("more", [[], ["12", 1.234]])
+def test_a_number_of_json_is_one_whatever_marks_its_texts_have(kind, size, more):
+    values = [1.234, 7, 7, 7, 1.234, 1e-7, 5e300, 10**30, *more]
+    data = "".join(f"{json.dumps({'x': value})}\n" for value in values).encode()
+    with in_blocks(size):
+        _, tensors = read(data, "ndjson", {"x": kind})
+    assert tensors["x"].tolist() == [float(value) for value in values]
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])

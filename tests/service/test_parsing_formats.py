@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from chainrule.errors import DataError
 from chainrule.recipe.values import read_datetime, read_text
+from service.parsing import building
 from service.parsing.datetimes import parse_datetimes
 from tests.table_files import in_blocks, read, read_csv
 
@@ -87,6 +88,16 @@ def test_keys_that_come_late_or_not_at_all_are_missing():
     np.testing.assert_array_equal(tensors["a"], [1, 2, math.nan, math.nan])
     assert tensors["b"].tolist() == [-1, 1, -1, 0]
     assert schema["warnings"][0] == "blank lines left out: 1"
+
+
+@pytest.mark.parametrize("ahead", [building._ahead, lambda blocks: iter([*blocks])])
+def test_words_of_json_do_not_hang_on_how_far_ahead_they_are_read(monkeypatch, ahead):
+    values = [None] * 20 + ["x", "y"] * 9 + [1, 2.5] * 9
+    data = lines(*({"n": n, "w": value} for n, value in enumerate(values)))
+    monkeypatch.setattr(building, "_ahead", ahead)
+    with in_blocks(100):
+        schema, _ = read(data, "ndjson")
+    assert columns(schema)["w"]["categories"] == ["1", "2.5", "x", "y"]
 
 
 def test_booleans_are_the_same_words_in_a_file_and_in_a_row():
@@ -256,6 +267,14 @@ def test_a_type_that_a_column_cannot_have_is_located(types, says):
     with pytest.raises(DataError) as error:
         read_csv(DATA, types)
     assert str(error.value).startswith(says)
+
+
+@pytest.mark.parametrize(
+    "kind", ["integer", "number", "categorical", "text", "datetime", "decimal_comma"]
+)
+def test_a_column_without_values_may_be_said_to_be_anything(kind):
+    schema, _ = read_csv(b"x,y\n,1\nNA,2\n", {"x": kind})
+    assert "column 'x' has no values" in schema["warnings"]
 
 
 def test_too_many_words_are_no_categories_even_if_asked_for():

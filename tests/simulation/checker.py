@@ -197,7 +197,7 @@ class Checker:
         _require(far or new.not_before == old.not_before, f"hurried: {old} to {new}")
         if new.published != old.published:
             _require(new.not_before <= now, f"rung before its time: {old}")
-            lately = now - RING_AGAIN_S <= old.published <= now
+            lately = abs(now - old.published) <= RING_AGAIN_S
             _require(not lately, f"rung again too soon: {old} to {new}")
 
     def _check_steps(self, row):

@@ -110,10 +110,12 @@ def claim(
 def due_for_ring(session: Session, now: float) -> list[str]:
     """T11: return the queued jobs that nobody was told of lately, and mark them as told.
 
-    Ring after the commit. Both bounds are two-sided: a clock that is set back strands no job.
+    Ring after the commit. Both bounds are two-sided: a clock that is set back strands no job, and
+    one that is a moment behind another process's takes what that one has just told for told.
     """
     session.execute(_brought_near(), {"far": now + FAR_S, "now": now})
-    jobs = list(session.scalars(_unrung(), {"now": now, "lately": now - RING_AGAIN_S}))
+    lately = {"from": now - RING_AGAIN_S, "to": now + RING_AGAIN_S}
+    jobs = list(session.scalars(_unrung(), {"now": now, **lately}))
     if jobs:
         told = update(Job).where(Job.id.in_(jobs)).values({Job.published: now})
         session.execute(told.execution_options(synchronize_session=False))
@@ -177,7 +179,7 @@ def _unrung() -> Select[str]:
     due = (
         Job.state == "queued",
         Job.not_before <= bindparam("now"),
-        ~Job.published.between(bindparam("lately"), bindparam("now")),
+        ~Job.published.between(bindparam("from"), bindparam("to")),
     )
     wanted = select(Job.id).where(*due).order_by(Job.seq).limit(RINGS_AT_ONCE)
     return wanted.with_for_update(skip_locked=True)
