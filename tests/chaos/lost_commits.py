@@ -25,7 +25,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import structlog
-from sqlalchemy import func, make_url, select
+from sqlalchemy import func, inspect, make_url, select
 
 from service.actions import jobs, keys, workers
 from service.app import create_app
@@ -144,8 +144,10 @@ class Desk:
         return Scene(self.patient)
 
     def rows(self, table, job_id):
+        """Return what a table has of a job, in the order of its primary key."""
+        wanted = select(table).where(table.job_id == job_id)
         with self.database.read() as session:
-            return list(session.scalars(select(table).where(table.job_id == job_id)))
+            return list(session.scalars(wanted.order_by(*inspect(table).primary_key)))
 
 
 # What a worker does.  Each begins with a job of its own, made around the proxy.
