@@ -59,7 +59,7 @@ class _Training:
         self._last = layout == "channels_last"
         self._net = torch_models.build(network(case)).train()
         if self._last:
-            self._net = self._net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self._net = self._net.to(memory_format=torch.channels_last)
         self._loss_of = _LOSSES[case.loss]()
         betas = (ADAM["beta_1"], ADAM["beta_2"])
         learnt = [p for p in self._net.parameters() if p.requires_grad]

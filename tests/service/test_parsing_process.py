@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -121,17 +121,40 @@ def test_a_file_that_takes_too_long_is_given_up(tmp_path, upload):
         assert parser.parse(upload, "csv").rows == 2
 
 
-def test_a_child_that_dies_over_a_file_is_an_error_about_the_file(tmp_path, upload):
+def test_a_child_that_is_killed_over_a_file_is_followed_by_another(parser, upload):
+    parser.parse(upload, "csv")
+    child = child_of(parser)
+    child.send_signal(signal.SIGSTOP)
+    timer = threading.Timer(0.2, child.kill)
+    timer.start()
+    assert parser.parse(upload, "csv").rows == 2
+    timer.join()
+    assert child_of(parser).pid != child.pid
+
+
+def test_a_file_that_two_children_die_over_is_to_blame(tmp_path, upload):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
+
+    def kill_whoever_reads():
+        for _ in range(2):
+            end = None
+            while end is None:
+                time.sleep(0.01)
+                with suppress(OSError):  # nobody reads yet
+                    end = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+            child = child_of(parser)
+            child.send_signal(signal.SIGSEGV)
+            child.wait()
+            os.close(end)
+
     with closing(Parser()) as parser:
         parser.parse(upload, "csv")
-        pid = child_of(parser).pid
-        timer = threading.Timer(0.2, os.kill, (pid, signal.SIGSEGV))
-        timer.start()
+        killer = threading.Thread(target=kill_whoever_reads)
+        killer.start()
         with pytest.raises(DataError, match=r"^file: ended the process that parsed it \(signal 11"):
             parser.parse(fifo, "csv")
-        timer.join()
+        killer.join()
         assert parser.parse(upload, "csv").rows == 2
 
 
