@@ -11,7 +11,7 @@ from sqlalchemy import select
 from service import faults
 from service.ids import new_id
 from service.store import blobs, transitions
-from service.store.tables import Architecture, Dataset, Job, Model
+from service.store.tables import Architecture, Dataset, Job, Model, Part
 
 
 def test_a_unit_is_not_taken_for_another_that_was_committed(scene):
@@ -170,9 +170,9 @@ def test_what_no_live_job_needs_is_deleted_though_others_live(scene, what):
 def test_a_result_is_stored_when_all_rows_are_there(scene):
     """A prediction's T5: neither early, nor for another number of rows, nor for another tenant."""
     scene.job(tenant="another")
-    claim = scene.running(steps=4)
+    claim, other = scene.running(steps=4), scene.running(steps=4)
 
-    def part(prev, step):
+    def part(prev, step, claim=claim):
         staged = blobs.stage(scene.database, f"rows to {step}".encode())
         return scene.database.transact(
             lambda uow: transitions.commit_part(
@@ -191,9 +191,11 @@ def test_a_result_is_stored_when_all_rows_are_there(scene):
     assert not deliver(2)
     assert not deliver(4)
     assert part(2, 4)
+    assert part(0, 2, other)
     assert not deliver(2)
     before = scene.count(Dataset)
     assert deliver(4)
+    assert scene.count(Part) == 1, "another job's parts stay"
     assert scene.count(Dataset) == before + 1
     result = scene.row(claim.job_id).result["dataset_id"]
     with scene.database.read() as session:

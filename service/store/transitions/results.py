@@ -90,8 +90,9 @@ def deliver(session: Session, job_id: str, attempt: int, dataset: NewDataset) ->
     if leave(session, Fence(job_id, attempt, also=complete), values) is None:
         return False
     store_dataset(session, tenant, dataset)
-    parts = session.scalars(select(Part.blob).where(Part.job_id == job_id).distinct()).all()
-    session.execute(delete(Part).where(Part.job_id == job_id))
+    mine = Part.job_id == job_id
+    parts = session.scalars(select(Part.blob).where(mine).distinct()).all()
+    session.execute(delete(Part).where(mine))
     for blob in parts:
         blobs.discard(session, blob)
     return True
