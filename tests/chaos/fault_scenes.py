@@ -47,7 +47,7 @@ JOB = {
     "architecture": {"layers": training_jobs.LAYERS},
     "training": {"epochs": 1, "seed": 3},
 }
-SHORT = {"epochs": 40, "batch_size": 64}  # long enough for some units and heartbeats
+SHORT = {"epochs": 100, "batch_size": 8}  # long enough for units, heartbeats and progress
 LONGER = 150  # epochs: long enough to be met while it runs
 
 
