@@ -54,16 +54,14 @@ def _of_words(column: CategoryColumn, given: Mapping[str, Any]) -> Translation:
         return column.of_words([*given["categories"], None]).__getitem__
     if given["type"] == "datetime" and given.get("unique"):
         raise DataError.at("", f"column {shown(given['name'])} holds dates, the model takes text")
-    exact: Callable[[float], float] = int if given["type"] == "integer" else float
-    return partial(_numbers_as_words, column, exact)
+    return partial(_numbers_as_words, column)
 
 
-def _numbers_as_words(
-    column: CategoryColumn, exact: Callable[[float], float], values: Array
-) -> Array:
+def _numbers_as_words(column: CategoryColumn, values: Array) -> Array:
     """Return the places of numbers whose text is a category, as it is where rows are JSON."""
     found, where = np.unique(values, return_inverse=True)
-    words = [None if np.isnan(one) else read_text(exact(one)) for one in found.tolist()]
+    known = column.known
+    words = [None if np.isnan(one) else read_text(one, known) for one in found.tolist()]
     return column.of_words(words)[where]
 
 
