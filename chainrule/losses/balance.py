@@ -36,10 +36,10 @@ def class_weights_of(
         raise SpecError.at(_PATH, "want one unit of binary_cross_entropy: labels are no classes")
     classes = 2 if binary else output_shape[-1]
     if isinstance(given, Mapping):
-        return loss, _of_labels(given, classes)
+        return loss, _some(_of_labels(given, classes))
     if len(given) != classes:
         raise SpecError.at(_PATH, f"are for {len(given)} classes, the network has {classes}")
-    values = np.asarray(given, np.float64)
+    values = _some(np.asarray(given, np.float64))
     if values.ndim == 1:
         return loss, values
     if binary and isinstance(loss, BinaryCrossEntropy):
@@ -48,6 +48,13 @@ def class_weights_of(
         detail = "as a cost matrix go with a cross-entropy without label smoothing"
         raise SpecError.at(_PATH, detail)
     return CostMatrix(costs=values), None
+
+
+def _some(weights: Array) -> Array:
+    """Return weights of which not all are 0.  Raises: SpecError, if all are."""
+    if not weights.any():
+        raise SpecError.at(_PATH, "are 0 for every class: there is nothing to learn")
+    return weights
 
 
 def class_counts(target: Array, classes: int) -> Array:

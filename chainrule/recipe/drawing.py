@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Counted", "Drawn", "check_weights", "draw", "sight", "usable"]
 
 
+MAX_WEIGHT = float(np.finfo(np.float32).max)
 Counted = Literal["train", "validation", "test", "dropped"]
 
 
@@ -80,8 +81,25 @@ def usable(
     return row_numbers(mask), dropped
 
 
-def check_weights(values: Array, name: str) -> None:
-    """Raise SpecError, if the weights of the rows that are learnt from are not all good."""
-    if values.dtype.kind not in "fiub" or not (np.isfinite(values).all() and values.min() >= 0):
+def check_weights(
+    values: Array, name: str, drawn: Drawn, shapes: Iterable[tuple[int, ...]]
+) -> None:
+    """Check the weights of the rows that are learnt from, or of the steps of their targets.
+
+    Shapes: values (rows, ...), ``shapes`` of what the network gives for a row.
+    Raises: SpecError, if they are not all good, or none is more than 0.
+    """
+    for shape in shapes:
+        if values.ndim > len(shape) or values.shape[1:] != shape[: values.ndim - 1]:
+            wanted = "row or step" if len(shape) > 1 else "row"
+            detail = f"array {name!r} must have one number for each {wanted}, has {values.shape}"
+            raise SpecError.at("sample_weight", detail)
+    goals = values[drawn.with_target]
+    # NaN compares false; a larger one is infinite where it is used.
+    good = goals.dtype.kind in "fiub" and goals.min() >= 0 and goals.max() <= MAX_WEIGHT
+    if not good:
         detail = f"{name!r} must hold a finite number >= 0 in each row that has a target"
+        raise SpecError.at("sample_weight", detail)
+    if not np.float32(values[drawn.goals.train].max()):
+        detail = f"{name!r} is 0 in all rows to train on: there is nothing to learn"
         raise SpecError.at("sample_weight", detail)

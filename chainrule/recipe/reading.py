@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from chainrule.kernels import Array
     from chainrule.naming import Values
     from chainrule.recipe.recipe import Recipe
-    from chainrule.recipe.windows import Latest
+    from chainrule.recipe.windows import Latest, WindowRecipe
 
 __all__ = ["Reader"]
 
@@ -61,9 +62,9 @@ class Reader:
             latest = self._window.latest(groups)
             self._places, self.rows = latest.places, len(latest.places)
             if (name := self._window.window.group) is not None:
-                self.groups = _group_values(tensors[name], schema, name, latest.heads)
-                short = [row for row, _ in latest.short]
-                words = _group_values(tensors[name], schema, name, np.array(short[:SHOWN], int))
+                keys = partial(_group_values, tensors[name], schema, self._window)
+                self.groups = keys(latest.heads)
+                words = keys(np.array([row for row, _ in latest.short[:SHOWN]], int))
                 self.left_out = [*_short(latest, words, self._window.length)]
                 if nowhere := len(tensors[name]) - len(groups.order):
                     verb = "has" if nowhere == 1 else "have"
@@ -104,13 +105,16 @@ class Reader:
         return unnamed(found)
 
 
-def _group_values(values: Array, schema: Mapping[str, Any], name: str, rows: Array) -> list[Any]:
-    """Return the groups of some rows, as answers name them."""
-    (column,) = (one for one in schema["columns"] if one["name"] == name)
+def _group_values(
+    values: Array, schema: Mapping[str, Any], window: WindowRecipe, rows: Array
+) -> list[Any]:
+    """Return the groups of some rows, as answers to JSON rows name them."""
+    (column,) = (one for one in schema["columns"] if one["name"] == window.window.group)
     found = values[rows].tolist()
     if column["type"] == "categorical":
         return [column["categories"][code] for code in found]
-    return group_names(found, "datetime" if column["type"] == "datetime" else "number")
+    names = group_names(found, "datetime" if column["type"] == "datetime" else "number")
+    return [str(one) for one in names] if window.group == "category" else names
 
 
 def _short(latest: Latest, names: Sequence[Any], length: int) -> Iterator[str]:

@@ -130,7 +130,8 @@ class Recipe(Document):
             learnt = {outputs[0]: fit_reconstruction(tensors, encoded, losses.get(outputs[0]))}
         learnt_targets = [one.target for one in learnt.values()]
         if data.sample_weight is not None:
-            check_weights(tensors[data.sample_weight][drawn.with_target], data.sample_weight)
+            shapes = [one.shape for one in learnt.values()]
+            check_weights(tensors[data.sample_weight], data.sample_weight, drawn, shapes)
         task = unnamed({output: one.task for output, one in learnt.items()})
         recipe = cls(
             version=2 if len(learnt) > 1 or isinstance(choice.inputs, dict) else 1,

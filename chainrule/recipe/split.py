@@ -319,7 +319,7 @@ def _key(wanted: float | str, words: Sequence[str] | None, place: str) -> float:
     """Return a value as the tensor holds it; -2, which no code is, if it has no such word."""
     try:
         if words is not None:
-            text = read_text(wanted)
+            text = read_text(wanted, words)
             return words.index(text) if text in words else -2
         return read_datetime(wanted) if is_datetime(wanted) else read_number(wanted)
     except DataError as error:

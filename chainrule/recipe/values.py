@@ -13,7 +13,7 @@ import numpy as np
 from chainrule.errors import DataError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from chainrule.kernels import Array
 
@@ -48,10 +48,11 @@ _DATETIME = re.compile(
 _EPOCH = date(1970, 1, 1).toordinal()
 
 
-def read_text(cell: object) -> str | None:
+def read_text(cell: object, words: Collection[str | None] = ()) -> str | None:
     """Return a category's text, None if it is missing.  Raises: DataError, if it is neither.
 
-    A boolean is ``false`` or ``true``, as in files that have such.
+    A boolean is ``false`` or ``true``, as in files that have such. A whole number is ``7``, which
+    neither JSON nor a column of numbers tells from 7.0, unless only ``7.0`` is one of ``words``.
     """
     if cell is None:
         return None
@@ -59,6 +60,9 @@ def read_text(cell: object) -> str | None:
         return "true" if cell else "false"
     if not isinstance(cell, str | int | float):
         raise DataError.at("", f"must be text as in the training file, got {shown(cell)}")
+    if not isinstance(cell, str) and abs(cell) < 2**53 and cell == int(cell):
+        whole, point = str(int(cell)), str(float(cell))
+        return point if point in words and whole not in words else whole
     text = str(cell).strip(BLANKS)
     return None if text in MISSING else text
 

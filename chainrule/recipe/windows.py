@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from chainrule.errors import DataError, Problem, SpecError, step
+from chainrule.recipe.columns import key_translation
 from chainrule.recipe.drawing import Drawn
 from chainrule.recipe.layout import Groups, Layout, group_rows, is_there, lay_out
 from chainrule.recipe.runs import Runs
@@ -238,9 +239,11 @@ class WindowRecipe(Document):
         """Return the groups of another dataset's rows.
 
         Rows without a group are in none.
-        Raises: DataError, if it lacks a column to group or order by, or values to order by.
+        Raises: DataError, if it lacks a column to group or order by, or has one of another type, or
+        lacks values to order by.
         """
         known = {column["name"]: column for column in schema.get("columns", [])}
+        keys: dict[str, Array] = {}
         problems = []
         for key in ("group", "order_by"):
             name = getattr(self.window, key)
@@ -248,14 +251,18 @@ class WindowRecipe(Document):
                 continue
             if name not in known:
                 problems.append(f"has no column {name!r}, the model's window.{key}")
-            elif known[name]["type"] == "text":
-                problems.append(f"column {name!r} has too many different words to be read")
-            elif key == "order_by" and not (there := is_there(tensors[name])).all():
+                continue
+            try:
+                keys[key] = key_translation(getattr(self, key), known[name])(tensors[name])
+            except DataError as error:
+                problems.append(error.problems[0].detail)
+                continue
+            if key == "order_by" and not (there := is_there(keys[key])).all():
                 row = int(np.argmin(there))
                 problems.append(f"column {name!r}, the window's {key}, is empty in row {row}")
         if problems:
             raise DataError(*(Problem("", problem) for problem in problems))
-        return self._groups(tensors, int(schema["rows"]))
+        return group_rows(int(schema["rows"]), keys.get("group"), keys.get("order_by"))
 
     def _groups(self, tensors: Mapping[str, Array], rows: int) -> Groups:
         group, order_by = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,6 +11,7 @@ import numpy as np
 from sqlalchemy import bindparam, select
 
 from chainrule import bundle
+from chainrule.errors import DataError, Problem
 from chainrule.export import InputsOption, to_onnx
 from service.actions.cache import Cache
 from service.actions.paging import Page, newest
@@ -93,8 +95,12 @@ def download(
     return file.getvalue()
 
 
-def predict(database: Database, tenant: str, model_id: str, inputs: Any) -> dict[str, Any]:
+def predict(
+    database: Database, tenant: str, model_id: str, inputs: Any, given: str = "inputs"
+) -> dict[str, Any]:
     """Predict for raw rows ({column: value} each), for an array of inputs, or {array: values}.
+
+    ``given`` is what the request calls them, the place of what is wrong with them.
 
     A model in use costs the database one row, which says that it is still there.
     Returns: {predictions, probabilities?, classes?}.
@@ -110,5 +116,10 @@ def predict(database: Database, tenant: str, model_id: str, inputs: Any) -> dict
             data = blobs.read(session, sha256)
         return bundle.load(data), len(data)
 
-    answer: dict[str, Any] = _loaded.get(sha256, load).predict(inputs)
+    try:
+        answer: dict[str, Any] = _loaded.get(sha256, load).predict(inputs)
+    except DataError as error:
+        places = [re.sub("^(rows|inputs)", given, problem.path) for problem in error.problems]
+        problems = zip(places, error.problems, strict=True)
+        raise DataError(*(Problem(place, one.detail) for place, one in problems)) from None
     return answer

@@ -128,8 +128,9 @@ def predict(model_id: str, document: PredictRequest) -> Any:
     Labels and units are the training file's; the model's own preprocessing is applied. Of a network
     with several outputs each part of the answer is {output: ...}.
     """
-    inputs = document.inputs if document.rows is None else document.rows
-    found = models.predict(parts().database, tenant(), model_id, inputs)
+    given = "inputs" if document.rows is None else "rows"
+    values = getattr(document, given)
+    found = models.predict(parts().database, tenant(), model_id, values, given)
     return answered(PredictionView(**found))
 
 

@@ -36,14 +36,16 @@ def read_json(data: bytes) -> dict[str, Array]:
         raise DataError.at(FILE, "is nested too deeply") from None
     except ValueError as error:  # a whole number of thousands of digits
         raise DataError.at(FILE, f"is not JSON that can be read: {error}") from None
-    arrays = {name: to_array(values, path) for name, (path, values) in _named(document).items()}
+    named = _named(document)
+    arrays = {name: to_array(values, path) for name, (path, values) in named.items()}
     first = next(iter(arrays))
     for name, array in arrays.items():
+        path, _ = named[name]
         if not array.size:
-            raise DataError.at(name, "is empty")
+            raise DataError.at(path, "is empty")
         if len(array) != len(arrays[first]):
             detail = f"has {counted(len(array), 'row')}, {first} has {len(arrays[first]):,}"
-            raise DataError.at(name, detail)
+            raise DataError.at(path, detail)
     return arrays
 
 

@@ -171,6 +171,8 @@ def test_a_training_without_a_loss_takes_what_the_targets_type_says():
         ({"y": (2,)}, "binary_cross_entropy", [1, 1], "class_weights: want one unit"),
         ({"y": (3,)}, "hinge", [1, 1], "class_weights: are for 2 classes, the network has 3"),
         ({"y": (3,)}, "hinge", {"3": 1}, "class_weights: there is no class '3'; .* are 0 to 2"),
+        ({"y": (2,)}, "hinge", [0, 0], "class_weights: are 0 for every class"),
+        ({"y": (2,)}, "hinge", {"0": 0, "1": 0}, "class_weights: are 0 for every class"),
         ({"y": (2,)}, "focal", [[0, 1], [1, 0]], "class_weights: as a cost matrix go with"),
     ],
 )

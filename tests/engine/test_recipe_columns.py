@@ -16,6 +16,7 @@ from sklearn import preprocessing as sk
 from chainrule.errors import DataError, SpecError
 from chainrule.recipe import Recipe
 from chainrule.recipe.columns import NumberColumn
+from chainrule.recipe.reading import Reader
 from chainrule.recipe.values import read_datetime
 from chainrule.spec import DataSpec, parse
 from tests.tables import parsed
@@ -216,6 +217,18 @@ def test_numbers_may_be_categories_and_cells_are_read_as_the_file_was():
     with pytest.raises(DataError, match=r"rows\[0\].zip: must be a number, got 'Bonn'"):
         recipe.apply_rows([{"zip": "Bonn"}])
     assert recipe.inputs.columns[0].categories == ["1067", "53111"]
+
+
+@pytest.mark.parametrize("seven", ["7", "7.0"])
+def test_a_number_is_a_category_by_its_text_however_it_comes(seven):
+    recipe, tensors = fit({"size": [seven, "0.5", "large"]})
+    small, number, _ = recipe.apply(tensors)[0][[1, 0, 2]].tolist()
+    rows = [{"size": cell} for cell in (0.5, 7, 7.0)]
+    assert recipe.apply_rows(rows).tolist() == [small, number, number]
+    for cells in ([0.5, 7.0], [7, 7]):
+        others, schema = parsed({"size": cells})
+        found = Reader(recipe, schema, others).read(others, 0, 2, "float64")
+        assert found.tolist() == [small if cell == 0.5 else number for cell in cells]
 
 
 def test_words_may_be_numbers_if_they_all_are():

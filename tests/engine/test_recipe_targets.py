@@ -357,22 +357,27 @@ def test_weights_of_the_rows_are_a_column_that_is_no_input():
     x, _, weights = recipe.apply(tensors, dtype="float32")
     assert (x.shape, weights.tolist(), weights.dtype) == ((2, 1), [1.0, 0.5], np.float32)
     assert recipe.apply_rows([{"a": 3, "w": 7}]).shape == (1, 1)
-    for bad in (-1.0, np.nan, np.inf):
+    for bad in (-1.0, np.nan, np.inf, 1e39):
         tensors["w"][1] = bad
         with pytest.raises(SpecError, match="sample_weight: 'w' must hold a finite number >= 0"):
+            Recipe.fit(tensors, schema, spec, seed=0)
+    for nothing in (0.0, 1e-50):
+        tensors["w"][:2] = nothing
+        with pytest.raises(SpecError, match="sample_weight: 'w' is 0 in all rows to train on"):
             Recipe.fit(tensors, schema, spec, seed=0)
 
 
 @pytest.mark.parametrize(
     ("weight", "message"),
     [
-        ("v", "sample_weight: there is no array 'v'; the arrays are 'x', 't', 'w'"),
+        ("v", "sample_weight: there is no array 'v'; the arrays are 'x', 't', 'w', 's'"),
         ("t", "sample_weight: 't' is the target or an input"),
         ("w", "sample_weight: array 'w' has 3 rows, 'x' has 2"),
+        ("s", r"sample_weight: array 's' must have one number for each row, has \(2, 2\)"),
     ],
 )
 def test_weights_that_are_none_are_refused(weight, message):
-    tensors = {"x": [[1.0], [2.0]], "t": [1.0, 2.0], "w": [1.0, 1.0, 1.0]}
+    tensors = {"x": [[1.0], [2.0]], "t": [1.0, 2.0], "w": [1.0, 1.0, 1.0], "s": [[1.0, 1.0]] * 2}
     with pytest.raises(SpecError, match=message):
         fit_arrays(tensors, inputs="x", target="t", sample_weight=weight)
 

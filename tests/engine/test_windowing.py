@@ -382,6 +382,34 @@ def test_what_a_prediction_lacks_is_named():
         Reader(recipe, schema, tensors)
 
 
+@pytest.mark.parametrize("words", [True, False])
+def test_a_dataset_is_grouped_and_ordered_as_its_rows_are(words):
+    """What orders rows is text where the model's was: 10 comes before 9."""
+    days = [8.0, 9.0, 10.0, 11.0]
+    data = table(
+        day=np.array([0, 1, 2, 3], np.int32) if words else np.array(days), y=np.arange(4.0)
+    )
+    window = {"length": 2, "order_by": "day"}
+    recipe = fit(data, target="y", window=window, split=NOTHING_ASIDE)
+    tensors, schema = table(day=np.array(days), y=np.arange(4.0))
+    rows = [{"day": day, "y": n} for n, day in enumerate(days)]
+    found = Reader(recipe, schema, tensors).read(tensors, 0, 1, "float64")
+    assert found.tolist() == recipe.apply_rows(rows).tolist()
+    last = recipe.apply_rows(rows[:2] if words else rows[2:])
+    assert found.tolist() == last.tolist()
+
+
+@pytest.mark.parametrize("key", ["group", "order_by"])
+def test_a_dataset_whose_group_or_order_is_of_another_type_is_refused(key):
+    data = table(k=np.repeat(np.arange(5.0), 4), y=np.arange(20.0))
+    recipe = fit(data, target="y", window={"length": 2, key: "k"}, split=NOTHING_ASIDE)
+    for held, type_ in (("is text", "categorical"), ("holds dates", "datetime")):
+        tensors, schema = table(k=np.zeros(20, np.int32), y=np.arange(20.0))
+        schema["columns"][0]["type"] = type_
+        with pytest.raises(DataError, match=f"column 'k' {held}, the model takes numbers"):
+            Reader(recipe, schema, tensors)
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [

@@ -89,6 +89,7 @@ REFUSED = [
     ({"rows": [{"length": 1, "width": 1, "colour": "blue", "age": 1}]}, "/rows/0/age"),
     ({"rows": [{"length": [1], "width": 1, "colour": "blue"}]}, "/rows/0/length"),
     ({"rows": []}, "/rows"),
+    ({"inputs": [[1, 2]]}, "/inputs/0"),
     ({}, ""),
     ({"rows": [{}], "inputs": [[1]]}, ""),
     ({"columns": []}, "/columns"),

@@ -326,7 +326,7 @@ def test_several_json_arrays_have_names():
         (b'{"inputs": {"a": [1, "x"]}}', "inputs.a[1]: must be a number, got 'x'"),
         (b'{"inputs": {"a.b": [1, "x"]}}', 'inputs["a.b"][1]: must be a number'),
         (b'{"inputs": {"a": [1]}, "targets": {"a": [1]}}', "targets.a: there is another array"),
-        (b'{"inputs": {"a": [1]}, "targets": {"y": [1, 2]}}', "y: has 2 rows, a has 1"),
+        (b'{"inputs": {"a": [1]}, "targets": {"y": [1, 2]}}', "targets.y: has 2 rows, a has 1"),
         (b'{"inputs": {"a": {"b": [1]}}}', "inputs.a: must be a list of rows, got an object"),
         (b'{"inputs": {"": [1]}}', "file: inputs: a name must be printable text"),
         (b'{"inputs": {"a\\u0000": [1]}}', "file: inputs: a name must be printable text"),

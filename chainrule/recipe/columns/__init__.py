@@ -13,7 +13,7 @@ from chainrule.recipe.columns.fitting import (
     resolved,
 )
 from chainrule.recipe.columns.number import NumberColumn, NumberTable
-from chainrule.recipe.columns.translating import translation
+from chainrule.recipe.columns.translating import key_translation, translation
 
 __all__ = [
     "CategoryColumn",
@@ -24,6 +24,7 @@ __all__ = [
     "Problems",
     "dropping",
     "fit_column",
+    "key_translation",
     "refit_column",
     "resolved",
     "translation",

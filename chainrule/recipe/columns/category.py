@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from chainrule.recipe.values import read_text
 from chainrule.spec.preprocessing import EncodingSpec, PlainEncodingSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from chainrule.kernels import Array
 
@@ -78,17 +79,14 @@ class CategoryColumn(ColumnBase):
         """Return the places of a prediction's cells."""
         if self.source != "category":
             return self.of_tensor(self.numbers_of(cells, problems, self.source))
-        words = (problems.guard(read_text, cell, index) for index, cell in enumerate(cells))
-        return self.of_words(words)
+        known = self.known
+        read = partial(read_text, words=known)
+        words = (problems.guard(read, cell, index) for index, cell in enumerate(cells))
+        return self._of_words(words, known)
 
     def of_words(self, words: Iterable[str | None]) -> Array:
         """Return the places of words, None where one is missing."""
-        if self.encoding.kind == "hash":
-            places = [self._bucket_of(word) for word in words]
-        else:
-            known, unknown = self._known, self.unknown
-            places = [known.get(word, unknown) for word in words]
-        return np.array(places, np.int64)
+        return self._of_words(words, self.known)
 
     def write(self, places: Array, out: Array) -> None:
         """Write the features.  Shapes: places (rows,), out (rows, width), zeros so far."""
@@ -107,15 +105,25 @@ class CategoryColumn(ColumnBase):
         return range(len(self.codes)) if self.places is None else self.places
 
     @property
-    def _table(self) -> tuple[Array, Array]:
-        return np.asarray(self.codes), np.array(self.own_places)
-
-    @property
-    def _known(self) -> dict[str | None, int]:
+    def known(self) -> dict[str | None, int]:
+        """The place of each word that is listed, and of None, a missing one; by hash none is."""
+        if self.encoding.kind == "hash":
+            return {}
         known: dict[str | None, int] = {None: self.missing}
         if self.stand_in is not None:
             known[self.stand_in] = self.missing
         return known | dict(zip(self.categories, self.own_places, strict=True))
+
+    @property
+    def _table(self) -> tuple[Array, Array]:
+        return np.asarray(self.codes), np.array(self.own_places)
+
+    def _of_words(self, words: Iterable[str | None], known: Mapping[str | None, int]) -> Array:
+        if self.encoding.kind == "hash":
+            places = [self._bucket_of(word) for word in words]
+        else:
+            places = [known.get(word, self.unknown) for word in words]
+        return np.array(places, np.int64)
 
     def _bucket_of(self, word: str | None) -> int:
         if word is None or word == self.stand_in:

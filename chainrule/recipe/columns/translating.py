@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from chainrule.kernels import Array
+    from chainrule.recipe.columns.cells import Source
     from chainrule.recipe.columns.datetime import DatetimeColumn
     from chainrule.recipe.columns.number import NumberColumn
 
     Translation = Callable[[Array], Array]
 
-__all__ = ["translation"]
+__all__ = ["key_translation", "translation"]
 
 
 def translation(
@@ -31,9 +32,7 @@ def translation(
 
     Raises: DataError, without a place, if the model cannot take such a column.
     """
-    name, type_ = shown(column.name), given["type"]
-    if type_ == "text":
-        raise DataError.at("", f"column {name} has too many different words to be read")
+    type_ = _readable(given)
     if isinstance(column, CategoryColumn):
         if column.source == "category":
             return _of_words(column, given)
@@ -47,24 +46,56 @@ def translation(
     return _numbers(given, dates=dates)
 
 
+def key_translation(source: Source, given: Mapping[str, Any]) -> Translation:
+    """Return what makes keys that compare as those of JSON rows do; a missing one stays missing.
+
+    Raises: as ``translation``.
+    """
+    type_ = _readable(given)
+    if source != "category":
+        return _numbers(given, dates=source == "datetime")
+    if type_ == "categorical":  # its codes are in the order of its words
+        return np.asarray
+    _check_no_dates(given)
+    return _numbers_as_ranks
+
+
+def _readable(given: Mapping[str, Any]) -> str:
+    """Return a column's type.  Raises: DataError, if it is free text."""
+    if given["type"] == "text":
+        detail = f"column {shown(given['name'])} has too many different words to be read"
+        raise DataError.at("", detail)
+    return str(given["type"])
+
+
 def _of_words(column: CategoryColumn, given: Mapping[str, Any]) -> Translation:
     """Find categories by their words, or by the text of numbers."""
     if given["type"] == "categorical":
         # The last, at -1, is a missing word.
         return column.of_words([*given["categories"], None]).__getitem__
+    _check_no_dates(given)
+    return partial(_numbers_as_words, column)
+
+
+def _check_no_dates(given: Mapping[str, Any]) -> None:
     if given["type"] == "datetime" and given.get("unique"):
         raise DataError.at("", f"column {shown(given['name'])} holds dates, the model takes text")
-    exact: Callable[[float], float] = int if given["type"] == "integer" else float
-    return partial(_numbers_as_words, column, exact)
 
 
-def _numbers_as_words(
-    column: CategoryColumn, exact: Callable[[float], float], values: Array
-) -> Array:
+def _numbers_as_words(column: CategoryColumn, values: Array) -> Array:
     """Return the places of numbers whose text is a category, as it is where rows are JSON."""
     found, where = np.unique(values, return_inverse=True)
-    words = [None if np.isnan(one) else read_text(exact(one)) for one in found.tolist()]
+    known = column.known
+    words = [None if np.isnan(one) else read_text(one, known) for one in found.tolist()]
     return column.of_words(words)[where]
+
+
+def _numbers_as_ranks(values: Array) -> Array:
+    """Return the places of numbers in the order of their texts, -1 for a missing one."""
+    found, where = np.unique(values, return_inverse=True)
+    words = [None if np.isnan(one) else read_text(one) for one in found.tolist()]
+    ranks = {word: rank for rank, word in enumerate(sorted(word for word in words if word))}
+    return np.array([-1 if word is None else ranks[word] for word in words])[where]
 
 
 def _numbers(
