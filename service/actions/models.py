@@ -31,6 +31,7 @@ FORMATS: tuple[Format, ...] = ("bundle", "safetensors", "npz", "onnx")
 _BUNDLE = select(Model.bundle).where(
     Model.id == bindparam("model_id"), Model.tenant_id == bindparam("tenant")
 )
+_GIVEN = re.compile(r"^(rows|inputs)(?![^.\[])")  # the first step of a place, and not of "inputs_2"
 _loaded: Cache[bundle.Model] = Cache(max_bytes=256 * 2**20)
 
 
@@ -119,7 +120,7 @@ def predict(
     try:
         answer: dict[str, Any] = _loaded.get(sha256, load).predict(inputs)
     except DataError as error:
-        places = [re.sub("^(rows|inputs)", given, problem.path) for problem in error.problems]
+        places = [_GIVEN.sub(given, problem.path) for problem in error.problems]
         problems = zip(places, error.problems, strict=True)
         raise DataError(*(Problem(place, one.detail) for place, one in problems)) from None
     return answer

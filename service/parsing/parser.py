@@ -113,12 +113,10 @@ class Parser:
                 return self._alive().ask(request, self._deadline_s)
             except TimeoutError:
                 self._drop()
-                detail = f"took longer than {self._deadline_s:g} s to parse"
-                break
+                return _lost(request, f"took longer than {self._deadline_s:g} s to parse")
             except EOFError:
-                detail = f"ended the process that parsed it ({self._drop()})"
-                log.warning("parser lost", format=request["format"], detail=detail)
-        return {"problems": [[FILE, detail]]}
+                answer = _lost(request, f"ended the process that parsed it ({self._drop()})")
+        return answer
 
     def _alive(self) -> _Child:
         if self._child is not None and not self._child.running:
@@ -130,6 +128,12 @@ class Parser:
     def _drop(self) -> str:
         child, self._child = self._child, None
         return child.end() if child else ""
+
+
+def _lost(request: dict[str, Any], detail: str) -> dict[str, Any]:
+    """Tell of a child that is no more, and return the answer that it owes."""
+    log.error("parser lost", format=request["format"], detail=detail)
+    return {"problems": [[FILE, detail]]}
 
 
 class _Child:
